@@ -1,0 +1,62 @@
+"""Which of the two implementations of a recursion runs: compiled loops on the CPU, or portable torch.
+
+The compiled loops (numba, no compiler needed) are exact twins of Pedalboard and are used for CPU tensors.
+The portable ones are plain torch in float64: any device, any number of derivatives.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Backend = Literal["auto", "torch"]
+_backend: ContextVar[Backend] = ContextVar("diffmix_backend", default="auto")
+
+
+@contextmanager
+def backend(name: Backend) -> Iterator[None]:
+    """Choose the implementation inside a ``with`` block.
+
+    ``"auto"`` (default): compiled loops for CPU tensors, portable torch elsewhere.
+    ``"torch"``: portable torch everywhere, which also supports double backward, ``vmap`` and forward mode.
+    """
+    if name not in ("auto", "torch"):
+        raise ValueError(f"backend is 'auto' or 'torch', got {name!r}")
+    token = _backend.set(name)
+    try:
+        yield
+    finally:
+        _backend.reset(token)
+
+
+def compiled(x: Tensor) -> bool:
+    """True if the compiled loops serve this tensor."""
+    return x.device.type == "cpu" and _backend.get() == "auto"
+
+
+_pool: ThreadPoolExecutor | None = None
+_pool_pid = -1
+
+
+def over_rows(task: Callable[[int, int], None], rows: int) -> None:
+    """Run ``task(first, last)`` over ``range(rows)``, split over threads.
+
+    Compiled loops release the GIL. A pool of plain threads, made anew in each forked process, is used in place
+    of numba's own parallel loops: those abort a forked DataLoader worker. Rows are independent, so the split
+    never changes a bit of the result.
+    """
+    global _pool, _pool_pid
+    threads = min(torch.get_num_threads(), rows)
+    if threads <= 1:
+        task(0, rows)
+        return
+    if _pool is None or _pool_pid != os.getpid():
+        _pool, _pool_pid = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="diffmix"), os.getpid()
+    edges = [rows * i // threads for i in range(threads + 1)]
+    for done in [_pool.submit(task, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]:
+        done.result()

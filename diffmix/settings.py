@@ -1,0 +1,90 @@
+"""Settings: nested named numbers in physical units. What a person reads, edits, saves and loads."""
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from diffmix.errors import SettingsError
+from diffmix.types import Path
+
+FORMAT, VERSION = "diffmix-settings", 1
+
+
+def shortest(value: float) -> float:
+    """The number with the fewest digits that rounds to the same float32, so that files stay readable and exact."""
+    if not math.isfinite(value):
+        return value
+    single = struct.unpack("f", struct.pack("f", value))[0]
+    return next(
+        short
+        for digits in range(1, 18)
+        if struct.unpack("f", struct.pack("f", short := float(f"{single:.{digits}g}")))[0] == single
+    )
+
+
+class Settings(dict[str, Any]):
+    """A nested dictionary of knobs: ``settings["tracks"]["vox"]["compressor"]["threshold_db"]``.
+
+    Top level: ``tracks`` (by track name), ``buses`` (by bus name), ``master``; below, the stages of each strip and
+    their parameters in Pedalboard's names and units. It is plain data: edit it, then render it again.
+    """
+
+    def flat(self) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Every knob as (path, value), in order."""
+
+        def walk(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+            for key, value in node.items():
+                if isinstance(value, Mapping):
+                    yield from walk(value, (*path, key))
+                else:
+                    yield (*path, key), value
+
+        return walk(self, ())
+
+    def to_json(self, path: Path | None = None) -> str:
+        """JSON text with format and version; also written to ``path`` if given."""
+        text = json.dumps({"format": FORMAT, "version": VERSION, **self}, indent=2, ensure_ascii=False) + "\n"
+        if path is not None:
+            FilePath(path).write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, source: Path) -> "Settings":
+        """Read a file written by `to_json`, or its text.
+
+        Raises SettingsError if it is not JSON, another format, a later version, or holds anything but numbers.
+        """
+        text = str(source)
+        name = "the given text"
+        if not text.lstrip().startswith("{"):
+            name = text
+            try:
+                text = FilePath(source).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{name} cannot be read as settings: {error}") from None
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SettingsError(f"{name} is not JSON: {error}") from None
+        if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
+            raise SettingsError(f"{name} does not hold settings: its format is not {FORMAT!r}")
+        if (version := data.pop("version", None)) != VERSION:
+            raise SettingsError(f"{name} has version {version}, this diffmix reads version {VERSION}")
+        settings = cls(data)
+        for where, value in settings.flat():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise SettingsError(f"{name}: {' / '.join(where)} is {value!r}, a number is expected")
+        return settings
+
+    def table(self) -> str:
+        """The knobs as text, one line per stage."""
+        lines: list[str] = []
+        stages: dict[tuple[str, ...], list[str]] = {}
+        for path, value in self.flat():
+            stages.setdefault(path[:-1], []).append(f"{path[-1]} {value:.4g}")
+        for stage, knobs in stages.items():
+            lines.append(f"{' / '.join(stage)}: " + ", ".join(knobs))
+        return "\n".join(lines)

@@ -38,11 +38,13 @@ class Param:
         """The range as a person writes it, for example ``-60..0 dB``."""
         return f"{self.low:g}..{self.high:g} {self.unit}".rstrip()
 
-    def narrowed(self, low: float, high: float) -> "Param":
-        """The same knob with a range inside this one; the default moves to the nearest allowed value."""
+    def narrowed(self, low: float, high: float, default: float | None = None) -> "Param":
+        """The same knob with a range inside this one; the default, if not given, moves to the nearest allowed value."""
         if not self.low <= low <= high <= self.high:
             raise SettingsError(f"{low:g}..{high:g} is not inside {self.range_text()}")
-        return replace(self, low=low, high=high, default=min(max(self.default, low), high))
+        return replace(
+            self, low=low, high=high, default=min(max(self.default, low), high) if default is None else default
+        )
 
 
 class ParamSpec(nn.Module):
@@ -116,18 +118,19 @@ class ParamSpec(nn.Module):
         return torch.rand(n, self.size, generator=generator, device=generator.device)
 
     def narrowed(self, ranges: Ranges) -> "ParamSpec":
-        """The same parameters with some ranges narrowed (equal limits lock a knob).
+        """The same parameters, some with a narrower (low, high) or (low, high, default); equal limits lock a knob.
 
         Raises SettingsError for an unknown name or a range that is not inside the declared one.
         """
-        for name, (low, high) in ranges.items():
-            if name not in self.params:
+        params = dict(self.params)
+        for name, limits in ranges.items():
+            if name not in params:
                 raise SettingsError(f"no parameter {name!r}; there are: {', '.join(self.names)}")
             try:
-                self.params[name].narrowed(low, high)
+                params[name] = params[name].narrowed(*limits)
             except SettingsError as error:
                 raise SettingsError(f"{name}: {error}") from None
-        return ParamSpec({n: p.narrowed(*ranges[n]) if n in ranges else p for n, p in self})
+        return ParamSpec(params)
 
     def check(self, values: Numbers, where: str = "") -> dict[str, float]:
         """The values in order, after checking that each name is known, present, finite and inside its range.

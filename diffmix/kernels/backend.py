@@ -39,6 +39,11 @@ def compiled(x: Tensor) -> bool:
     return x.device.type == "cpu" and _backend.get() == "auto"
 
 
+def is_twin(x: Tensor) -> bool:
+    """True if effects on this tensor reproduce Pedalboard's float32 arithmetic."""
+    return compiled(x) and x.dtype == torch.float32
+
+
 _pool: ThreadPoolExecutor | None = None
 _pool_pid = -1
 

@@ -1,0 +1,60 @@
+"""Effects in series."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from diffmix.kernels.backend import is_twin
+from diffmix.kernels.iir import sos_cascade
+from diffmix.params import joined, split_name
+from diffmix.processors.base import LinearFilter, Plugin, Processor
+from diffmix.types import Numbers
+
+T = TypeVar("T")
+
+
+def by_stage(values: Mapping[str, T]) -> dict[str, dict[str, T]]:
+    """``{"eq.peak1_q": 1}`` to ``{"eq": {"peak1_q": 1}}``."""
+    grouped: dict[str, dict[str, T]] = {}
+    for name, value in values.items():
+        stage, rest = split_name(name)
+        grouped.setdefault(stage, {})[rest] = value
+    return grouped
+
+
+class Chain(Processor, abstract=True):
+    """Named effects in series: ``Chain(eq=ParametricEQ(44100), comp=Compressor(44100))``.
+
+    Its parameters are named ``stage.parameter``. Neighbouring filters run as one cascade, in one pass over the
+    audio, which changes no sample.
+    """
+
+    def __init__(self, **stages: Processor) -> None:
+        if not stages:
+            raise ValueError("a chain needs at least one effect")
+        first = next(iter(stages.values()))
+        super().__init__(first.sample_rate)
+        for name, stage in stages.items():
+            self.add_module(name, stage)
+        self.stages = stages
+        self.spec = joined({name: stage.spec for name, stage in stages.items()})
+
+    def process(self, x: Tensor, **values: Tensor) -> Tensor:
+        """Audio x (B, C, T) through every stage; values by dotted name, each (B,)."""
+        grouped = by_stage(values)
+        for linear, run in groupby(self.stages.items(), key=lambda item: isinstance(item[1], LinearFilter)):
+            if linear:
+                sos = [stage.sections(is_twin(x), **grouped[name]) for name, stage in run]  # type: ignore[attr-defined]
+                x = sos_cascade(x, torch.cat(sos, -2))
+            else:
+                for name, stage in run:
+                    x = stage.process(x, **grouped[name])
+        return x
+
+    def plugins(self, values: Numbers) -> list[Plugin]:
+        """The plugins of every stage, in order."""
+        grouped = by_stage(values)
+        return [plugin for name, stage in self.stages.items() for plugin in stage.plugins(grouped[name])]

@@ -1,0 +1,18 @@
+"""Gain: one factor."""
+
+from torch import Tensor
+
+from diffmix.kernels import units
+from diffmix.params import Param
+from diffmix.processors.base import Processor
+
+
+class Gain(Processor):
+    """Multiply by 10^(gain_db / 20). Twin of ``pedalboard.Gain``; silence at -100 dB and below, as there."""
+
+    neutral = True
+    gain_db = Param(-100, 60, 0, "dB", doc="level change", modulatable=True)
+
+    def process(self, x: Tensor, *, gain_db: Tensor) -> Tensor:
+        """Audio x (B, C, T), gain_db (B,)."""
+        return units.gain(x, gain_db)

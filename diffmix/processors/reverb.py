@@ -1,0 +1,35 @@
+"""Reverberation."""
+
+from diffmix.kernels.reverb import freeverb
+from torch import Tensor
+
+from diffmix.params import Param
+from diffmix.processors.base import Plugin, Processor
+from diffmix.types import Numbers, Ranges
+
+
+class Reverb(Processor):
+    """Freeverb (Jezar, 2000; Schroeder-Moorer combs and all-passes). Twin of ``pedalboard.Reverb``.
+
+    ``freeze`` holds the tail for ever and takes no new input (Pedalboard's ``freeze_mode``).
+    """
+
+    room_size = Param(0, 1, 0.5, "", doc="comb feedback 0.7..0.98")
+    damping = Param(0, 1, 0.5, "", doc="loss of highs in the tail")
+    wet_level = Param(0, 1, 0.33, "", doc="level of the tail")
+    dry_level = Param(0, 1, 0.4, "", doc="level of the input; 0.5 is unity")
+    width = Param(0, 1, 1, "", doc="0 mono tail, 1 wide; scales the tail of a mono signal")
+
+    def __init__(self, sample_rate: float, ranges: Ranges | None = None, freeze: bool = False) -> None:
+        super().__init__(sample_rate, ranges)
+        self.freeze = freeze
+
+    def process(
+        self, x: Tensor, *, room_size: Tensor, damping: Tensor, wet_level: Tensor, dry_level: Tensor, width: Tensor
+    ) -> Tensor:
+        """Audio x (B, 1 or 2, T); each value (B,)."""
+        return freeverb(x, room_size, damping, wet_level, dry_level, width, self.sample_rate, self.freeze)
+
+    def plugins(self, values: Numbers) -> list[Plugin]:
+        """One ``Reverb``."""
+        return [("Reverb", {**values, "freeze_mode": float(self.freeze)})]

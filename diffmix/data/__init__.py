@@ -1,0 +1,1 @@
+"""Songs as tensors: reading and writing audio, multitrack folders, and the procedural generator."""

@@ -1,0 +1,238 @@
+"""Audio files and sample rates: the only module of diffmix that reads or writes sound."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmix.errors import AudioError, OutputError
+
+EXTENSIONS = (".wav", ".wave", ".aif", ".aiff", ".aifc", ".flac", ".ogg", ".oga", ".mp3")
+"""File name extensions that are read."""
+
+SAMPLE_RATE_RANGE = (8_000, 192_000)
+"""Sample rates that are accepted, in Hz."""
+
+_BLOCK = 65_536  # frames per call: libsndfile's encoders overflow the stack on very long single writes
+_LARGEST_RATIO = 5_000  # the polyphase filter holds ratio² taps: beyond this it would take gigabytes
+_UNKNOWN_LENGTH = 0x7FFF_0000  # writers into a pipe leave a data size near 2³¹ or 2³² in the header
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of an audio file says: sample_rate in Hz, channels (1 or more), frames (samples per channel)."""
+
+    sample_rate: int
+    channels: int
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+def check_sample_rate(sample_rate: int, where: str) -> int:
+    """Return `sample_rate` as an int, or raise an AudioError that starts with `where`."""
+    low, high = SAMPLE_RATE_RANGE
+    if isinstance(sample_rate, bool) or sample_rate != int(sample_rate) or not low <= sample_rate <= high:
+        raise AudioError(
+            f"{where}: the sample rate is {sample_rate} Hz; allowed are whole numbers from {low} to {high} Hz"
+        )
+    return int(sample_rate)
+
+
+def info(path: str | os.PathLike[str]) -> AudioInfo:
+    """Read the header of an audio file; no samples are decoded.
+
+    Raises AudioError when the file is missing, empty, not audio, cut short, holds no samples, has more than
+    two channels, or a sample rate outside 8 to 192 kHz.
+    """
+    with _open(path) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
+    """Read a whole audio file (WAV, AIFF, FLAC, Ogg or MP3; integer samples are scaled to ±1).
+
+    Returns the samples, float32 of shape (C, T) with C 1 or 2, and the sample rate in Hz.
+    Raises AudioError as `info` does, and when the data cannot be decoded or holds NaN or infinite samples.
+    """
+    with _open(path) as file:
+        return _decode(file, Path(path), file.frames), file.samplerate
+
+
+def read_segment(path: str | os.PathLike[str], start_s: float, seconds: float) -> tuple[Tensor, int]:
+    """Read `seconds` seconds from `start_s` on without decoding the rest; silence follows the end of the file.
+
+    Returns float32 (C, round(seconds · sample_rate)) and the sample rate in Hz; errors are those of `read`.
+    """
+    if start_s < 0 or seconds <= 0:
+        raise AudioError(
+            f"{path}: a segment starts at 0 s or later and lasts longer than 0 s; asked: {start_s}, {seconds}"
+        )
+    with _open(path) as file:
+        frames = round(seconds * file.samplerate)
+        start = min(round(start_s * file.samplerate), file.frames)
+        found = min(frames, file.frames - start)
+        if found == 0:
+            return torch.zeros(file.channels, frames), file.samplerate
+        file.seek(start)
+        audio = _decode(file, Path(path), found, start)
+        return torch.nn.functional.pad(audio, (0, frames - found)), file.samplerate
+
+
+def write_wav(path: str | os.PathLike[str], audio: Tensor, sample_rate: int, bits: int = 24) -> None:
+    """Write a PCM WAV file: all of it or nothing.
+
+    `audio` is (C, T) with C 1 or 2 and at most ±1; `bits` is 16 or 24. The samples go to a temporary file in the
+    same folder, which takes the name `path` once it is complete on disk.
+    Raises OutputError when the folder cannot be written to, or when samples are not finite or above 0 dBFS (nothing
+    is ever clipped).
+    """
+    import soundfile
+
+    path = Path(path)
+    audio = audio.detach().to("cpu", torch.float32)
+    if audio.dim() != 2 or audio.shape[0] not in (1, 2):
+        raise OutputError(f"{path}: audio of shape {tuple(audio.shape)} cannot be written; (1, T) or (2, T) is needed")
+    peak = audio.abs().max().item() if audio.numel() else 0.0
+    if not math.isfinite(peak):
+        raise OutputError(f"{path}: not written, because the audio holds NaN or infinite samples")
+    if peak > 1 + 2**-22:  # 1 itself may come out of a normalisation two roundings too high
+        raise OutputError(
+            f"{path}: not written, because the peak is {20 * math.log10(peak):+.2f} dBFS; at most 0 dBFS fits"
+        )
+    frames = audio.clamp(-1, 1).T.numpy()
+    try:
+        with (
+            replacing(path) as temporary,
+            soundfile.SoundFile(
+                temporary, "w", sample_rate, audio.shape[0], subtype=f"PCM_{bits}", format="WAV"
+            ) as file,
+        ):
+            for start in range(0, len(frames), _BLOCK):
+                file.write(frames[start : start + _BLOCK])
+    except soundfile.SoundFileError as error:
+        raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; move it to `path` on success, remove it on failure.
+
+    A reader never sees half a file, also when the program is killed. Raises OutputError when the folder is missing
+    or not writable, or the disk is full.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: cannot be written, because it is a folder")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written, because the folder {path.parent} does not exist")
+    temporary = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        temporary.touch(exist_ok=False)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """Change the sample rate with a windowed-sinc filter (Kaiser, β = 14.77, 64 zero crossings: below −120 dB alias).
+
+    Shape: x (..., T) to (..., ceil(T · to_rate / from_rate)); equal rates return x itself. Differentiable.
+    The filter is torchaudio's; its settings are the "kaiser_best" ones of J. O. Smith's resampling method (resampy).
+    """
+    if from_rate == to_rate:
+        return x
+    if max(from_rate, to_rate) // math.gcd(from_rate, to_rate) > _LARGEST_RATIO:
+        raise AudioError(f"resampling from {from_rate} to {to_rate} Hz is not possible: their ratio is too odd")
+    try:
+        from torchaudio import functional
+    except (ImportError, OSError, RuntimeError) as error:
+        raise AudioError(
+            f"resampling from {from_rate} to {to_rate} Hz needs a torchaudio that fits the installed torch ({error})"
+        ) from error
+    return functional.resample(
+        x,
+        from_rate,
+        to_rate,
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        resampling_method="sinc_interp_kaiser",
+        beta=14.769656459379492,
+    )
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a sound file for reading and check its header; yields a soundfile.SoundFile."""
+    import soundfile
+
+    path = Path(path)
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+    if path.is_dir():
+        raise AudioError(f"{path}: is a folder, not an audio file")
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path}: the file is empty (0 bytes)")
+        with open(path, "rb"):  # libsndfile would call a missing permission "unknown format"
+            pass
+        file = soundfile.SoundFile(path)
+    except soundfile.SoundFileError as error:
+        raise AudioError(
+            f"{path}: is not audio that can be read; known are {', '.join(e[1:] for e in EXTENSIONS)}"
+        ) from error
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+    with file:
+        check_sample_rate(file.samplerate, str(path))
+        if file.channels > 2:
+            raise AudioError(f"{path}: has {file.channels} channels; 1 (mono) or 2 (stereo) are allowed")
+        promised = re.search(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+        if promised and int(promised[2]) + 64 < int(promised[1]) < _UNKNOWN_LENGTH:
+            raise AudioError(f"{path}: is cut short ({promised[2]} bytes of sound where the header says {promised[1]})")
+        if file.frames <= 0:
+            raise AudioError(f"{path}: holds no samples")
+        yield file
+
+
+def _decode(file: Any, path: Path, frames: int, start: int = 0) -> Tensor:
+    """Decode `frames` frames from the current position (frame `start`) to float32 (C, frames), checked to be finite."""
+    import soundfile
+
+    try:
+        samples = file.read(frames, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path}: is damaged or cut short and cannot be decoded ({_reason(error)})") from error
+    if len(samples) < frames:
+        raise AudioError(
+            f"{path}: is cut short ({start + len(samples)} samples where the header says {start + frames})"
+        )
+    if not np.isfinite(samples).all():
+        bad = ~np.isfinite(samples).all(axis=1)
+        first_s = (start + int(bad.argmax())) / file.samplerate
+        raise AudioError(f"{path}: {int(bad.sum())} samples are NaN or infinite, the first at {first_s:.3f} s")
+    return torch.from_numpy(np.ascontiguousarray(samples.T))
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile said, without its prefix."""
+    return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(". ")

@@ -1,0 +1,394 @@
+"""A song as separate tracks: what it is, and how it is read from folders, lists of files or arrays."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from diffmix.data import audio
+from diffmix.data.roles import guess_role
+from diffmix.errors import AudioError
+
+_UNREAD_AUDIO = (".m4a", ".aac", ".mp4", ".wma", ".opus", ".alac", ".ape", ".caf", ".w64", ".wv", ".mka")
+_NESTED = ("tracks", "raw", "stems", "multitrack", "multitracks", "audio")  # in order of preference
+_MIXTURE = re.compile(r"^(mix|mixture|master|mixdown)$|[ _.-](mix|master|mixdown)$", re.IGNORECASE)
+_SIDE = re.compile(r"^(?P<base>.+?)(?:%|[ _.\-]+[(\[]?)(?P<side>L|R|left|right)[)\]]?$", re.IGNORECASE)
+_PAIR_TOLERANCE_S = 0.05  # left and right of one recording may end this far apart
+_NOTED_PADDING_S = 0.001
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording: `audio` is float32 (C, T) with C 1 or 2, `role` is one of `roles.ROLES` or None."""
+
+    name: str
+    audio: Tensor
+    role: str | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Multitrack:
+    """Tracks of one song with one sample rate and one length; `notes` tell what loading changed or left out."""
+
+    name: str
+    sample_rate: int
+    tracks: tuple[Track, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse tracks that cannot be mixed together: other shapes or lengths, equal names, none at all."""
+        if not self.tracks:
+            raise AudioError(f"{self.name}: a multitrack needs at least one track")
+        names = Counter(track.name for track in self.tracks)
+        if len(names) < len(self.tracks):
+            raise AudioError(f"{self.name}: two tracks are named {names.most_common(1)[0][0]!r}")
+        for track in self.tracks:
+            if track.audio.dim() != 2 or track.audio.shape[0] not in (1, 2) or track.audio.shape[1] != self.length:
+                raise AudioError(
+                    f"{self.name}: track {track.name!r} has shape {tuple(track.audio.shape)}; "
+                    f"needed is (1, {self.length}) or (2, {self.length}), the length of the first track"
+                )
+
+    @property
+    def length(self) -> int:
+        """Samples per channel."""
+        return self.tracks[0].audio.shape[-1]
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.length / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file of one track, or its two files (left, right), known from their headers only."""
+
+    name: str
+    role: str | None
+    files: tuple[Path, ...]
+    sample_rate: int
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """The file names, for messages."""
+        return " + ".join(file.name for file in self.files)
+
+
+def load(stems: Any, sample_rate: int | None = None) -> Multitrack:
+    """Read the tracks of a song.
+
+    `stems` is one of
+      - a folder: its audio files (or those of its `tracks/`, `raw/` or `stems/`), in natural order of their names;
+      - a list of audio files;
+      - a dict from name to array or tensor of shape (T,), (C, T) or (T, C) with values around ±1; `sample_rate` says
+        what they were recorded at;
+      - a Multitrack, returned as it is.
+
+    The session's rate is `sample_rate` in Hz if given, else the most common one of the files (the higher of two equally
+    common ones); other files are resampled. Left and right files (`OH_L.wav`, `OH_R.wav`) become one stereo track, a
+    stereo file with equal channels becomes mono, shorter tracks are padded with silence at the end. Finished mixes
+    (`mix.wav`, `Song_MASTER.wav`), empty files, Git LFS pointers and files that are not audio are left out. Each of
+    these is said in `notes`.
+
+    Raises AudioError, with the file and the reason, when nothing is left or a file cannot be read.
+    """
+    if sample_rate is not None:
+        sample_rate = audio.check_sample_rate(sample_rate, "sample_rate")
+    if isinstance(stems, Multitrack):
+        return stems if sample_rate is None else _at_rate(stems, sample_rate)
+    if isinstance(stems, Mapping):
+        return _from_arrays(stems, sample_rate)
+    if isinstance(stems, str | os.PathLike):
+        folder = Path(stems)
+        sources, notes = scan(folder)
+        return assemble(_song_name(folder), [(source, *_read(source)) for source in sources], sample_rate, notes)
+    if isinstance(stems, Iterable) and not isinstance(stems, Tensor | np.ndarray):
+        files = [_path(file) for file in stems]
+        sources, notes = _plan(files, "the list of files")
+        name = _song_name(files[0].parent)
+        return assemble(name, [(source, *_read(source)) for source in sources], sample_rate, notes)
+    raise AudioError(
+        f"stems are a folder, a list of files, a dict of name and array, or a Multitrack; got {type(stems).__name__}"
+    )
+
+
+def scan(folder: Path) -> tuple[list[Source], list[str]]:
+    """Find the tracks of one song from names and headers, without decoding; returns them and notes."""
+    if not folder.exists():
+        raise AudioError(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise AudioError(f"{folder}: is a file; a folder with one audio file per track is needed (or a list of files)")
+    inner = song_folder(folder)
+    if inner is None:
+        inside = [child.name for child in subfolders(folder) if song_folder(child)]
+        hint = f"its folders {', '.join(inside[:5])} hold audio: name one of them" if inside else "no audio files in it"
+        if any(_is_mixture(file) for file in _files(folder)):
+            hint += " besides a finished mix, which is never an input"
+        raise AudioError(f"{folder}: {hint} (read are {', '.join(e[1:] for e in audio.EXTENSIONS)})")
+    sources, notes = _plan(_files(inner), str(folder))
+    return sources, ([f"tracks read from {inner.relative_to(folder)}/"] if inner != folder else []) + notes
+
+
+def song_folder(folder: Path, depth: int = 3) -> Path | None:
+    """The folder that holds the tracks: `folder` itself, else its `tracks/`, `raw/`, `stems/`, or its only folder with
+    tracks; at most `depth` levels down. None if there is none."""
+    if stem_files(folder):
+        return folder
+    if depth == 0:
+        return None
+    for child in nested_folders(folder):
+        if inner := song_folder(child, depth - 1):
+            return inner
+    found = [inner for child in subfolders(folder) if (inner := song_folder(child, depth - 1))]
+    return found[0] if len(found) == 1 else None
+
+
+def stem_files(folder: Path) -> list[Path]:
+    """The files in `folder` itself that are tracks by their names, in natural order."""
+    return [file for file in _files(folder) if _left_out(file) is None]
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in `folder` that are not hidden, in natural order."""
+    return sorted((f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")), key=natural)
+
+
+def nested_folders(folder: Path) -> list[Path]:
+    """The folders in `folder` called `tracks`, `raw`, `stems`... (or `Song_RAW`...), the preferred one first."""
+    return [
+        child
+        for kind in _NESTED
+        for child in subfolders(folder)
+        if child.name.lower() == kind or child.name.lower().endswith(f"_{kind}")
+    ]
+
+
+def natural(path: Path) -> tuple[Any, ...]:
+    """Sort key that puts `2 Bass` before `10 Vox`."""
+    parts = re.split(r"(\d+)", unicodedata.normalize("NFC", path.name).casefold())
+    return (*((int(p) if i % 2 else p) for i, p in enumerate(parts)), path.name)
+
+
+def join(source: Source, parts: Sequence[Tensor]) -> Tensor:
+    """One track from its file (C, T), or from its left and right files (1, T) each, the shorter one padded."""
+    if len(parts) == 1:
+        return parts[0]
+    length = max(part.shape[1] for part in parts)
+    return torch.cat([pad(part[:1], (0, length - part.shape[1])) for part in parts])
+
+
+# ------------------------------------------------------------------ which files are tracks
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted((file for file in folder.iterdir() if file.is_file()), key=natural)
+
+
+def _is_mixture(file: Path) -> bool:
+    return file.suffix.lower() in audio.EXTENSIONS and _MIXTURE.search(file.stem) is not None
+
+
+def _left_out(file: Path) -> str | None:
+    """Why a file is not a track, or None if it is one (or claims to be)."""
+    if file.name.startswith("."):
+        return "hidden file"
+    if file.suffix.lower() not in (*audio.EXTENSIONS, *_UNREAD_AUDIO):
+        return "not an audio file"
+    if file.stat().st_size == 0:
+        return "empty file (0 bytes)"
+    with open(file, "rb") as head:
+        if head.read(23) == b"version https://git-lfs":
+            return "Git LFS pointer (fetch it with `git lfs pull`)"
+    if _is_mixture(file):
+        return "a finished mix, never an input"
+    return None
+
+
+def _plan(files: Sequence[Path], where: str) -> tuple[list[Source], list[str]]:
+    """Decide which of `files` are tracks and which two belong together; returns sources and notes."""
+    if not files:
+        raise AudioError(f"{where}: no audio files in it (read are {', '.join(e[1:] for e in audio.EXTENSIONS)})")
+    chosen: list[Path] = []
+    notes: list[str] = []
+    for file in files:
+        if not file.exists():
+            raise AudioError(f"{file}: no such file")
+        if file.is_dir():
+            raise AudioError(f"{file}: is a folder; give one folder alone, or a list of audio files")
+        try:
+            reason = _left_out(file)
+        except OSError as error:
+            raise AudioError(f"{file}: cannot be read ({error.strerror})") from error
+        if reason:
+            notes.append(f"{file.name}: left out, {reason}")
+        elif file.suffix.lower() in _UNREAD_AUDIO:
+            raise AudioError(f"{file}: {file.suffix[1:]} audio is not read; convert it to wav or flac, or move it away")
+        else:
+            chosen.append(file)
+    if not chosen:
+        raise AudioError(f"{where}: no usable audio file: {'; '.join(notes)}")
+    infos = {file: audio.info(file) for file in chosen}
+    sources, taken = [], set[str]()
+    for name, group in _pairs(chosen, infos, notes):
+        first = infos[group[0]]
+        sources.append(
+            Source(
+                _distinct(name, taken), guess_role(name), group, first.sample_rate, max(infos[f].seconds for f in group)
+            )
+        )
+    return sources, notes
+
+
+def _pairs(
+    files: Sequence[Path], infos: Mapping[Path, audio.AudioInfo], notes: list[str]
+) -> Iterable[tuple[str, tuple[Path, ...]]]:
+    """Group left and right files; yields (track name, files) in the order of the first file of each group."""
+    sides: dict[tuple[str, str], dict[str, Path]] = {}
+    for file in files:
+        if match := _SIDE.match(_stem(file)):
+            key = (match["base"].casefold(), file.suffix.lower())
+            sides.setdefault(key, {}).setdefault(match["side"][0].upper(), file)
+    partner: dict[Path, tuple[Path, Path]] = {}
+    for found in sides.values():
+        if len(found) < 2:
+            continue
+        left, right = found["L"], found["R"]
+        a, b = infos[left], infos[right]
+        if a.channels != 1 or b.channels != 1:
+            reason = "not both mono"
+        elif a.sample_rate != b.sample_rate:
+            reason = f"{a.sample_rate} and {b.sample_rate} Hz"
+        elif abs(a.seconds - b.seconds) > _PAIR_TOLERANCE_S:
+            reason = f"{a.seconds:.2f} and {b.seconds:.2f} s long"
+        else:
+            notes.append(f"{left.name} + {right.name}: joined to one stereo track")
+            partner[left] = partner[right] = (left, right)
+            continue
+        notes.append(f"{left.name} and {right.name}: kept as two tracks, {reason}")
+    for file in files:
+        if file not in partner:
+            yield _stem(file), (file,)
+        elif file == min(partner[file], key=list(files).index):
+            yield _SIDE.match(_stem(file))["base"], partner[file]  # type: ignore[index]
+
+
+def _stem(file: Path) -> str:
+    return unicodedata.normalize("NFC", file.stem)
+
+
+def _distinct(name: str, taken: set[str]) -> str:
+    """`name`, or `name_2`, `name_3`... when it is taken already (letter case aside)."""
+    candidate, number = name, 2
+    while candidate.casefold() in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    taken.add(candidate.casefold())
+    return candidate
+
+
+# ------------------------------------------------------------------ from sources to one session
+
+
+def _read(source: Source) -> tuple[Tensor, int]:
+    return join(source, [audio.read(file)[0] for file in source.files]), source.sample_rate
+
+
+def session_rate(rates: Sequence[int]) -> int:
+    """The most common sample rate in Hz, the higher one if two are equally common."""
+    counts = Counter(rates)
+    return max(counts, key=lambda rate: (counts[rate], rate))
+
+
+def assemble(
+    name: str, recordings: Sequence[tuple[Source, Tensor, int]], sample_rate: int | None, notes: Sequence[str]
+) -> Multitrack:
+    """Bring recordings to one rate and length, and say in the notes what was done."""
+    to_rate = sample_rate or session_rate([rate for _, _, rate in recordings])
+    notes = list(notes)
+    tracks = []
+    for source, x, rate in recordings:
+        if x.shape[0] == 2 and torch.equal(x[0], x[1]):
+            x = x[:1]
+            notes.append(f"{source.label}: both channels are identical, used as mono")
+        if rate != to_rate:
+            x = audio.resample(x, rate, to_rate)
+            notes.append(f"{source.label}: resampled from {rate} to {to_rate} Hz")
+        tracks.append(Track(source.name, x.contiguous(), source.role, tuple(str(file) for file in source.files)))
+    length = max(track.audio.shape[1] for track in tracks)
+    for i, (track, (source, _, _)) in enumerate(zip(tracks, recordings, strict=True)):
+        missing = length - track.audio.shape[1]
+        if missing:
+            tracks[i] = replace(track, audio=pad(track.audio, (0, missing)))
+        if missing / to_rate >= _NOTED_PADDING_S:
+            seconds = track.audio.shape[1] / to_rate
+            notes.append(f"{source.label}: {seconds:.2f} s, padded with silence to {length / to_rate:.2f} s")
+    return Multitrack(name, to_rate, tuple(tracks), tuple(notes))
+
+
+def _at_rate(multitrack: Multitrack, sample_rate: int) -> Multitrack:
+    if multitrack.sample_rate == sample_rate:
+        return multitrack
+    tracks = tuple(
+        replace(track, audio=audio.resample(track.audio, multitrack.sample_rate, sample_rate))
+        for track in multitrack.tracks
+    )
+    note = f"all tracks: resampled from {multitrack.sample_rate} to {sample_rate} Hz"
+    return Multitrack(multitrack.name, sample_rate, tracks, (*multitrack.notes, note))
+
+
+def _from_arrays(stems: Mapping[str, Any], sample_rate: int | None) -> Multitrack:
+    if not stems:
+        raise AudioError("the dict of tracks is empty")
+    if sample_rate is None:
+        raise AudioError("tracks given as arrays need sample_rate=..., the rate in Hz that they were recorded at")
+    recordings = []
+    for name, value in stems.items():
+        if not isinstance(name, str) or not name:
+            raise AudioError(f"a track's name is a text that is not empty; got {name!r}")
+        x = _from_array(name, value)
+        recordings.append((Source(name, guess_role(name), (Path(name),), sample_rate, x.shape[1] / sample_rate), x))
+    session = assemble("multitrack", [(source, x, sample_rate) for source, x in recordings], sample_rate, [])
+    return replace(session, tracks=tuple(replace(track, files=()) for track in session.tracks))
+
+
+def _from_array(name: str, value: Any) -> Tensor:
+    """Check one array and bring it to float32 (C, T)."""
+    try:
+        x = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+    except (TypeError, ValueError) as error:
+        raise AudioError(f"track {name!r}: not an array of numbers ({type(value).__name__})") from error
+    if not x.is_floating_point():
+        raise AudioError(f"track {name!r}: samples are {x.dtype}; floating-point numbers around ±1 are needed")
+    shape = tuple(x.shape)
+    if x.dim() == 1:
+        x = x[None]
+    elif x.dim() == 2 and x.shape[0] > 2 and x.shape[1] <= 2:
+        x = x.T
+    if x.dim() != 2 or x.shape[0] not in (1, 2) or x.shape[1] == 0:
+        raise AudioError(f"track {name!r}: shape {shape} is not audio; (T,), (C, T) or (T, C) with C 1 or 2 is needed")
+    if bad := int((~torch.isfinite(x)).any(dim=0).sum()):
+        raise AudioError(f"track {name!r}: {bad} samples are NaN or infinite")
+    return x.to(torch.float32)
+
+
+def _path(file: Any) -> Path:
+    if not isinstance(file, str | os.PathLike):
+        raise AudioError(f"the list of files holds a {type(file).__name__}; paths are needed (arrays go into a dict)")
+    return Path(file)
+
+
+def _song_name(folder: Path) -> str:
+    return unicodedata.normalize("NFC", folder.resolve().name) or "multitrack"

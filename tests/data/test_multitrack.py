@@ -1,0 +1,265 @@
+import numpy as np
+import pytest
+import torch
+
+from diffmix.data import audio
+from diffmix.data.multitrack import Multitrack, Track, load
+from diffmix.data.roles import ROLES, guess_role
+from diffmix.data.songs import SongIndex, songs
+from diffmix.errors import AudioError
+from tests.fabricate import RATE, library, put, session, tone
+
+
+def named(multitrack):
+    return {track.name: track for track in multitrack.tracks}
+
+
+def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
+    song = load(session(tmp_path / "My Song"))
+    tracks = named(song)
+    assert (song.name, song.sample_rate, song.length) == ("My Song", RATE, RATE // 2)
+    assert list(tracks) == [
+        "01_Kick",
+        "2 Snare",
+        "10_Bass DI",
+        "11_Gtr",
+        "12_OH",
+        "13_Piano",
+        "14_Vöx & 'Lead'",
+        "15_Silence",
+    ]
+    assert {n: t.audio.shape[0] for n, t in tracks.items() if t.audio.shape[0] == 2} == {"12_OH": 2, "13_Piano": 2}
+    assert tracks["12_OH"].audio.numpy() == pytest.approx(np.concatenate([tone(1000.0), tone(1500.0)], 1).T, abs=1e-4)
+    assert len(tracks["12_OH"].files) == 2
+    assert not tracks["15_Silence"].audio.any()
+    assert [t.role for t in song.tracks[:6]] == ["kick", "snare", "bass", "guitar", "overhead", "piano"]
+    notes = "\n".join(song.notes)
+    for expected in (
+        "._01_Kick.wav: left out, hidden file",
+        "empty.wav: left out, empty file (0 bytes)",
+        "tambourine.wav: left out, Git LFS pointer",
+        "notes.txt: left out, not an audio file",
+        "Song_MIX.wav: left out, a finished mix",
+        "12_OH_L.wav + 12_OH_R.wav: joined to one stereo track",
+        "11_Gtr.wav: both channels are identical, used as mono",
+        "10_Bass DI.wav: resampled from 16000 to 8000 Hz",
+        "14_Vöx & 'Lead'.wav: 0.30 s, padded with silence to 0.50 s",
+    ):
+        assert expected in notes
+
+
+def test_the_session_rate_is_the_most_common_the_higher_of_two_or_the_one_asked_for(tmp_path):
+    for i, rate in enumerate((8_000, 8_000, 16_000, 16_000, 22_050)):
+        put(tmp_path / f"{i}.wav", sample_rate=rate)
+    assert load(tmp_path).sample_rate == 16_000
+    asked = load(tmp_path, sample_rate=22_050)
+    assert asked.sample_rate == 22_050
+    assert sum("resampled" in note for note in asked.notes) == 4
+    assert load(asked) is asked
+    assert load(asked, 11_025).length == asked.length // 2 + asked.length % 2
+    with pytest.raises(AudioError, match="sample_rate: the sample rate is 4000 Hz"):
+        load(tmp_path, sample_rate=4_000)
+
+
+def test_left_and_right_join_only_when_they_fit(tmp_path):
+    names = ("a.L.wav", "a.R.wav", "b%L.wav", "b%R.wav", "c-left.wav", "c-Right.wav", "d (L).wav", "d (R).wav")
+    for i, name in enumerate(names):
+        put(tmp_path / name, tone(100.0 * (1 + i)))
+    for name, seconds in {"long_L.wav": 1.0, "long_R.wav": 0.5}.items():
+        put(tmp_path / name, tone(seconds=seconds))
+    put(tmp_path / "wide_L.wav", tone(channels=2))
+    put(tmp_path / "wide_R.wav")
+    put(tmp_path / "alone_L.wav")
+    put(tmp_path / "vocal.wav")
+    song = load(tmp_path)
+    expected = ["a", "alone_L", "b", "c", "d", "long_L", "long_R", "vocal", "wide_L", "wide_R"]
+    assert [track.name for track in song.tracks] == expected
+    assert [track.audio.shape[0] for track in song.tracks] == [2, 1, 2, 2, 2, 1, 1, 1, 2, 1]
+    assert any("long_L.wav and long_R.wav: kept as two tracks, 1.00 and 0.50 s long" in note for note in song.notes)
+    assert any("wide_L.wav and wide_R.wav: kept as two tracks, not both mono" in note for note in song.notes)
+
+
+def test_equal_names_become_distinct(tmp_path):
+    files = [put(tmp_path / d / n) for d, n in (("a", "kick.wav"), ("a", "kick.flac"), ("b", "Kick.wav"))]
+    assert [track.name for track in load(files).tracks] == ["kick", "kick_2", "Kick_3"]
+    assert [track.name for track in load(tmp_path / "a").tracks] == ["kick", "kick_2"]
+
+
+@pytest.mark.parametrize("nested", ["tracks", "Stems", "RAW", "Song_RAW", "tracks/Song_Full", "anything"])
+def test_tracks_may_lie_in_a_nested_folder(tmp_path, nested):
+    put(tmp_path / nested / "kick.wav")
+    put(tmp_path / "Song_MIX.wav")
+    song = load(tmp_path)
+    assert [track.name for track in song.tracks] == ["kick"]
+    assert song.notes[0] == f"tracks read from {nested}/"
+
+
+def test_raw_tracks_are_preferred_to_stems(tmp_path):
+    put(tmp_path / "Song_STEMS" / "stem.wav")
+    put(tmp_path / "Song_RAW" / "raw.wav")
+    assert [track.name for track in load(tmp_path).tracks] == ["raw"]
+
+
+def _empty(folder):
+    folder.mkdir()
+    return folder
+
+
+def _several(folder):
+    put(folder / "monday" / "a.wav")
+    put(folder / "tuesday" / "a.wav")
+    return folder
+
+
+def _only_a_mix(folder):
+    put(folder / "mix.wav")
+    return folder
+
+
+def _broken_among_good(folder):
+    put(folder / "good.wav")
+    (folder / "bad.wav").write_text("oops")
+    return folder
+
+
+def _unread(folder):
+    put(folder / "good.wav")
+    (folder / "vox.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    return folder
+
+
+samples = np.zeros(800, "f4")
+UNUSABLE = {
+    "missing": (lambda d: d / "gone", {}, "gone: no such folder"),
+    "empty": (lambda d: _empty(d / "void"), {}, r"no audio files in it \(read are wav, "),
+    "file": (lambda d: put(d / "kick.wav"), {}, "is a file; a folder"),
+    "several": (lambda d: _several(d / "x"), {}, "its folders monday, tuesday hold audio: name one"),
+    "only a mix": (lambda d: _only_a_mix(d / "x"), {}, "no audio files in it besides a finished mix"),
+    "broken": (lambda d: _broken_among_good(d / "x"), {}, r"bad\.wav: is not audio"),
+    "m4a": (lambda d: _unread(d / "x"), {}, r"vox\.m4a: m4a audio is not read; convert it"),
+    "no files": (lambda d: [], {}, "no audio files"),
+    "list skipped": (lambda d: [put(d / "mix.wav")], {}, r"no usable audio file: mix\.wav: left out"),
+    "list missing": (lambda d: [d / "gone.wav"], {}, r"gone\.wav: no such file"),
+    "list of folder": (lambda d: [d], {}, "is a folder; give one folder alone"),
+    "list of arrays": (lambda d: [samples], {}, r"holds a ndarray; paths are needed"),
+    "number": (lambda d: 3, {}, "got int"),
+    "array": (lambda d: samples, {}, "got ndarray"),
+    "no rate": (lambda d: {"a": samples}, {}, "need sample_rate="),
+    "no arrays": (lambda d: {}, {"sample_rate": 8_000}, "dict of tracks is empty"),
+    "shape": (lambda d: {"a": np.zeros((3, 800))}, {"sample_rate": 8_000}, r"'a': shape \(3, 800\) is not audio"),
+    "no samples": (lambda d: {"a": np.zeros((1, 0))}, {"sample_rate": 8_000}, r"shape \(1, 0\) is not audio"),
+    "integers": (lambda d: {"a": np.zeros(8, "i2")}, {"sample_rate": 8_000}, r"torch\.int16; floating-point"),
+    "nan": (lambda d: {"a": np.array([0.0, np.nan])}, {"sample_rate": 8_000}, "'a': 1 samples are NaN"),
+    "words": (lambda d: {"a": ["x"]}, {"sample_rate": 8_000}, "'a': not an array of numbers"),
+    "name": (lambda d: {3: samples}, {"sample_rate": 8_000}, "got 3"),
+    "rate": (lambda d: {"a": samples}, {"sample_rate": 500_000}, "500000 Hz; allowed are"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path, case):
+    make, options, reason = UNUSABLE[case]
+    with pytest.raises(AudioError, match=reason) as error:
+        load(make(tmp_path), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_arrays_of_all_shapes(tmp_path):
+    stereo = torch.randn(2, 800).tolist()
+    song = load(
+        {
+            "kick": np.zeros(800),
+            "wide": np.array(stereo),
+            "rows": np.array(stereo).T,
+            "short": torch.randn(1, 80, dtype=torch.float64, requires_grad=True),
+            "same": torch.ones(2, 800),
+        },
+        sample_rate=8_000,
+    )
+    assert [track.audio.shape[0] for track in song.tracks] == [1, 2, 2, 1, 1]
+    assert torch.equal(song.tracks[1].audio, song.tracks[2].audio)
+    assert {(t.audio.dtype, t.audio.shape[1], t.audio.requires_grad) for t in song.tracks} == {
+        (torch.float32, 800, False)
+    }
+    assert song.tracks[0].role == "kick"
+    assert song.tracks[0].files == ()
+
+
+def test_a_multitrack_refuses_what_cannot_be_mixed():
+    kick = Track("kick", torch.zeros(1, 10))
+    with pytest.raises(AudioError, match="at least one track"):
+        Multitrack("x", 8_000, ())
+    with pytest.raises(AudioError, match="two tracks are named 'kick'"):
+        Multitrack("x", 8_000, (kick, kick))
+    with pytest.raises(AudioError, match=r"'bass' has shape \(1, 9\)"):
+        Multitrack("x", 8_000, (kick, Track("bass", torch.zeros(1, 9))))
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("01_KickIn", "kick"),
+        ("bass drum", "kick"),
+        ("02_Snare Bottom", "snare"),
+        ("HiHat", "hihat"),
+        ("OHs", "overhead"),
+        ("DrumRoomL", "room"),
+        ("FloorTom2", "tom"),
+        ("Ride 22in", "cymbal"),
+        ("Shaker", "percussion"),
+        ("drums_2", "drums"),
+        ("pad_and_bass", "bass"),
+        ("ElecGtr1", "guitar"),
+        ("07_LeadVoxDT", "lead_vocal"),
+        ("Lead Guitar", "guitar"),
+        ("BGVox3", "backing_vocal"),
+        ("vox double", "backing_vocal"),
+        ("Rhodes", "keys"),
+        ("Moog Lead", "synth"),
+        ("Sax", "woodwind"),
+        ("Horns", "brass"),
+        ("Violin", "strings"),
+        ("Riser", "fx"),
+        ("custom", None),
+        ("другое", None),
+    ],
+)
+def test_roles_are_guessed_from_names(name, role):
+    assert guess_role(name) == role
+    assert role is None or role in ROLES
+
+
+def test_songs_are_found_in_any_layout(tmp_path):
+    root = library(tmp_path)
+    assert [song.name for song in songs(root)] == ["Artist_Title", "song 2", "song 10"]
+    assert songs(root / "song 2") == [root / "song 2"]
+    for path, reason in ((root / "papers", "no song in it"), (root / "gone", "no such folder")):
+        with pytest.raises(AudioError, match=reason):
+            songs(path)
+
+
+def test_pieces_equal_the_slice_of_the_whole(tmp_path, monkeypatch):
+    song = session(tmp_path / "song")
+    whole = load(song)
+    index = SongIndex(tmp_path)
+    monkeypatch.setattr(audio, "read", None)  # the whole is never read
+    piece = index[0].segment(0.1, 0.2)
+    assert [t.name for t in piece.tracks] == [t.name for t in whole.tracks]
+    for part, full in zip(piece.tracks, whole.tracks, strict=True):
+        inner = slice(100, 1_500)  # the resampling filter sees the cut at both ends
+        assert part.audio.numpy()[:, inner] == pytest.approx(full.audio.numpy()[:, 800 + 100 : 800 + 1_500], abs=1e-4)
+    drawn = [index.draw(0.25, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert drawn[0].length == 2_000
+    assert torch.equal(drawn[0].tracks[0].audio, drawn[1].tracks[0].audio)
+    assert not torch.equal(drawn[0].tracks[0].audio, drawn[2].tracks[0].audio)
+    assert index.draw(3.0, torch.Generator()).length == 24_000
+    assert SongIndex(tmp_path, sample_rate=11_025).draw(0.123, torch.Generator()).length == round(0.123 * 11_025)
+
+
+def test_many_tracks_and_a_tenth_of_a_second(tmp_path):
+    for i in range(70):
+        put(tmp_path / f"t{i}.wav", tone(seconds=0.1))
+    song = load(tmp_path)
+    assert len(song.tracks) == 70
+    assert song.tracks[10].name == "t10"
+    assert song.seconds == pytest.approx(0.1)

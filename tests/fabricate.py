@@ -1,0 +1,59 @@
+"""Messy folders of audio, as they are found on real disks, written for one test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 8_000  # small files; the lowest rate that is accepted
+
+
+def tone(frequency_hz: float = 220.0, seconds: float = 0.5, sample_rate: int = RATE, channels: int = 1) -> np.ndarray:
+    """A quiet sine, (T, C) float32; the second channel is an octave higher, so that stereo is not dual mono."""
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    return np.stack([0.25 * np.sin(2 * np.pi * frequency_hz * (1 + c) * t) for c in range(channels)], 1).astype("f4")
+
+
+def put(path: Path, samples: np.ndarray | None = None, sample_rate: int = RATE, subtype: str | None = None) -> Path:
+    """Write an audio file (a tone by default), making its folder; the format follows from the extension."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = tone(sample_rate=sample_rate) if samples is None else samples
+    soundfile.write(path, samples, sample_rate, subtype, format="AIFF" if path.suffix == ".aif" else None)
+    return path
+
+
+def session(folder: Path) -> Path:
+    """A band's session as it is handed over: mixed rates and channels, pairs, junk and a rough mix."""
+    put(folder / "01_Kick.wav")
+    put(folder / "2 Snare.flac")
+    put(folder / "10_Bass DI.wav", tone(55.0, sample_rate=16_000), 16_000)
+    put(folder / "11_Gtr.wav", np.repeat(tone(330.0), 2, axis=1))  # dual mono
+    put(folder / "12_OH_L.wav", tone(1000.0))
+    put(folder / "12_OH_R.wav", tone(1500.0))
+    put(folder / "13_Piano.aif", tone(440.0, channels=2))
+    put(folder / "14_Vöx & 'Lead'.wav", tone(250.0, seconds=0.3))
+    put(folder / "15_Silence.wav", np.zeros((100, 1), "f4"))
+    put(folder / "Song_MIX.wav", tone(channels=2))
+    (folder / "._01_Kick.wav").write_bytes(b"\0\5\x16\7")
+    (folder / ".DS_Store").write_bytes(b"\0")
+    (folder / "empty.wav").touch()
+    (folder / "tambourine.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    (folder / "notes.txt").write_text("drummer was late")
+    return folder
+
+
+def library(root: Path) -> Path:
+    """Three songs in three layouts, and a folder that is none."""
+    for name in ("kick.wav", "bass.wav"):
+        put(root / "song 2" / name)
+    for name in ("01.wav", "02.wav", "03.wav"):
+        put(root / "song 10" / "tracks" / name)
+    put(root / "Artist_Title" / "Artist_Title_MIX.wav")
+    put(root / "Artist_Title" / "Artist_Title_STEMS" / "Artist_Title_STEM_01.wav")
+    for number in (1, 3):
+        put(root / "Artist_Title" / "Artist_Title_RAW" / f"Artist_Title_RAW_01_0{number}.wav")
+    put(root / "one file only" / "kick.wav")
+    (root / "papers").mkdir()
+    return root

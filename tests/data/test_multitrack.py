@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -263,3 +265,13 @@ def test_many_tracks_and_a_tenth_of_a_second(tmp_path):
     assert len(song.tracks) == 70
     assert song.tracks[10].name == "t10"
     assert song.seconds == pytest.approx(0.1)
+
+
+def test_the_bundled_example_is_complete():
+    folder = Path(__file__).resolve().parents[2] / "recipes" / "automix" / "example"
+    song = load(folder)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
+    assert (song.sample_rate, song.seconds, len(song.tracks)) == (48_000, 12.0, 8)
+    assert {"drums", "bass", "lead_vocal", "synth"} <= {track.role for track in song.tracks}
+    level = torch.stack([t.audio.unfold(1, 4_800, 4_800).square().mean((0, 2)).sqrt() for t in song.tracks])
+    assert ((level > 10 ** (-50 / 20)).float().mean(1) > 0.1).sum() == 8

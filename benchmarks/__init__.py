@@ -1,0 +1,1 @@
+"""Each module is one benchmark and one command: ``python -m benchmarks.console``."""

@@ -1,0 +1,161 @@
+"""What every benchmark shares: fair timing, results as JSON, and RESULTS.md made of them.
+
+Competitors run in turns, so that a busy machine slows all of them alike. Times are the median and, in JSON, the
+minimum over the turns; CPU time counts all threads and, unlike wall time, hardly depends on other load.
+Linux only (memory is read from /proc).
+"""
+
+import ctypes
+import gc
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).with_name("results")
+PAGE = Path(__file__).with_name("RESULTS.md")
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds over the turns and the peak of resident memory above its level at entry, in MiB."""
+
+    wall_ms: list[float]
+    cpu_ms: list[float]
+    peak_mib: list[float]
+
+    def cells(self) -> list[Cell]:
+        """Median wall and CPU time, median peak memory."""
+        return [statistics.median(v) for v in (self.wall_ms, self.cpu_ms, self.peak_mib)]
+
+    def minimum(self) -> list[float]:
+        """Smallest wall and CPU time."""
+        return [min(self.wall_ms), min(self.cpu_ms)]
+
+
+def _status_mib(field: str) -> float:
+    """A line of /proc/self/status in MiB."""
+    text = Path("/proc/self/status").read_text()
+    return float(text.split(f"{field}:")[1].split()[0]) / 1024
+
+
+def _settle() -> None:
+    """Give freed memory back and reset the high-water mark, so that the next peak is of the next call only."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def in_turns(runs: Mapping[str, Callable[[], Any]], turns: int = 5, warm_up: int = 1) -> dict[str, Timing]:
+    """Time each callable ``turns`` times, round robin, after ``warm_up`` calls of each (compilation, caches)."""
+    for run in runs.values():
+        for _ in range(warm_up):
+            run()
+    found: dict[str, Timing] = {name: Timing([], [], []) for name in runs}
+    for _ in range(turns):
+        for name, run in runs.items():
+            _settle()
+            entry = _status_mib("VmRSS")
+            wall, cpu = time.perf_counter(), time.process_time()
+            result = run()
+            timing = found[name]
+            timing.cpu_ms.append(1e3 * (time.process_time() - cpu))
+            timing.wall_ms.append(1e3 * (time.perf_counter() - wall))
+            timing.peak_mib.append(_status_mib("VmHWM") - entry)
+            del result
+    return found
+
+
+def decibels(error: float, reference: float = 1.0) -> float | str:
+    """20 log10(error / reference), or ``equal`` where there is no error at all."""
+    return 20 * math.log10(error / reference) if error > 0 else "equal"
+
+
+def _cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on, without anything that names the machine."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "load_average_1_min": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+    }
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], text: str = "") -> dict[str, Any]:
+    """One table of a result."""
+    return {"title": title, "text": text, "columns": list(columns), "rows": [list(row) for row in rows]}
+
+
+def publish(
+    name: str, title: str, tables: Sequence[dict[str, Any]], notes: Sequence[str], packages: Sequence[str], seed: int
+) -> None:
+    """Write ``results/<name>.json`` and make RESULTS.md anew from all results."""
+    result = {
+        "title": title,
+        "command": f"python -m benchmarks.{name}",
+        "seed": seed,
+        "machine": machine(),
+        "versions": {p: version(p) for p in ("torch", *packages)},
+        "tables": list(tables),
+        "notes": list(notes),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    write_page()
+    print(f"wrote benchmarks/results/{name}.json and benchmarks/RESULTS.md")
+
+
+def shown(cell: Cell) -> str:
+    """A number with three significant digits, as a person would write it."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, str | int):
+        return str(cell)
+    if cell and abs(cell) < 1e-3:
+        return f"{cell:.1e}"
+    digits = max(0, 2 - math.floor(math.log10(abs(cell)))) if cell else 0
+    return f"{cell:.{digits}f}".replace("-", "−")
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """One result as a section of RESULTS.md."""
+    where = result["machine"]
+    versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
+    device = f"{where['cpu']}, {where['cores']} cores" + (f", {where['gpu']}" if where["gpu"] else "")
+    lines = [
+        f"## {result['title']}",
+        "",
+        f"`{result['command']}` on {device}, {where['system']}, load average {where['load_average_1_min']}, "
+        f"Python {where['python']}, {versions}. Seed {result['seed']}.",
+    ]
+    for t in result["tables"]:
+        lines += ["", f"### {t['title']}", ""]
+        lines += [t["text"], ""] if t["text"] else []
+        lines += ["| " + " | ".join(t["columns"]) + " |", "|---" + "|---:" * (len(t["columns"]) - 1) + "|"]
+        lines += ["| " + " | ".join(map(shown, row)) + " |" for row in t["rows"]]
+    return "\n".join([*lines, "", *(f"- {note}" for note in result["notes"])]).rstrip()
+
+
+def write_page() -> None:
+    """RESULTS.md from every JSON file in results/."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    head = "# Results\n\nMade by the benchmarks from `results/*.json`; do not edit. README.md says how to run them."
+    PAGE.write_text("\n\n".join([head, *map(markdown, found)]) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """Audio to controls: one encoder for every track, attention over the tracks, bounded heads."""
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -22,7 +23,7 @@ class TrackEncoder(nn.Module):
         super().__init__()
         channels = (1, 16, 32, 64, 64)
         layers: list[nn.Module] = []
-        for a, b in zip(channels[:-1], channels[1:], strict=True):
+        for a, b in itertools.pairwise(channels):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU()]
         self.conv = nn.Sequential(*layers)
         pooled = 2 * channels[-1] * (BANDS // 16)

@@ -4,6 +4,7 @@ The compiled loops (numba, no compiler needed) are exact twins of Pedalboard and
 The portable ones are plain torch in float64: any device, any number of derivatives.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,5 +64,5 @@ def over_rows(task: Callable[[int, int], None], rows: int) -> None:
     if _pool is None or _pool_pid != os.getpid():
         _pool, _pool_pid = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="diffmix"), os.getpid()
     edges = [rows * i // threads for i in range(threads + 1)]
-    for done in [_pool.submit(task, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]:
+    for done in [_pool.submit(task, a, b) for a, b in itertools.pairwise(edges)]:
         done.result()

@@ -1,0 +1,1 @@
+"""What is trained: an estimator, a console and a loss."""

@@ -1,0 +1,183 @@
+"""Training of the automatic mixer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from diffmix.console import Console, Controls, DeskValues, Tracks
+from diffmix.data.examples import Batch, MixExamples, collate
+from diffmix.errors import CheckpointError
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.units import db_to_gain
+from diffmix.losses import SumDifferenceLoss, imbalance_loss
+from diffmix.metrics import balance_error_db, pan_error
+from diffmix.systems.automixer import Automixer, refuse_other_specs
+
+MIX_LUFS = -16.0
+
+
+def at_loudness(mix: Tensor, sample_rate: float, loudness_lufs: float = MIX_LUFS) -> Tensor:
+    """Mixes (B, 2, T) scaled to one loudness; the gain carries no gradient."""
+    with torch.no_grad():
+        gain_db = (loudness_lufs - integrated_loudness(mix, sample_rate)).clamp(-40, 40)
+    return mix * db_to_gain(gain_db)[:, None, None]
+
+
+class Automix(lightning.LightningModule):
+    """Learns to set a console as the examples' mixes were set.
+
+    Loss: sum/difference STFT distance of the loudness-matched mixes, plus the side of each band (`imbalance_loss`),
+    plus the distance of the knobs themselves (the pan as distance from the centre), each with a weight.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        estimator: dict[str, Any],
+        *,
+        learning_rate: float = 1e-3,
+        warmup_steps: int = 20,
+        weights: dict[str, float] | None = None,
+        total_steps: int = 1000,
+    ) -> None:
+        super().__init__()
+        self.mixer = Automixer(console, **estimator)
+        self.distance = SumDifferenceLoss()
+        self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
+        self.weights = {"stft": 1.0, "imbalance": 1.0, "knobs": 4.0} | dict(weights or {})
+
+    def forward(self, batch: Batch) -> Controls:
+        """The controls that the mixer chooses for a batch."""
+        return self.mixer(_tracks(batch), batch.loudness_lufs, batch.mask)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one batch."""
+        losses = self.losses(batch, self(batch))
+        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch.mask), prog_bar=True)
+        return torch.stack([self.weights[k] * v for k, v in losses.items()]).sum()
+
+    def losses(self, batch: Batch, chosen: Controls) -> dict[str, Tensor]:
+        """The terms of the loss, unweighted."""
+        console, rate = self.mixer.console, self.mixer.console.sample_rate
+        wanted = self.target(batch)
+        with torch.autocast(self.device.type, enabled=False):  # audio stays in float32
+            with torch.no_grad():
+                target = at_loudness(console(_tracks(batch), wanted, batch.mask), rate)
+            mix = at_loudness(console(_tracks(batch), Controls(*(u.float() for u in chosen)), batch.mask), rate)
+            return {
+                "stft": self.distance(mix, target),
+                "imbalance": imbalance_loss(mix, target, rate),
+                "knobs": self.knob_distance(chosen, wanted, batch.mask),
+            }
+
+    def target(self, batch: Batch) -> Controls:
+        """The controls of the mix to imitate, with the trims that both mixes share."""
+        return self.mixer.console.trimmed(Controls(batch.tracks, batch.bus, batch.master), batch.loudness_lufs)
+
+    def knob_distance(self, chosen: Controls, wanted: Controls, mask: Tensor) -> Tensor:
+        """Mean absolute distance of the knobs in [0, 1]; the level and the pan of a track count most."""
+        spec = self.mixer.console.track_spec
+        weight = torch.ones(spec.size, device=mask.device)
+        weight[[spec.index("fader.gain_db"), spec.index("pan.pan")]] = torch.tensor([12.0, 2.0], device=mask.device)
+        at = spec.index("pan.pan")
+        difference = (chosen.tracks - wanted.tracks).abs()
+        amount = ((chosen.tracks[..., at] - 0.5).abs() - (wanted.tracks[..., at] - 0.5).abs()).abs()
+        difference = torch.cat([difference[..., :at], amount[..., None], difference[..., at + 1 :]], -1)
+        tracks = (difference * weight * mask[..., None]).sum() / (mask.sum() * spec.size)
+        return tracks + 0.1 * sum((a - b).abs().mean() for a, b in zip(chosen[1:], wanted[1:], strict=True))
+
+    @torch.no_grad()
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Scores of the mixer, and of equal loudness, on held-out songs."""
+        for name, chosen in (("model", self(batch)), ("equal_loudness", self.equal_loudness(batch))):
+            scores = self.scores(batch, chosen)
+            self.log_dict(
+                {f"val/{name}/{k}": v for k, v in scores.items()},
+                batch_size=len(batch.mask),
+                on_epoch=True,
+                on_step=False,
+            )
+
+    def equal_loudness(self, batch: Batch) -> Controls:
+        """The rule to beat: every track equally loud, in the centre, untreated."""
+        plain = self.mixer.console.default(*batch.mask.shape)
+        return self.mixer.console.trimmed(plain, batch.loudness_lufs)
+
+    def scores(self, batch: Batch, chosen: Controls) -> dict[str, Tensor]:
+        """``balance_error_db``, ``stft_distance`` and ``pan_error`` of controls against the batch's mixes, each a mean."""
+        console, tracks = self.mixer.console, _tracks(batch)
+        target, values = console.values(self.target(batch)), console.values(chosen)
+        loud, wanted = (_loudness_in_mix(console, tracks, v) for v in (values, target))
+        mixes = [at_loudness(console.mix(tracks, v, batch.mask), console.sample_rate) for v in (values, target)]
+        is_mono = torch.zeros_like(batch.mask)
+        is_mono[:, : batch.mono.shape[1]] = 1
+        pan = pan_error(values.tracks["pan.pan"], target.tracks["pan.pan"], batch.mask * is_mono)
+        return {
+            "balance_error_db": balance_error_db(loud, wanted, batch.mask).mean(),
+            "stft_distance": self.distance(*mixes),
+            "pan_error": pan.mean(),
+        }
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""
+        optimizer = torch.optim.AdamW(self.mixer.parameters(), self.learning_rate, weight_decay=1e-3)
+        warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=self.warmup_steps)
+        cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.total_steps - self.warmup_steps))
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [self.warmup_steps])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the parameters' declarations with the weights."""
+        checkpoint["specs"] = {part: spec.to_dict() for part, spec in self.mixer.console.specs.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other parameters, naming the differing lines."""
+        if "specs" not in checkpoint:
+            raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
+        refuse_other_specs(self.mixer.console.specs, checkpoint["specs"], "the checkpoint")
+
+
+def _tracks(batch: Batch) -> Tracks:
+    return batch.mono, batch.stereo
+
+
+def _loudness_in_mix(console: Console, tracks: Tracks, values: DeskValues) -> Tensor:
+    """Loudness (B, N) of each track as it reaches the sum."""
+    placed = [integrated_loudness(y, console.sample_rate) for y in console.placed(tracks, values)]
+    return torch.stack(placed, 1)
+
+
+class AutomixData(lightning.LightningDataModule):
+    """Examples for training, numbered by step so that a resumed run goes on where it stopped, and held-out ones."""
+
+    def __init__(
+        self, train: MixExamples, held_out: MixExamples, *, batch_size: int, examples: int, workers: int
+    ) -> None:
+        super().__init__()
+        self.train, self.held_out = train, held_out
+        self.batch_size, self.examples, self.workers = batch_size, examples, workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches from the trainer's step on."""
+        first = self.trainer.global_step if self.trainer else 0
+        last = self.trainer.max_steps if self.trainer else first
+        return self._loader(self.train, range(first * self.batch_size, last * self.batch_size))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The same held-out examples each time."""
+        return self._loader(self.held_out, range(self.examples))
+
+    def _loader(self, dataset: MixExamples, numbers: Sequence[int]) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=numbers,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=False,
+            multiprocessing_context="fork" if self.workers else None,
+        )

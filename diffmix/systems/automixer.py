@@ -1,0 +1,134 @@
+"""The automatic mixer: an estimator that sets the knobs of a console."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffmix.console import Console, Controls, Tracks, track_loudness
+from diffmix.errors import CheckpointError
+from diffmix.estimators import Estimator
+from diffmix.params import ParamSpec
+from diffmix.types import Path
+
+FORMAT, VERSION = "diffmix-automixer", 1
+
+
+def balanced_sides(amount: Tensor, weight: Tensor) -> Tensor:
+    """A side, -1 or 1, for each track (B, N), so that left and right weigh about the same.
+
+    ``amount`` (B, N) is how far each is from the centre, ``weight`` (B, N) how loud it is. The heaviest goes left, each
+    next one to the lighter side: no track's side depends on its number, only on what it is.
+    """
+    pull = (amount * weight).detach()
+    order = pull.argsort(1, descending=True, stable=True)
+    side = torch.empty_like(pull)
+    lean = torch.zeros_like(pull[:, 0])
+    for k in range(pull.shape[1]):
+        track = order[:, k : k + 1]
+        chosen = torch.where(lean < 0, 1.0, -1.0).to(pull)
+        side = side.scatter(1, track, chosen[:, None])
+        lean = lean + chosen * pull.gather(1, track)[:, 0]
+    return side
+
+
+class Automixer(nn.Module):
+    """Tracks to controls of a console.
+
+    The estimator answers every knob. Two things it does not have to learn: the trim, which follows from the track's
+    loudness, and the side of a panned track, which is chosen so that the mix does not lean (the network says how far).
+    """
+
+    def __init__(self, console: Console, **estimator: Any) -> None:
+        super().__init__()
+        self.console = console
+        self.shape = dict(estimator)
+        self.estimator = Estimator(console.specs, **estimator)
+
+    def forward(self, tracks: Tracks, loudness_lufs: Tensor, mask: Tensor | None = None) -> Controls:
+        """Controls for ``tracks`` of loudness (B, N) in LUFS; ``mask`` (B, N) is 0 where a track is padding."""
+        controls = Controls(*self.estimator(tracks, self.console.sample_rate, mask))
+        return self.finished(controls, loudness_lufs, mask)
+
+    def finished(self, controls: Controls, loudness_lufs: Tensor, mask: Tensor | None = None) -> Controls:
+        """The estimator's answer with sides chosen and trims set."""
+        spec = self.console.track_spec
+        at, fader = spec.index("pan.pan"), spec.index("fader.gain_db")
+        u = controls.tracks
+        amount = u[..., at]  # for this knob the estimator answers the distance from the centre
+        fader_db = spec.physical(u)[..., fader]
+        weight = 10 ** (fader_db / 20) * (1.0 if mask is None else mask)
+        pan = 0.5 + 0.5 * amount * balanced_sides(amount, weight)
+        placed = torch.cat([u[..., :at], pan[..., None], u[..., at + 1 :]], -1)
+        return self.console.trimmed(controls._replace(tracks=placed), loudness_lufs)
+
+    @torch.no_grad()
+    def mix_controls(self, tracks: Tracks, excerpts: Tracks | None = None) -> Controls:
+        """Controls for a whole song; the estimator listens to ``excerpts`` if given, the loudness is the song's."""
+        loudness = track_loudness(tracks, self.console.sample_rate)
+        return self(tracks if excerpts is None else excerpts, loudness)
+
+    def save(self, folder: Path, **card: Any) -> None:
+        """Write ``config.json`` (sizes, parameter specs, ``card``) and ``model.safetensors``, whole or not at all."""
+        from safetensors.torch import save_file
+
+        folder = FilePath(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = FilePath(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            save_file(
+                {k: v.contiguous() for k, v in self.estimator.state_dict().items()}, temporary / "model.safetensors"
+            )
+            specs = {part: spec.to_dict() for part, spec in self.console.specs.items()}
+            config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs, **card}
+            (temporary / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+            folder.mkdir(exist_ok=True)
+            for file in ("model.safetensors", "config.json"):
+                os.replace(temporary / file, folder / file)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: Path, sample_rate: float) -> "Automixer":
+        """Read what `save` wrote, with a console at ``sample_rate`` Hz whose ranges are the stored ones.
+
+        Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = FilePath(folder)
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            weights = load_file(folder / "model.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise CheckpointError(f"no usable model in {folder}: {error}") from None
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{folder / 'config.json'} does not describe an automixer: its format is not {FORMAT!r}"
+            )
+        if config.get("version") != VERSION:
+            raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {VERSION}")
+        mixer = cls(Console(sample_rate, config.get("ranges")), **config["estimator"])
+        refuse_other_specs(mixer.console.specs, config["specs"], folder)
+        try:
+            mixer.estimator.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
+        return mixer.eval()
+
+
+def refuse_other_specs(mine: Mapping[str, ParamSpec], stored: Mapping[str, Mapping[str, Any]], where: Path) -> None:
+    """Raise CheckpointError with the differing lines unless the stored parameters equal these."""
+    lines: Sequence[str] = [
+        f"{part}.{line}" for part, spec in mine.items() for line in spec.differences(stored.get(part, {}))
+    ]
+    if lines:
+        shown = "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more" if len(lines) > 4 else "")
+        raise CheckpointError(f"{where} was trained for other parameters: {shown}")

@@ -16,7 +16,7 @@ LAYERS = (
     {"losses", "metrics"},
     {"processors"},
     {"console", "graph", "estimators", "data", "export", "plots", "report"},
-    {"systems"},
+    {"systems", "mix"},
     {"api", "train", "eval", "cli", "__main__"},
     {"__init__"},
 )

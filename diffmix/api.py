@@ -1,0 +1,167 @@
+"""The calls most people need: mix stems, render settings, fit a console to a mix."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmix.console import Console, Tracks
+from diffmix.data.audio import read, resample
+from diffmix.data.multitrack import Multitrack, load
+from diffmix.errors import AudioError, SettingsError
+from diffmix.mix import Mix, finished, grouped
+from diffmix.mix import render as render_audio
+from diffmix.settings import Settings
+from diffmix.types import Path
+
+MODEL = FilePath(__file__).parent / "weights" / "automix"
+"""The automatic mixer that ships with the package."""
+
+LISTEN_S = 12.0
+
+
+def automix(
+    stems: Any,
+    *,
+    sample_rate: int | None = None,
+    loudness_lufs: float = -16.0,
+    ceiling_db: float = -1.0,
+    model: Path = MODEL,
+) -> Mix:
+    """Mix stems with the trained automatic mixer.
+
+    Args:
+        stems: a folder, a list of paths, a dict of name to array or tensor ((T,), (C, T) or (T, C)), or a Multitrack.
+        sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
+        loudness_lufs: integrated loudness of the mix, -40..-5 LUFS (ITU-R BS.1770-4).
+        ceiling_db: true peak that the mix keeps below, -20..0 dBTP; it wins over the loudness.
+        model: a folder written by training; by default the weights that ship with the package.
+
+    Raises AudioError, SettingsError, CheckpointError (all of them DiffmixError), each in one sentence.
+    """
+    _check(loudness_lufs, -40, -5, "loudness_lufs", "LUFS")
+    _check(ceiling_db, -20, 0, "ceiling_db", "dBTP")
+    from diffmix.systems.automixer import Automixer
+
+    multitrack = load(stems, sample_rate)
+    mixer = Automixer.load(model, multitrack.sample_rate)
+    tracks, order = grouped(multitrack)
+    controls = mixer.mix_controls(tracks, _excerpts(tracks, multitrack.sample_rate))
+    ordered = [multitrack.tracks[n] for n in order]
+    found = mixer.console.settings(controls, [t.name for t in ordered], [t.audio.shape[0] for t in ordered])
+    in_file_order = {t.name: found["tracks"][t.name] for t in multitrack.tracks}
+    settings = Settings({**found, "tracks": in_file_order})
+    return finished(mixer.console, multitrack, settings, loudness_lufs, ceiling_db)
+
+
+def render(stems: Any, settings: Settings | Path, *, sample_rate: int | None = None) -> Mix:
+    """Mix stems under given settings (a `Settings`, or the path of a settings.json), exactly as they are."""
+    multitrack = load(stems, sample_rate)
+    if not isinstance(settings, Settings):
+        settings = Settings(settings) if isinstance(settings, dict) else Settings.from_json(settings)
+    console = Console(multitrack.sample_rate)
+    audio = render_audio(console, multitrack, settings).numpy()
+    return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes)
+
+
+def fit(
+    tracks: Any,
+    target_mix: Any,
+    console: Console | None = None,
+    *,
+    sample_rate: int | None = None,
+    start: Settings | None = None,
+    lock: Sequence[str] = (),
+    steps: int = 200,
+    learning_rate: float = 0.1,
+    progress: Callable[[int, float], None] | None = None,
+) -> Mix:
+    """Set the knobs of a console by gradient descent, so that the tracks sound like ``target_mix``.
+
+    Args:
+        tracks: as the stems of `automix`.
+        target_mix: the mix to come near, a path or an array (2, T) or (T, 2) at the tracks' sample rate; it starts where
+            the tracks start, and what is longer than they are is not heard.
+        console: a console at the tracks' sample rate, for other ranges; the default one otherwise.
+        start: settings to start from; otherwise every effect neutral.
+        lock: knobs to leave where they start, by name with wildcards: ``"vox.pan.*"``, ``"*.compressor.*"``,
+            ``"master.*"``, ``"reverb.*"``.
+        steps, learning_rate: of Adam, on the logits of the controls.
+        progress: called with (step, loss).
+
+    Returns the mix at the fitted settings. Raises AudioError and SettingsError.
+    """
+    from diffmix.systems.fit import fit_controls, locked_knobs
+
+    multitrack = load(tracks, sample_rate)
+    console = console or Console(multitrack.sample_rate)
+    if console.sample_rate != multitrack.sample_rate:
+        raise AudioError(f"the console runs at {console.sample_rate:g} Hz, the tracks at {multitrack.sample_rate} Hz")
+    if steps < 1:
+        raise SettingsError(f"steps is {steps}, at least 1 is needed")
+    target = _target(target_mix, multitrack)
+    groups, order = grouped(multitrack)
+    cut = slice(0, target.shape[-1])
+    groups = groups[0][..., cut], groups[1][..., cut]
+    names = [multitrack.tracks[n].name for n in order]
+    channels = [multitrack.tracks[n].audio.shape[0] for n in order]
+    if start is None:
+        begin = console.default(1, len(names))
+    else:
+        begin = console.encode(Settings({**start, "tracks": {n: start["tracks"].get(n, {}) for n in names}}))
+    controls = fit_controls(
+        console,
+        groups,
+        target,
+        begin,
+        locked=locked_knobs(console, names, lock),
+        steps=steps,
+        learning_rate=learning_rate,
+        progress=progress,
+    )
+    found = console.settings(controls, names, channels)
+    settings = Settings({**found, "tracks": {t.name: found["tracks"][t.name] for t in multitrack.tracks}})
+    audio = render_audio(console, multitrack, settings).numpy()
+    return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes)
+
+
+def _check(value: float, low: float, high: float, name: str, unit: str) -> None:
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {value:g} {unit}, allowed {low:g}..{high:g} {unit}")
+
+
+def _excerpts(tracks: Tracks, sample_rate: float) -> Tracks:
+    """Of each track, the ``LISTEN_S`` seconds with the most energy: what the estimator listens to."""
+    window = round(LISTEN_S * sample_rate)
+    if isinstance(tracks, Tensor):
+        return _loudest(tracks, window)
+    return _loudest(tracks[0], window), _loudest(tracks[1], window)
+
+
+def _loudest(x: Tensor, window: int) -> Tensor:
+    if x.shape[-1] <= window or x.shape[1] == 0:
+        return x
+    hop = window // 12
+    energy = torch.stack([piece.square().sum((2, 3)) for piece in x.split(hop, -1)], -1)  # (1, N, hops)
+    first = energy.unfold(-1, 12, 1).sum(-1).argmax(-1)[0]
+    starts = (first * hop).clamp_max(x.shape[-1] - window).tolist()
+    return torch.stack([x[:, n, :, a : a + window] for n, a in enumerate(starts)], 1)
+
+
+def _target(target_mix: Any, multitrack: Multitrack) -> Tensor:
+    """The target as (1, 2, T), no longer than the tracks."""
+    if isinstance(target_mix, str | FilePath):
+        audio, rate = read(target_mix)
+        audio = resample(audio, rate, multitrack.sample_rate)
+    else:
+        audio = torch.as_tensor(np.asarray(target_mix), dtype=torch.float32)
+        if audio.ndim == 2 and audio.shape[0] > 2 >= audio.shape[1]:
+            audio = audio.T
+        if audio.ndim != 2 or audio.shape[0] not in (1, 2):
+            raise AudioError(f"the target mix has shape {tuple(audio.shape)}; (2, T) or (T, 2) is expected")
+    if not torch.isfinite(audio).all():
+        raise AudioError("the target mix holds samples that are not finite")
+    return audio.expand(2, -1)[None, :, : multitrack.length]

@@ -1,0 +1,97 @@
+"""Gradient descent on the knobs themselves."""
+
+import math
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from diffmix.console import Console, Controls, Tracks
+from diffmix.errors import SettingsError
+from diffmix.losses import SumDifferenceLoss, band_imbalance
+
+
+def knob_names(console: Console, names: Sequence[str]) -> Controls:
+    """The knobs' names in the layout of the controls, as object lists: ``vox.eq.peak1_q``, ``master.gain.gain_db``."""
+    per_track = [[f"{name}.{knob}" for knob in console.track_spec.names] for name in names]
+    bus = [f"reverb.{knob}" for knob in console.bus.spec.names]
+    return Controls(per_track, bus, [f"master.{knob}" for knob in console.master.spec.names])  # type: ignore[arg-type]
+
+
+def locked_knobs(console: Console, names: Sequence[str], lock: Sequence[str]) -> Controls:
+    """Boolean controls (1, N, P), (1, Q), (1, R): True where a knob's name matches one of the patterns.
+
+    Raises SettingsError for a pattern that matches nothing.
+    """
+    table = knob_names(console, names)
+    flat = [*(knob for row in table.tracks for knob in row), *table.bus, *table.master]
+    for pattern in lock:
+        if not any(fnmatchcase(str(knob), pattern) for knob in flat):
+            raise SettingsError(
+                f"nothing to lock matches {pattern!r}; knobs are named like {flat[0]!r} or {flat[-1]!r}"
+            )
+
+    def matched(knobs: Sequence[str]) -> list[bool]:
+        return [any(fnmatchcase(knob, pattern) for pattern in lock) for knob in knobs]
+
+    rows = [matched(row) for row in table.tracks]  # type: ignore[arg-type]
+    return Controls(
+        torch.tensor([rows]),
+        torch.tensor([matched(table.bus)]),
+        torch.tensor([matched(table.master)]),  # type: ignore[arg-type]
+    )
+
+
+def fit_controls(
+    console: Console,
+    tracks: Tracks,
+    target: Tensor,
+    start: Controls,
+    *,
+    locked: Controls | None = None,
+    steps: int = 200,
+    learning_rate: float = 0.1,
+    window_s: float = 6.0,
+    progress: Callable[[int, float], None] | None = None,
+) -> Controls:
+    """Controls whose mix of ``tracks`` is near ``target`` (1, 2, T), found by Adam from ``start``.
+
+    Each knob moves on the logit of its control, so that it stays in its range; ``locked`` knobs stay exactly where
+    they start. The distance is that of multi-resolution spectra of left, right, sum and difference, and of the side
+    of each band. Longer songs are heard through a window of ``window_s`` seconds that walks over them.
+    """
+    rate, length = console.sample_rate, target.shape[-1]
+    window = min(length, round(window_s * rate))
+    walk = [
+        round(k * (length - window) / max(1, math.ceil(length / window) - 1)) for k in range(math.ceil(length / window))
+    ]
+    distance = SumDifferenceLoss()
+    frozen = locked or Controls(*(torch.zeros_like(u, dtype=torch.bool) for u in start))
+    logits = [torch.logit(u.detach().clamp(0.02, 0.98)).requires_grad_() for u in start]
+    optimizer = torch.optim.Adam(logits, learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps), learning_rate / 20)
+
+    def current() -> Controls:
+        return Controls(*(torch.where(f, u, torch.sigmoid(z)) for f, u, z in zip(frozen, start, logits, strict=True)))
+
+    def turned(mix: Tensor) -> Tensor:
+        # (L + R, L - R) of these channels is (L, R) again, twice as loud: the same loss hears both pairs
+        return torch.stack([mix[:, 0] + mix[:, 1], mix[:, 0] - mix[:, 1]], 1) / 2
+
+    for step in range(steps):
+        first = walk[step % len(walk)]
+        cut = slice(first, first + window)
+        heard = tracks[..., cut] if isinstance(tracks, Tensor) else (tracks[0][..., cut], tracks[1][..., cut])
+        wanted = target[..., cut]
+        mix = console(heard, current())
+        side = (band_imbalance(mix, rate) - band_imbalance(wanted, rate)).square().mean()
+        loss = distance(mix, wanted) + distance(turned(mix), turned(wanted)) + side
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if progress:
+            progress(step + 1, float(loss.detach()))
+    with torch.no_grad():
+        return current()

@@ -1,0 +1,204 @@
+"""``python -m diffmix.train recipe=automix``: train a recipe."""
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from diffmix._paths import conf_dir
+from diffmix.errors import CheckpointError, DiffmixError, OutputError, SettingsError
+
+LIMITS: dict[str, tuple[type, float, float]] = {
+    "seed": (int, 0, 2**31 - 1),
+    "trainer.max_steps": (int, 1, 10**9),
+    "trainer.checkpoint_every": (int, 1, 10**9),
+    "trainer.validate_every": (int, 0, 10**9),
+    "data.songs": (int, 1, 10**6),
+    "data.held_out_songs": (int, 1, 10**6),
+    "data.song_seconds": (float, 1, 600),
+    "data.seconds": (float, 0.5, 60),
+    "data.max_tracks": (int, 2, 128),
+    "data.degraded": (float, 0, 1),
+    "data.batch_size": (int, 1, 4096),
+    "data.held_out_examples": (int, 1, 10**6),
+    "data.workers": (int, 0, 256),
+    "console.sample_rate": (int, 8000, 192000),
+    "system.learning_rate": (float, 0, 1),
+}
+
+
+def run(config: dict[str, Any]) -> dict[str, float]:
+    """Train one composed configuration; returns the scores on held-out songs.
+
+    Leaves in ``config["output"]``: ``last.ckpt`` (to go on from), ``model/`` (what ``diffmix automix --model`` reads),
+    ``scores.json`` and ``metrics.csv``. Raises DiffmixError for what a user can mend.
+    """
+    check(config)
+    output = Path(config["output"])
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / ".writable").touch()
+        (output / ".writable").unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write to {output}: {error.strerror}") from None
+    begun = time.monotonic()
+    # Lightning is loud about matters that this run has settled
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning|torch")
+    import lightning
+    import torch
+    from lightning.pytorch.loggers import CSVLogger
+
+    from diffmix.console import Console
+    from diffmix.progress import progress
+    from diffmix.systems.automix import Automix, AutomixData
+    from diffmix.systems.callbacks import StepCheckpoint, StepProgress
+
+    trainer_config = config["trainer"]
+    if trainer_config["threads"]:
+        torch.set_num_threads(trainer_config["threads"])
+    checkpoint = _checkpoint(str(config["resume"]), output)
+    lightning.seed_everything(config["seed"], workers=True, verbose=False)
+    console = Console(config["console"]["sample_rate"], config["console"]["ranges"])
+    steps = trainer_config["max_steps"]
+    system = Automix(console, config["estimator"], total_steps=steps, **config["system"])
+    data = AutomixData.from_config(config["data"], console, config["seed"])
+    every = trainer_config["validate_every"]
+    with progress("Training", steps) as advance:
+        trainer = lightning.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            accelerator=trainer_config["accelerator"],
+            devices=1,
+            precision=trainer_config["precision"],
+            gradient_clip_val=trainer_config["gradient_clip"],
+            val_check_interval=every or None,
+            check_val_every_n_epoch=None if every else 1,
+            limit_val_batches=1.0 if every else 0,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            log_every_n_steps=5,
+            logger=CSVLogger(str(output), name="", version=""),
+            callbacks=[StepCheckpoint(output / "last.ckpt", trainer_config["checkpoint_every"]), StepProgress(advance)],
+        )
+        trainer.fit(system, data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    print("Scoring on held-out songs ...", file=sys.stderr, flush=True)
+    scored = lightning.Trainer(
+        accelerator=trainer_config["accelerator"],
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    ).validate(system, data, verbose=False)[0]
+    scores = {k.removeprefix("val/"): round(float(v), 4) for k, v in scored.items()}
+    card = {
+        "recipe": config["recipe_name"],
+        "seed": config["seed"],
+        "steps": steps,
+        "ranges": config["console"]["ranges"],
+        "data": config["data"],
+        "scores": scores,
+        "minutes_of_last_run": round((time.monotonic() - begun) / 60, 1),
+    }
+    system.mixer.save(output / "model", **card)
+    (output / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    return scores
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raise SettingsError for a value of the wrong kind or out of its range, naming it and what is allowed."""
+    for name, (kind, low, high) in LIMITS.items():
+        value: Any = config
+        for key in name.split("."):
+            value = value[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or (kind is int and value != int(value)) or not low <= value <= high:
+            what = "a whole number" if kind is int else "a number"
+            raise SettingsError(f"{name}={value!r}: {what} in {low:g}..{high:g} is needed")
+
+
+def _checkpoint(resume: str, output: Path) -> str | None:
+    """The checkpoint to go on from, after looking into it; an earlier run that is not resumed is kept aside."""
+    import torch
+
+    last = output / "last.ckpt"
+    if resume == "none":
+        _keep_aside(output)
+        return None
+    if resume == "auto" and not last.is_file():
+        return None
+    path = last if resume == "auto" else Path(resume)
+    try:
+        step = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"no usable checkpoint in {path}: {reason} (resume is none, auto or a path)") from None
+    print(f"Going on from {path} at step {step}", file=sys.stderr, flush=True)
+    return str(path)
+
+
+def _keep_aside(output: Path) -> None:
+    """Move the results of an earlier run in this folder to ``previous-1``, ``previous-2``, ..."""
+    found = [f for name in ("last.ckpt", "model", "scores.json", "metrics.csv") if (f := output / name).exists()]
+    if not found:
+        return
+    number = next(n for n in range(1, 10**6) if not (output / f"previous-{n}").exists())
+    aside = output / f"previous-{number}"
+    aside.mkdir()
+    for file in found:
+        os.replace(file, aside / file.name)
+    print(f"An earlier run in {output} was kept in {aside}", file=sys.stderr, flush=True)
+
+
+def table(scores: dict[str, float]) -> str:
+    """The scores as text, one line per mixer."""
+    rows = sorted({name.split("/")[0] for name in scores})
+    columns = sorted({name.split("/")[1] for name in scores})
+    lines = [f"{'held-out songs':<18}" + "".join(f"{c:>20}" for c in columns)]
+    lines += [f"{row:<18}" + "".join(f"{scores[f'{row}/{c}']:>20.3f}" for c in columns) for row in rows]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compose the configuration with Hydra and train; a user's mistake ends in one sentence and exit code 2."""
+    import hydra
+    from omegaconf import DictConfig, OmegaConf
+
+    recipes = sorted(p.stem for p in (Path(conf_dir()) / "recipe").glob("*.yaml"))
+    for argument in sys.argv[1:]:
+        if argument.startswith("recipe=") and "--config-dir" not in " ".join(sys.argv):
+            for name in argument.removeprefix("recipe=").split(","):
+                if name not in recipes:
+                    sys.exit(_complain(f"no recipe {name!r}; there are: {', '.join(recipes)}"))
+
+    @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
+    def composed(config: DictConfig) -> None:
+        try:
+            plain = OmegaConf.to_container(config, resolve=True)
+            scores = run(plain)  # type: ignore[arg-type]
+        except DiffmixError as error:
+            sys.exit(_complain(str(error)))
+        except KeyboardInterrupt:
+            sys.exit(_complain("stopped; the same command with resume=auto goes on"))
+        print(table(scores))
+        print(f"model: {Path(config.output) / 'model'}")
+
+    composed()
+
+
+def _complain(message: str) -> int:
+    print(f"diffmix: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """What every benchmark shares: fair timing, results as JSON, and RESULTS.md made of them.
 
-Competitors run in turns, so that a busy machine slows all of them alike. Times are the median and, in JSON, the
-minimum over the turns; CPU time counts all threads and, unlike wall time, hardly depends on other load.
+Competitors run in turns, so that a busy machine slows all of them alike. Times are the median and the minimum over
+the turns; CPU time counts all threads and, unlike wall time, hardly depends on other load.
 Linux only (memory is read from /proc).
 """
 
@@ -34,11 +34,16 @@ class Timing:
     cpu_ms: list[float]
     peak_mib: list[float]
 
-    def cells(self) -> list[Cell]:
-        """Median wall and CPU time, median peak memory."""
+    @property
+    def cpu(self) -> float:
+        """Median CPU time."""
+        return statistics.median(self.cpu_ms)
+
+    def medians(self) -> list[Cell]:
+        """Median wall time, CPU time and peak memory."""
         return [statistics.median(v) for v in (self.wall_ms, self.cpu_ms, self.peak_mib)]
 
-    def minimum(self) -> list[float]:
+    def minima(self) -> list[Cell]:
         """Smallest wall and CPU time."""
         return [min(self.wall_ms), min(self.cpu_ms)]
 

@@ -114,7 +114,8 @@ def filter_errors(seed: int) -> list[list[Cell]]:
         return peer(x, **grafx_eq(values))
 
     runs = {
-        "diffmix": lambda v: effect.process(x, **v),
+        "diffmix, Pedalboard's float32": lambda v: effect.process(x, **v),
+        "diffmix, float64": lambda v: effect.process(x.double(), **{n: t.double() for n, t in v.items()}),
         "dasp-pytorch": lambda v: dasp_eq(x, v),
         **{f"grafx ({kind})": partial(through_grafx, kind) for kind in ("lfilter", "fsm, its default", "ssm")},
     }

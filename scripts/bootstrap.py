@@ -12,20 +12,6 @@ import time
 
 OLDEST, NEWEST = (3, 11), (3, 14)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Import names of pyproject.toml's dependencies; tests/test_packaging.py holds the two lists together.
-IMPORTS = (
-    "torch", "torchaudio", "numpy", "scipy", "numba", "dasp_pytorch", "pedalboard", "pyloudnorm", "auraloss",
-    "hydra", "lightning", "soundfile", "safetensors", "matplotlib", "rich", "diffmix",
-)  # fmt: skip
-CHECK = """
-import importlib, sys
-for name in sys.argv[1:]:
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        sys.exit(f"bootstrap: the package {name} is installed but cannot be imported: "
-                 f"{type(error).__name__}: {error}")
-"""
 
 
 def say(message):
@@ -77,9 +63,8 @@ def main():
         say("uv did not manage; trying pip")
         if not run(python, "-m", "pip", "install", *wanted):
             sys.exit("bootstrap: neither uv nor pip could install the packages; the reason stands above")
-    say("importing every required package")
-    if not run(python, "-c", CHECK, *IMPORTS):
-        sys.exit(1)
+    if not run(python, "-m", "diffmix", "doctor"):
+        sys.exit("bootstrap: a package is installed but cannot be imported; its name and the reason stand above")
     say(f"ready: {venv} ({time.time() - start:.0f} s)")
 
 

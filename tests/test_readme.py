@@ -1,0 +1,85 @@
+"""What the README shows, works: its Python runs as one script, its commands are understood.
+
+``<!-- no-test -->`` on the line before a block leaves it out.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import dropwhile, groupby
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"(<!-- no-test -->\s*\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for skip, found, text in BLOCK.findall(README) if found == language and not skip]
+
+
+def commands() -> Iterator[list[str]]:
+    """Every command of the bash blocks as words: continued lines joined, comments and environment left out."""
+    for line in "\n".join(blocks("bash")).replace("\\\n", " ").splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        for chained, group in groupby(words, lambda word: word in ("&&", "|", ";")):
+            command = list(dropwhile(lambda word: "=" in word, group))
+            if command and not chained:
+                yield [Path(command[0]).name, *command[1:]]
+
+
+def arguments_of(module: str, words: list[str]) -> list[str] | None:
+    """The arguments of ``python -m MODULE ...`` or of the installed command of that name, else None."""
+    if words[0].startswith("python") and words[1:3] == ["-m", module]:
+        return words[3:]
+    return words[1:] if words[0] == module else None
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(blocks("python")), encoding="utf-8")
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert blocks("python")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_readme_are_understood() -> None:
+    from diffmix.cli import _parser
+
+    found = [a for words in commands() if (a := arguments_of("diffmix", words)) is not None]
+    assert found
+    for arguments in found:
+        if not {"-h", "--help", "--version"} & set(arguments):
+            _parser().parse_args(arguments)
+
+
+def test_the_trainings_of_the_readme_compose() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from diffmix._paths import conf_dir
+
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        for arguments in filter(None, (arguments_of("diffmix.train", words) for words in commands())):
+            overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
+            if {"-m", "--multirun"} & set(arguments):
+                overrides = [word.split(",")[0] for word in overrides]  # one of a sweep's choices
+            compose("train", overrides)
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [word for words in commands() if words[0] == "make" for word in words[1:] if "=" not in word]
+    missing = [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+    assert not missing
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:|#)([^)#]+)", README))
+def test_the_files_the_readme_links_to_exist(link: str) -> None:
+    assert (ROOT / link).exists()

@@ -69,10 +69,12 @@ def tracked(folder: str) -> list[str]:
     return [p.relative_to(ROOT).as_posix() for p in paths if p.is_file() and "__pycache__" not in p.parts]
 
 
-def test_the_wheel_carries_the_package_and_its_configuration(wheel: dict[str, int]) -> None:
-    configuration = [f"diffmix/_conf/{name.removeprefix('conf/')}" for name in tracked("conf")]
-    assert "diffmix/_conf/train.yaml" in configuration
-    assert set(tracked("diffmix")) | set(configuration) <= set(wheel)
+def test_the_wheel_carries_the_package_its_configuration_and_the_example(wheel: dict[str, int]) -> None:
+    wanted = tracked("diffmix")
+    for folder, inside in (("conf", "_conf"), ("recipes/automix/example", "_example")):
+        wanted += [f"diffmix/{inside}/{name.removeprefix(f'{folder}/')}" for name in tracked(folder)]
+    assert "diffmix/_conf/train.yaml" in wanted
+    assert set(wanted) <= set(wheel)
 
 
 def test_the_wheel_carries_the_marker_of_types_the_licence_and_nothing_else(wheel: dict[str, int]) -> None:

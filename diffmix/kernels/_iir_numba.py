@@ -1,3 +1,5 @@
+# mypy: disable-error-code="call-arg, var-annotated"
+# (numba calls intrinsics without their first parameter and infers what is not annotated)
 """Compiled loops for a cascade of second-order sections (transposed direct form II), one row at a time.
 
     o = b0 v + s1,   s1 <- (b1 v - a1 o) + s2,   s2 <- b2 v - a2 o
@@ -13,19 +15,17 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
-TILE = 512  # samples between two saved states; divides BLOCK
 BLOCK = 8192  # Pedalboard processes so many samples at a time and cleans its states after each
 
 
 def _data(context: Any, builder: Any, array_type: Any, array: Any, index: Any, offset: int = 0) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [builder.add(index, ir.Constant(index.type, offset))])
+    return builder.gep(data, [builder.add(index, context.get_constant(types.intp, offset))])
 
 
 @intrinsic(prefer_literal=True)
@@ -63,7 +63,7 @@ def snapped(typingctx: Any, states: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         result = []
         for s in cgutils.unpack_tuple(builder, args[0]):
-            low, high, zero = (ir.Constant(s.type, float(np.float32(v))) for v in (-1e-8, 1e-8, 0))
+            low, high, zero = (context.get_constant(states.dtype, v) for v in (-1e-8, 1e-8, 0))
             audible = builder.or_(builder.fcmp_ordered("<", s, low), builder.fcmp_ordered(">", s, high))
             result.append(builder.select(audible, s, zero))
         return cgutils.pack_array(builder, result)
@@ -105,24 +105,24 @@ def kernels(sections: int) -> tuple[Callable[..., None], Callable[..., None]]:
     K, STATES, COEFFICIENTS = sections, 2 * sections, 5 * sections  # literals inside the loops
 
     @njit(nogil=True, cache=True)
-    def forward(x, coefficients, y, states, first, last, snap):  # type: ignore[no-untyped-def]
-        """Filter rows [first, last) of flat x into y; states (R, tiles, 2K), flat, receives the state before each tile."""
+    def forward(x, coefficients, y, states, length, first, last, snap):
+        """Filter rows [first, last) of flat x into y; states (R, tiles, 2K), flat, receive those before each tile."""
         samples = x.size // (coefficients.size // COEFFICIENTS)
-        tiles = (samples + TILE - 1) // TILE
+        tiles = (samples + length - 1) // length
         for row in range(first, last):
             c = load_tuple(coefficients, row * COEFFICIENTS, COEFFICIENTS)
             s = load_tuple(states, row * tiles * STATES, STATES)
             for tile in range(tiles):
-                if snap and tile * TILE % BLOCK == 0:
+                if snap and tile * length % BLOCK == 0:
                     s = snapped(s)
                 store_tuple(states, (row * tiles + tile) * STATES, s)
-                start = row * samples + tile * TILE
-                for i in range(start, min(start + TILE, (row + 1) * samples)):
+                start = row * samples + tile * length
+                for i in range(start, min(start + length, (row + 1) * samples)):
                     out, s = step(x[i], s, c)
                     y[i] = out[K - 1]
 
     @njit(nogil=True, cache=True, fastmath={"contract"})
-    def backward(gy, x, coefficients, exact, states, gx, gc, first, last):  # type: ignore[no-untyped-def]
+    def backward(gy, x, coefficients, exact, states, gx, gc, length, first, last):
         """Adjoint of rows [first, last): gx like x, gc (R, 5K) float64, with float64 adjoint states.
 
         Tiles run backwards; each recomputes its sections' signals from the saved state, then sections run backwards.
@@ -132,18 +132,18 @@ def kernels(sections: int) -> tuple[Callable[..., None], Callable[..., None]]:
             d/db_j = sum w_{n+j} v_n,                   d/da_j = -sum w_{n+j} o_n.
         """
         samples = x.size // (coefficients.size // COEFFICIENTS)
-        tiles = (samples + TILE - 1) // TILE
-        signals = np.empty(TILE * (K + 1), x.dtype)
-        g = np.empty(TILE, np.float64)
+        tiles = (samples + length - 1) // length
+        signals = np.empty(length * (K + 1), x.dtype)
+        g = np.empty(length, np.float64)
         w = np.empty(STATES, np.float64)
         for row in range(first, last):
             c = load_tuple(coefficients, row * COEFFICIENTS, COEFFICIENTS)
             w[:] = 0
             for tile in range(tiles - 1, -1, -1):
-                start = row * samples + tile * TILE
-                length = min(TILE, (row + 1) * samples - start)
+                start = row * samples + tile * length
+                count = min(length, (row + 1) * samples - start)
                 s = load_tuple(states, (row * tiles + tile) * STATES, STATES)
-                for i in range(length):
+                for i in range(count):
                     v = x[start + i]
                     signals[i * (K + 1)] = v
                     out, s = step(v, s, c)
@@ -153,7 +153,7 @@ def kernels(sections: int) -> tuple[Callable[..., None], Callable[..., None]]:
                     b0, b1, b2, a1, a2 = load_tuple(exact, (row * K + k) * 5, 5)
                     d0, d1, d2, e1, e2 = load_tuple(gc, (row * K + k) * 5, 5)
                     w1, w2 = w[2 * k], w[2 * k + 1]
-                    for i in range(length - 1, -1, -1):
+                    for i in range(count - 1, -1, -1):
                         v = np.float64(signals[i * (K + 1) + k])
                         o = np.float64(signals[i * (K + 1) + k + 1])
                         w0 = (g[i] - a2 * w2) - a1 * w1
@@ -166,7 +166,7 @@ def kernels(sections: int) -> tuple[Callable[..., None], Callable[..., None]]:
                         w2, w1 = w1, w0
                     w[2 * k], w[2 * k + 1] = w1, w2
                     store_tuple(gc, (row * K + k) * 5, (d0, d1, d2, e1, e2))
-                for i in range(length):
+                for i in range(count):
                     gx[start + i] = g[i]
 
     return forward, backward

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _libm
+from diffmix.kernels import _libm
+from diffmix.kernels._operator import operator
 
 Coefficients = tuple[Any, Any, Any, Any, Any, Any]  # b0 b1 b2 a0 a1 a2
 
@@ -107,20 +108,15 @@ def _normalised(coefficients: Coefficients) -> list[Any]:
     return [c * scale for c in (b0, b1, b2, a1, a2)]
 
 
-@torch.library.custom_op("diffmix::twin_biquad", mutates_args=())
+@operator(
+    fake=lambda ideal, parameters, sample_rate, kind: ideal.new_empty(ideal.shape),
+    backward=lambda ctx, gradient: (gradient, None, None, None),
+)
 def _twin_biquad(ideal: Tensor, parameters: Tensor, sample_rate: float, kind: str) -> Tensor:
     """Pedalboard's float32 coefficients (as float64) of ``parameters`` (P, ...), with the gradient of ``ideal``."""
     values = parameters.detach().cpu().numpy().astype(np.float32).reshape(len(parameters), -1)
     rows = _normalised(_formulas[kind](_float32, *values, sample_rate))
     return torch.from_numpy(np.stack(rows, -1).astype(np.float64)).reshape(ideal.shape).to(ideal.device)
-
-
-@_twin_biquad.register_fake
-def _(ideal: Tensor, parameters: Tensor, sample_rate: float, kind: str) -> Tensor:
-    return ideal.new_empty(ideal.shape)
-
-
-_twin_biquad.register_autograd(lambda ctx, gradient: (gradient, None, None, None))
 
 
 def _design(kind: str, parameters: Sequence[Tensor], sample_rate: float, twin: bool) -> Tensor:

@@ -6,14 +6,18 @@ time (S. J. Orfanidis, "Introduction to Signal Processing", 1996, gives the tran
 by sample gives the recursion in ``_iir_numba``). Elsewhere a blocked state space in float64 torch computes the same.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .backend import compiled, over_rows
+from diffmix.kernels._operator import operator
+from diffmix.kernels.backend import compiled, over_rows
 
 _LONGEST = 8  # sections in one pass: more would spill the registers and only lengthen compilation
+_TILE = 512  # samples between two states saved for the backward; divides Pedalboard's block
 _BLOCK = 128  # samples per block of the portable path
 
 
@@ -28,74 +32,59 @@ def sos_cascade(x: Tensor, sos: Tensor) -> Tensor:
         return _state_space(x.to(torch.float64), sos).to(x.dtype)
     y = x if x.dtype == torch.float64 else x.to(torch.float32)
     for part in sos.split(_LONGEST, 1):
-        y, _ = _cascade(y, part)
+        y, _ = _sos_cascade(y, part)
     return y.to(x.dtype)
 
 
-def _tiles(samples: int) -> int:
-    return -(-samples // 512)
+@operator(fake=lambda gy, x, sos, states: (x.new_empty(x.shape), sos.new_empty(sos.shape)))
+def _sos_cascade_backward(gy: Tensor, x: Tensor, sos: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients to x and sos; the latter sums over the channels that shared a filter."""
+    from diffmix.kernels._iir_numba import kernels
 
-
-@torch.library.custom_op("diffmix::sos_cascade", mutates_args=())
-def _cascade(x: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
-    """``(y, states)``: the filtered signal, and every row's 2K states before each tile, for the backward."""
-    from ._iir_numba import kernels
-
-    (_, channels, samples), sections = x.shape, sos.shape[1]
-    rows = x.shape[0] * channels
-    y = np.empty(x.numel(), _dtype(x))
-    states = np.zeros((rows, _tiles(samples), 2 * sections), y.dtype)
-    signal, coefficients = _flat(x), _per_row(sos, channels).astype(y.dtype)
-    forward, _ = kernels(sections)
-    over_rows(lambda a, b: forward(signal, coefficients, y, states.reshape(-1), a, b, x.dtype == torch.float32), rows)
-    return torch.from_numpy(y).reshape(x.shape), torch.from_numpy(states)
-
-
-@_cascade.register_fake
-def _(x: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty((x.shape[0] * x.shape[1], _tiles(x.shape[2]), 2 * sos.shape[1]))
-
-
-@torch.library.custom_op("diffmix::sos_cascade_backward", mutates_args=())
-def _cascade_backward(gy: Tensor, x: Tensor, sos: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    from ._iir_numba import kernels
-
-    channels, sections = x.shape[1], sos.shape[1]
-    rows = x.shape[0] * channels
-    gx = np.empty(x.numel(), _dtype(x))
-    gradient = np.zeros((rows, sections, 5))
-    exact = _per_row(sos, channels)
-    arrays = _flat(gy), _flat(x), exact.astype(gx.dtype), exact, _flat(states), gx, gradient.reshape(-1)
+    (items, channels, _), sections = x.shape, sos.shape[1]
+    signal, exact = _flat(x), _per_row(sos, x)
+    gx, gradient = np.empty_like(signal), np.zeros_like(exact)
+    arrays = _flat(gy), signal, exact.astype(signal.dtype), exact, _flat(states), gx, gradient
     _, backward = kernels(sections)
-    over_rows(lambda a, b: backward(*arrays, a, b), rows)
-    return torch.from_numpy(gx).reshape(x.shape), torch.from_numpy(gradient).reshape(
-        x.shape[0], channels, sections, 5
-    ).sum(1)
+    over_rows(lambda a, b: backward(*arrays, _TILE, a, b), items * channels)
+    per_channel = torch.from_numpy(gradient).reshape(items, channels, sections, 5)
+    return torch.from_numpy(gx).reshape(x.shape), per_channel.sum(1)
 
 
-@_cascade_backward.register_fake
-def _(gy: Tensor, x: Tensor, sos: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), sos.new_empty(sos.shape)
-
-
-def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(*inputs, output[1])
 
 
-_cascade.register_autograd(lambda ctx, gy, _: _cascade_backward(gy, *ctx.saved_tensors), setup_context=_save)
+@operator(
+    fake=lambda x, sos: (x.new_empty(x.shape), x.new_empty(x.shape[0] * x.shape[1], _tiles(x), 2 * sos.shape[1])),
+    backward=lambda ctx, gy, _: _sos_cascade_backward(gy, *ctx.saved_tensors),
+    save=_save,
+)
+def _sos_cascade(x: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
+    """``(y, states)``: the filtered signal, and every row's 2K states before each tile, for the backward."""
+    from diffmix.kernels._iir_numba import kernels
+
+    rows, sections = x.shape[0] * x.shape[1], sos.shape[1]
+    signal = _flat(x)
+    y = np.empty_like(signal)
+    states = np.zeros(rows * _tiles(x) * 2 * sections, y.dtype)
+    arrays = signal, _per_row(sos, x).astype(y.dtype), y, states
+    forward, _ = kernels(sections)
+    over_rows(lambda a, b: forward(*arrays, _TILE, a, b, x.dtype == torch.float32), rows)
+    return torch.from_numpy(y).reshape(x.shape), torch.from_numpy(states).reshape(rows, -1, 2 * sections)
 
 
-def _dtype(x: Tensor) -> type:
-    return np.float64 if x.dtype == torch.float64 else np.float32
+def _tiles(x: Tensor) -> int:
+    return -(-x.shape[-1] // _TILE)
 
 
 def _flat(x: Tensor) -> np.ndarray:
     return x.detach().contiguous().reshape(-1).numpy()
 
 
-def _per_row(sos: Tensor, channels: int) -> np.ndarray:
+def _per_row(sos: Tensor, x: Tensor) -> np.ndarray:
     """Each row's coefficients, flat: the channels of an item share theirs."""
-    return _flat(sos.repeat_interleave(channels, 0))
+    return _flat(sos.repeat_interleave(x.shape[1], 0))
 
 
 def _state_space(x: Tensor, sos: Tensor) -> Tensor:

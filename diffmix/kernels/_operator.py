@@ -6,7 +6,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 _library = torch.library.Library("diffmix", "FRAGMENT")
 
@@ -39,3 +41,13 @@ def operator(
         return getattr(torch.ops.diffmix, name).default
 
     return define
+
+
+def flat(x: Tensor) -> np.ndarray:
+    """What a compiled loop takes: the values as a contiguous flat array, whatever the layout was."""
+    return x.detach().contiguous().reshape(-1).numpy()
+
+
+def per_row(values: Tensor, x: Tensor) -> np.ndarray:
+    """Values (B, ...) of each item, flat, repeated for the channels of x (B, C, T) that share them."""
+    return flat(values.repeat_interleave(x.shape[1], 0))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from diffmix.kernels._operator import operator
+from diffmix.kernels._operator import flat, operator, per_row
 from diffmix.kernels.backend import compiled, over_rows
 
 _LONGEST = 8  # sections in one pass: more would spill the registers and only lengthen compilation
@@ -42,9 +42,9 @@ def _sos_cascade_backward(gy: Tensor, x: Tensor, sos: Tensor, states: Tensor) ->
     from diffmix.kernels._iir_numba import kernels
 
     (items, channels, _), sections = x.shape, sos.shape[1]
-    signal, exact = _flat(x), _per_row(sos, x)
+    signal, exact = flat(x), per_row(sos, x)
     gx, gradient = np.empty_like(signal), np.zeros_like(exact)
-    arrays = _flat(gy), signal, exact.astype(signal.dtype), exact, _flat(states), gx, gradient
+    arrays = flat(gy), signal, exact.astype(signal.dtype), exact, flat(states), gx, gradient
     _, backward = kernels(sections)
     over_rows(lambda a, b: backward(*arrays, _TILE, a, b), items * channels)
     per_channel = torch.from_numpy(gradient).reshape(items, channels, sections, 5)
@@ -65,10 +65,10 @@ def _sos_cascade(x: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
     from diffmix.kernels._iir_numba import kernels
 
     rows, sections = x.shape[0] * x.shape[1], sos.shape[1]
-    signal = _flat(x)
+    signal = flat(x)
     y = np.empty_like(signal)
     states = np.zeros(rows * _tiles(x) * 2 * sections, y.dtype)
-    arrays = signal, _per_row(sos, x).astype(y.dtype), y, states
+    arrays = signal, per_row(sos, x).astype(y.dtype), y, states
     forward, _ = kernels(sections)
     over_rows(lambda a, b: forward(*arrays, _TILE, a, b, x.dtype == torch.float32), rows)
     return torch.from_numpy(y).reshape(x.shape), torch.from_numpy(states).reshape(rows, -1, 2 * sections)
@@ -76,15 +76,6 @@ def _sos_cascade(x: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
 
 def _tiles(x: Tensor) -> int:
     return -(-x.shape[-1] // _TILE)
-
-
-def _flat(x: Tensor) -> np.ndarray:
-    return x.detach().contiguous().reshape(-1).numpy()
-
-
-def _per_row(sos: Tensor, x: Tensor) -> np.ndarray:
-    """Each row's coefficients, flat: the channels of an item share theirs."""
-    return _flat(sos.repeat_interleave(x.shape[1], 0))
 
 
 def _state_space(x: Tensor, sos: Tensor) -> Tensor:

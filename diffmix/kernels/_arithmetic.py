@@ -1,0 +1,90 @@
+"""Coefficients from settings. Every formula is written once and evaluated in one of two arithmetics:
+
+- ``float64``: differentiable torch, the ideal value;
+- ``float32``: NumPy with the C library's functions, in the order written. These are Pedalboard's values to the last
+  bit; the vectorised ``sin`` or ``pow`` of NumPy and torch differ there, which is enough to change a sample.
+
+A formula takes such a namespace ``m``, then the settings, then the sample rate, and returns a sequence of coefficients.
+"""
+
+import ctypes
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffmix.kernels._operator import operator
+
+Formula = Callable[..., Sequence[Any]]
+_formulas: dict[str, Formula] = {}
+
+
+@cache
+def _c_function(name: str, arguments: int) -> Callable[..., float]:
+    function = getattr(ctypes.CDLL(None), name)
+    function.restype = ctypes.c_float
+    function.argtypes = [ctypes.c_float] * arguments
+    return function
+
+
+def _map(name: str, *arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+    function = _c_function(name, len(arrays))
+    values = zip(*(a.ravel().tolist() for a in arrays), strict=True)
+    return np.array([function(*v) for v in values], np.float32).reshape(arrays[0].shape)
+
+
+# `gain` is amplitude from decibels, 10^(dB/20); `decay` is exp(rate/time), which Pedalboard rounds only afterwards.
+_float64 = SimpleNamespace(
+    sin=torch.sin,
+    cos=torch.cos,
+    tan=torch.tan,
+    decay=lambda rate, time: torch.exp(rate / time),
+    sqrt=torch.sqrt,
+    clip=torch.clamp,
+    zeros=torch.zeros_like,
+    gain=lambda db: torch.exp(db * (math.log(10) / 20)),
+)
+_float32 = SimpleNamespace(
+    sin=partial(_map, "sinf"),
+    cos=partial(_map, "cosf"),
+    tan=partial(_map, "tanf"),
+    decay=lambda rate, time: np.vectorize(lambda t: math.exp(rate / t), [np.float32])(time.astype(np.float64)),
+    sqrt=np.sqrt,
+    clip=np.clip,
+    zeros=np.zeros_like,
+    gain=lambda db: _map("powf", np.full_like(db, 10), db * np.float32(0.05)),
+)
+
+
+def formula(function: Formula) -> Formula:
+    """Register a formula, so that :func:`evaluate` finds it by its name."""
+    _formulas[function.__name__] = function
+    return function
+
+
+def evaluate(name: str, settings: Sequence[Tensor], sample_rate: float, twin: bool) -> Tensor:
+    """Coefficients of a formula, float64.
+
+    Shape: settings (...) that broadcast together give (..., number of coefficients). With ``twin`` the values are
+    those of the float32 arithmetic, on any device; the gradient is always that of the float64 one.
+    """
+    values = torch.broadcast_tensors(*(s.to(torch.float64) for s in settings))
+    ideal = torch.stack(tuple(_formulas[name](_float64, *values, sample_rate)), -1)
+    return _twin_coefficients(ideal, torch.stack(values).detach(), float(sample_rate), name) if twin else ideal
+
+
+@operator(
+    fake=lambda ideal, settings, sample_rate, name: ideal.new_empty(ideal.shape),
+    backward=lambda ctx, gradient: (gradient, None, None, None),
+)
+def _twin_coefficients(ideal: Tensor, settings: Tensor, sample_rate: float, name: str) -> Tensor:
+    """The float32 values (as float64) at ``settings`` (S, ...), with the gradient of ``ideal``."""
+    values = settings.cpu().numpy().astype(np.float32).reshape(len(settings), -1)
+    twin = np.stack(tuple(_formulas[name](_float32, *values, sample_rate)), -1).astype(np.float64)
+    return torch.from_numpy(twin).reshape(ideal.shape).to(ideal.device)

@@ -14,3 +14,13 @@ def conf_dir() -> str:
         if (folder / "train.yaml").is_file():
             return str(folder)
     raise FileNotFoundError(f"no train.yaml in {candidates[0]} or {candidates[1]}: the installation is incomplete")
+
+
+def example_dir() -> Path:
+    """The bundled real multitrack: ``diffmix/_example`` in a wheel, ``recipes/automix/example`` in a checkout."""
+    here = Path(__file__).resolve().parent
+    candidates = [here / "_example", here.parent / "recipes" / "automix" / "example"]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"no example in {candidates[0]} or {candidates[1]}: the installation is incomplete")

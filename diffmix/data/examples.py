@@ -1,6 +1,7 @@
 """Training examples: raw tracks and a sensible mix of them, each example a function of its number alone."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 from diffmix.data.degrade import degrade
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.targets import sample_mix
+from diffmix.errors import AudioError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.settings import Settings
 
@@ -79,31 +81,26 @@ class MixExamples(Dataset[Example]):
             song = self.songs[int(rng.integers(len(self.songs)))]
             start_s = float(rng.uniform(0, max(song.seconds - self.seconds, 0)))
             piece = song.segment(start_s, self.seconds, self.sample_rate)
-            if rng.random() < self.degraded:
-                piece = degrade(piece, seed=int(rng.integers(2**31)))
-            kept = [int(k) for k in rng.permutation(len(piece.tracks))]
-            sounding = [
-                (t, loud) for t in (piece.tracks[k] for k in kept) if (loud := _loudness(t, piece)) > SILENT_LUFS
-            ]
+            order = rng.permutation(len(piece.tracks))
+            sounding = [t for t in (piece.tracks[k] for k in order) if _loudness(t, piece) > SILENT_LUFS]
             if len(sounding) >= 2:
-                return self._example(sounding[: self.max_tracks], [self.seed, index, 1])
-        raise ValueError(f"no {self.seconds:g} s segment with two sounding tracks was found in {len(self.songs)} songs")
+                piece = replace(piece, tracks=tuple(sounding[: self.max_tracks]))
+                if rng.random() < self.degraded:
+                    piece = degrade(piece, seed=int(rng.integers(2**31)))
+                return self._example(piece, [self.seed, index, 1])
+        raise AudioError(f"no {self.seconds:g} s segment with two sounding tracks was found in {len(self.songs)} songs")
 
-    def _example(self, sounding: list[tuple[Track, float]], seed: list[int]) -> Example:
-        ordered = sorted(sounding, key=lambda pair: pair[0].audio.shape[0])  # stable: mono first
-        tracks = [track for track, _ in ordered]
+    def _example(self, piece: Multitrack, seed: list[int]) -> Example:
+        tracks = sorted(piece.tracks, key=lambda t: t.audio.shape[0])  # stable: mono first
         stereo = [t.audio.shape[0] == 2 for t in tracks]
         names = [str(n) for n in range(len(tracks))]
         target = self.encode(sample_mix(names, [t.role for t in tracks], stereo, seed))
-        length = round(self.seconds * self.sample_rate)
-        groups = [
-            torch.stack(audio)
-            if (audio := [t.audio for t in tracks if t.audio.shape[0] == c])
-            else torch.zeros(0, c, length)
-            for c in (1, 2)
-        ]
-        loudness = torch.tensor([loud for _, loud in ordered])
-        return Example(*groups, loudness, *(part[0] for part in target))
+        groups = []
+        for c in (1, 2):
+            audio = [t.audio for t in tracks if t.audio.shape[0] == c]
+            groups.append(torch.stack(audio) if audio else torch.zeros(0, c, piece.length))
+        loudness = torch.tensor([_loudness(t, piece) for t in tracks])
+        return Example(groups[0], groups[1], loudness, *(part[0] for part in target))
 
 
 def _loudness(track: Track, piece: Multitrack) -> float:

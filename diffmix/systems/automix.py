@@ -1,20 +1,23 @@
 """Training of the automatic mixer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from diffmix.console import Console, Controls, DeskValues, Tracks
 from diffmix.data.examples import Batch, MixExamples, collate
+from diffmix.data.songs import Song, SongIndex
+from diffmix.data.synthetic import VALIDATION_SEED, SyntheticSongs
 from diffmix.errors import CheckpointError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss, imbalance_loss
 from diffmix.metrics import balance_error_db, pan_error
+from diffmix.progress import progress
 from diffmix.systems.automixer import Automixer, refuse_other_specs
 
 MIX_LUFS = -16.0
@@ -151,6 +154,17 @@ def _loudness_in_mix(console: Console, tracks: Tracks, values: DeskValues) -> Te
     return torch.stack(placed, 1)
 
 
+class Numbers(Sampler[int]):
+    """Example numbers from ``first`` on; it has no length, so that a trainer counts steps only."""
+
+    def __init__(self, numbers: range) -> None:
+        self.numbers = numbers
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers in order."""
+        return iter(self.numbers)
+
+
 class AutomixData(lightning.LightningDataModule):
     """Examples for training, numbered by step so that a resumed run goes on where it stopped, and held-out ones."""
 
@@ -161,23 +175,48 @@ class AutomixData(lightning.LightningDataModule):
         self.train, self.held_out = train, held_out
         self.batch_size, self.examples, self.workers = batch_size, examples, workers
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], console: Console, seed: int) -> "AutomixData":
+        """Data as ``conf/data`` describes it: generated songs (made now if they are not cached) or a folder of songs."""
+        rate = round(console.sample_rate)
+        train: Sequence[Song]
+        held_out: Sequence[Song]
+        if config["root"]:
+            songs = list(SongIndex(config["root"]))
+            held_out = songs[::5] if len(songs) > 1 else songs
+            train = [song for song in songs if song not in held_out] or songs
+        else:
+            length = config["song_seconds"]
+            train = SyntheticSongs(config["songs"], length, sample_rate=rate)
+            held_out = SyntheticSongs(config["held_out_songs"], length, VALIDATION_SEED, sample_rate=rate)
+            for title, source in (("Generating songs", train), ("Generating tests", held_out)):
+                with progress(title, len(source)) as advance:
+                    source.prepare(lambda done, total: advance(done), workers=2)
+        shared = {"sample_rate": rate, "seconds": config["seconds"], "max_tracks": config["max_tracks"]}
+        return cls(
+            MixExamples(train, console.encode, seed=seed, degraded=config["degraded"], **shared),
+            MixExamples(held_out, console.encode, seed=VALIDATION_SEED, degraded=config["degraded"], **shared),
+            batch_size=config["batch_size"],
+            examples=config["held_out_examples"],
+            workers=config["workers"],
+        )
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the trainer's step on."""
         first = self.trainer.global_step if self.trainer else 0
         last = self.trainer.max_steps if self.trainer else first
-        return self._loader(self.train, range(first * self.batch_size, last * self.batch_size))
+        return self._loader(self.train, Numbers(range(first * self.batch_size, last * self.batch_size)))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The same held-out examples each time."""
         return self._loader(self.held_out, range(self.examples))
 
-    def _loader(self, dataset: MixExamples, numbers: Sequence[int]) -> DataLoader[Any]:
+    def _loader(self, dataset: MixExamples, numbers: Sampler[int] | range) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             self.batch_size,
             sampler=numbers,
             collate_fn=collate,
             num_workers=self.workers,
-            persistent_workers=False,
             multiprocessing_context="fork" if self.workers else None,
         )

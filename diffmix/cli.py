@@ -1,0 +1,216 @@
+"""The command ``diffmix``."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffmix import __version__
+from diffmix._paths import example_dir
+from diffmix.errors import DiffmixError
+
+if TYPE_CHECKING:
+    from diffmix.mix import Mix
+
+PACKAGES = (
+    "torch",
+    "torchaudio",
+    "numpy",
+    "scipy",
+    "numba",
+    "dasp_pytorch",
+    "pedalboard",
+    "pyloudnorm",
+    "auraloss",
+    "hydra",
+    "lightning",
+    "soundfile",
+    "safetensors",
+    "matplotlib",
+    "rich",
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; a user's mistake ends in one sentence on standard error and exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DiffmixError as error:
+        print(f"diffmix: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("diffmix: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "diffmix", description="Automatic mixing with settings you can read, change and take along."
+    )
+    parser.add_argument("--version", action="version", version=f"diffmix {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    def output(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")
+
+    sub = command("automix", _automix, "Mix a folder of stems.")
+    sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
+    output(sub)
+    sub.add_argument("--loudness", type=float, default=-16.0, metavar="LUFS", help="loudness of the mix (default -16)")
+    sub.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
+    sub.add_argument("--sample-rate", type=int, metavar="HZ", help="default: what most files have")
+    sub.add_argument("--model", type=Path, metavar="FOLDER", help="a model of your own (RUN/model of a training)")
+
+    sub = command("render", _render, "Mix stems under given settings, for example an edited settings.json.")
+    sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
+    sub.add_argument("settings", type=Path, help="a settings.json")
+    output(sub)
+
+    sub = command("fit", _fit, "Set the console's knobs so that stems sound like a given mix.")
+    sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
+    sub.add_argument("target", type=Path, help="the mix to come near")
+    output(sub)
+    sub.add_argument("--steps", type=int, default=200, help="of gradient descent (default 200)")
+    sub.add_argument("--start", type=Path, metavar="JSON", help="settings to start from")
+    sub.add_argument("--lock", action="append", default=[], metavar="KNOB", help="leave a knob alone, e.g. 'vox.pan.*'")
+
+    sub = command("demo", _demo, "Train on generated songs, mix a real multitrack with the result, and show it.")
+    sub.add_argument("-o", "--output", type=Path, default=Path("out/demo"), metavar="FOLDER", help="default out/demo")
+    sub.add_argument("overrides", nargs="*", help="passed to the training, e.g. trainer.max_steps=50")
+
+    command("doctor", _doctor, "Check that everything diffmix needs can be imported.")
+    return parser
+
+
+def _stems(paths: list[Path]) -> Any:
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _automix(options: argparse.Namespace) -> None:
+    from diffmix import api
+
+    with _stages(f"Mixing {', '.join(map(str, options.stems))}", 2) as advance:
+        mix = api.automix(
+            _stems(options.stems),
+            sample_rate=options.sample_rate,
+            loudness_lufs=options.loudness,
+            ceiling_db=options.ceiling,
+            model=options.model or api.MODEL,
+        )
+        advance(1, "writing")
+        files = mix.save(options.output)
+        advance(2, "")
+    _show(mix, files)
+
+
+def _render(options: argparse.Namespace) -> None:
+    from diffmix import api
+
+    mix = api.render(_stems(options.stems), options.settings)
+    _show(mix, mix.save(options.output))
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from diffmix import api
+    from diffmix.settings import Settings
+
+    start = Settings.from_json(options.start) if options.start else None
+    with _stages("Fitting", options.steps) as advance:
+        mix = api.fit(
+            _stems(options.stems),
+            options.target,
+            start=start,
+            lock=options.lock,
+            steps=options.steps,
+            progress=lambda step, loss: advance(step, f"distance {loss:.3f}"),
+        )
+    _show(mix, mix.save(options.output))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    begun = time.monotonic()
+    run = options.output / "training"
+    command = [
+        sys.executable,
+        "-m",
+        "diffmix.train",
+        "recipe=automix",
+        "resume=auto",
+        f"output={run}",
+        *options.overrides,
+    ]
+    print("$ python " + " ".join(command[1:]), file=sys.stderr, flush=True)
+    if code := subprocess.run(command, check=False).returncode:
+        sys.exit(code)
+    trained = time.monotonic()
+    from diffmix import api
+    from diffmix.train import table
+
+    stems = example_dir()
+    with _stages("Mixing a real song", 3) as advance:
+        mix = api.automix(stems, model=run / "model")
+        advance(1, "writing")
+        files = mix.save(options.output)
+        advance(2, "playing the preset in Pedalboard")
+        parity = preset_residual_db(mix)
+        advance(3, "")
+    _show(mix, files)
+    print(f"\npreset.json in Pedalboard against mix: {parity:.0f} dB residual")
+    print(table(json.loads((run / "scores.json").read_text(encoding="utf-8"))))
+    print(f"training {trained - begun:.0f} s, mixing {time.monotonic() - trained:.0f} s")
+    print(f"play it without diffmix: python {files['preset.py']} {stems} again.wav")
+
+
+def preset_residual_db(mix: "Mix") -> float:
+    """Energy of the difference between a mix and its preset played by Pedalboard, relative to the mix, in dB."""
+    import torch
+
+    from diffmix.metrics import residual_db
+
+    stems = {t.name: t.audio.numpy() for t in mix.multitrack.tracks}
+    played = mix.to_pedalboard().render(stems)
+    return residual_db(torch.from_numpy(played), torch.from_numpy(mix.audio))
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from importlib import import_module
+    from importlib.metadata import version
+
+    names = {"hydra": "hydra-core", "dasp_pytorch": "dasp-pytorch"}
+    broken = 0
+    print(f"diffmix {__version__}, Python {sys.version.split()[0]}")
+    for package in PACKAGES:
+        try:
+            import_module(package)
+            print(f"  {package:<14} {version(names.get(package, package))}")
+        except Exception as error:
+            broken += 1
+            print(f"  {package:<14} cannot be imported: {error}")
+    if broken:
+        raise DiffmixError(f"{broken} of {len(PACKAGES)} packages cannot be imported; pip install diffmix again")
+
+
+def _stages(title: str, total: int) -> Any:
+    from diffmix.progress import progress
+
+    return progress(title, total)
+
+
+def _show(mix: "Mix", files: dict[str, Path]) -> None:
+    """One table of numbers, the notes, and where everything is."""
+    from diffmix.report import text_table
+
+    print(text_table(mix))
+    for note in mix.notes:
+        print(f"note: {note}")
+    for file in files.values():
+        print(file)

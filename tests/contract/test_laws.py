@@ -1,0 +1,159 @@
+"""The laws that every effect obeys, run over every registered one."""
+
+import pytest
+import torch
+
+from diffmix.params import Param
+from diffmix.processors import REGISTRY, Chain, Compressor, Gain, HighpassFilter, ParametricEQ, Processor
+
+RATE = 44100
+
+
+def strip() -> Chain:
+    return Chain(
+        trim=Gain(RATE), highpass=HighpassFilter(RATE), eq=ParametricEQ(RATE), comp=Compressor(RATE), out=Gain(RATE)
+    )
+
+
+MAKERS = {name: (lambda kind=kind: kind(RATE)) for name, kind in sorted(REGISTRY.items())} | {"Chain": strip}
+
+
+@pytest.fixture(params=MAKERS, name="effect")
+def _effect(request: pytest.FixtureRequest) -> Processor:
+    return MAKERS[request.param]()
+
+
+def noise(effect: Processor, batch: int = 2, length: int = 600, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return 0.3 * torch.randn(batch, effect.inlet or 2, length, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def controls(effect: Processor, batch: int = 2, seed: int = 2) -> torch.Tensor:
+    return effect.spec.sample(batch, torch.Generator().manual_seed(seed))
+
+
+def test_registry_holds_the_slice() -> None:
+    assert set(REGISTRY) >= {
+        "Gain", "LowShelfFilter", "PeakFilter", "HighShelfFilter", "ParametricEQ", "HighpassFilter", "LowpassFilter",
+        "Compressor", "Reverb", "Pan", "BalanceWidth",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [1, 7, 600])
+def test_shape_and_dtype_are_kept(effect: Processor, length: int) -> None:
+    x, u = noise(effect, length=length), controls(effect)
+    y = effect(x, u)
+    assert y.shape == (2, effect.outlet or x.shape[1], length)
+    assert y.dtype == x.dtype
+    assert effect(x.double(), u.double()).dtype == torch.float64
+
+
+def test_items_do_not_see_each_other(effect: Processor) -> None:
+    x, u = noise(effect, 3), controls(effect, 3)
+    together = effect(x, u)
+    for i in range(3):
+        assert torch.equal(effect(x[i : i + 1], u[i : i + 1]), together[i : i + 1])
+
+
+def test_same_in_same_out_and_input_untouched(effect: Processor) -> None:
+    x, u = noise(effect), controls(effect)
+    kept = x.clone(), u.clone()
+    assert torch.equal(effect(x, u), effect(x, u))
+    assert torch.equal(x, kept[0])
+    assert torch.equal(u, kept[1])
+
+
+def test_normalize_inverts_denormalize(effect: Processor) -> None:
+    u = controls(effect, 50)
+    assert torch.allclose(effect.spec.normalize(effect.spec.denormalize(u)), u, atol=3e-6)
+    for edge in (0.0, 1.0):
+        values = effect.spec.denormalize(torch.full((1, effect.spec.size), edge))
+        for (name, p), v in zip(effect.spec, values.values(), strict=True):
+            assert v.item() == pytest.approx(p.low if edge == 0 else p.high, rel=1e-6), name
+
+
+def test_default_is_what_is_declared(effect: Processor) -> None:
+    values = effect.spec.denormalize(effect.spec.default())
+    for name, p in effect.spec:
+        assert values[name].item() == pytest.approx(p.default, rel=1e-5, abs=2e-5), name
+
+
+def test_neutral_default_is_the_identity(effect: Processor) -> None:
+    if not effect.neutral:
+        pytest.skip("this effect has no neutral point at its defaults")
+    x = noise(effect, length=4000)
+    values = {name: torch.full((2,), p.default) for name, p in effect.spec}
+    y = effect.process(x, **values)
+    # one rounding of float32 per section is all that may differ
+    assert (y - x).abs().max() <= 4e-7
+
+
+@pytest.mark.parametrize("signal", ["silence", "impulse", "full scale"])
+@pytest.mark.parametrize("setting", ["default", "zeros", "ones"])
+def test_gradients_are_finite(effect: Processor, signal: str, setting: str) -> None:
+    x = torch.zeros(1, effect.inlet or 2, 400)
+    if signal == "impulse":
+        x[..., 3] = 1
+    if signal == "full scale":
+        x += torch.where(torch.arange(400) % 50 < 25, 1.0, -1.0)
+    u = {"default": effect.spec.default(), "zeros": torch.zeros(effect.spec.size), "ones": torch.ones(effect.spec.size)}
+    x, v = x.requires_grad_(), u[setting][None].clone().requires_grad_()
+    effect(x, v).square().sum().backward()
+    assert x.grad is not None
+    assert v.grad is not None
+    assert torch.isfinite(x.grad).all()
+    assert torch.isfinite(v.grad).all()
+
+
+def test_no_dead_parameter(effect: Processor) -> None:
+    # in the upper half of every range, and hot, so that compressors work
+    x = noise(effect, 4, 3000) * 2
+    u = (0.5 + 0.4 * controls(effect, 4)).requires_grad_()
+    weight = torch.randn(4, effect.outlet or x.shape[1], 3000, generator=torch.Generator().manual_seed(5))
+    (effect(x, u) * weight).sum().backward()
+    assert u.grad is not None
+    for column, name in enumerate(effect.spec.names):
+        assert u.grad[:, column].abs().max() > 1e-7, f"{name} has no effect"
+
+
+def test_gradients_equal_finite_differences(effect: Processor) -> None:
+    x = noise(effect, 1, 300, torch.float64).requires_grad_()
+    u = (0.2 + 0.6 * controls(effect, 1)).double().requires_grad_()
+    assert torch.autograd.gradcheck(effect, (x, u), eps=1e-6, atol=2e-5, rtol=1e-4, nondet_tol=0)
+
+
+def test_settings_round_trip(effect: Processor) -> None:
+    u = controls(effect, 1)
+    values = {k: v.item() for k, v in effect.spec.denormalize(u).items()}
+    assert effect.spec.check(values) == values
+    x = noise(effect, 1)
+    again = effect.process(x, **{k: torch.tensor([v]) for k, v in values.items()})
+    assert torch.equal(again, effect(x, u))
+
+
+@pytest.mark.slow
+def test_compiles_whole_and_equal(effect: Processor) -> None:
+    x, u = noise(effect), controls(effect)
+    torch._dynamo.reset()
+    compiled = torch.compile(effect, fullgraph=True)
+    results = []
+    for f in (effect, compiled):
+        a, b = x.clone().requires_grad_(), u.clone().requires_grad_()
+        y = f(a, b)
+        y.square().sum().backward()
+        results.append((y.detach(), a.grad, b.grad))
+    for eager, fast in zip(*results, strict=True):
+        # inductor may reorder the few float64 operations around the recursions: last bits of float32
+        assert torch.allclose(eager, fast, rtol=1e-5, atol=1e-6)
+
+
+def test_names_are_checked_at_import() -> None:
+    with pytest.raises(TypeError, match=r"takes \['cutoff'\], but the class declares \['cutoff_hz'\]"):
+
+        class Wrong(Processor):
+            cutoff_hz = Param(20, 20000, 1000, "Hz", "log")
+
+            def process(self, x: torch.Tensor, *, cutoff: torch.Tensor) -> torch.Tensor:
+                return x
+
+    assert "Wrong" not in REGISTRY

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+import diffmix
+from diffmix.console import Console
+from diffmix.errors import AudioError, SettingsError
+from diffmix.metrics import residual_db
+
+RATE = 16000
+
+
+def stems() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    t = torch.arange(RATE) / RATE
+    beat = torch.randn(RATE, generator=generator) * torch.exp(-12 * (t % 0.25))
+    tone = torch.sin(2 * torch.pi * 220 * t) * (0.6 + 0.4 * torch.sin(2 * torch.pi * 3 * t))
+    wide = torch.randn(2, RATE, generator=generator).cumsum(-1)
+    return {"beat": 0.3 * beat, "tone": 0.3 * tone, "wide": 0.3 * wide / wide.abs().max()}
+
+
+def wanted() -> diffmix.Settings:
+    return diffmix.Settings(
+        tracks={
+            "beat": {"fader": {"gain_db": -3.0}, "pan": {"pan": -0.6}},
+            "tone": {"fader": {"gain_db": 3.0}, "pan": {"pan": 0.4}},
+            "wide": {"fader": {"gain_db": -8.0}, "image": {"width": 0.5}},
+        }
+    )
+
+
+def test_fit_recovers_levels_and_pans() -> None:
+    target = diffmix.render(stems(), wanted(), sample_rate=RATE)
+    unfitted = diffmix.render(stems(), diffmix.Settings(tracks={n: {} for n in stems()}), sample_rate=RATE)
+    losses = []
+    found = diffmix.fit(
+        stems(),
+        target.audio,
+        sample_rate=RATE,
+        steps=120,
+        lock=["*.eq.*", "*.compressor.*", "*.highpass.*", "*.send.*", "*.trim.*", "reverb.*", "master.*"],
+        progress=lambda step, loss: losses.append(loss),
+    )
+    assert len(losses) == 120
+    assert losses[-1] < 0.1 * losses[0]
+    tracks = found.settings["tracks"]
+    assert tracks["beat"]["fader"]["gain_db"] == pytest.approx(-3, abs=0.3)
+    assert tracks["tone"]["fader"]["gain_db"] == pytest.approx(3, abs=0.3)
+    assert tracks["beat"]["pan"]["pan"] == pytest.approx(-0.6, abs=0.05)
+    assert tracks["tone"]["pan"]["pan"] == pytest.approx(0.4, abs=0.05)
+    assert tracks["wide"]["image"]["width"] == pytest.approx(0.5, abs=0.1)
+    reference = torch.from_numpy(target.audio)
+    assert residual_db(torch.from_numpy(found.audio), reference) < -25
+    assert residual_db(torch.from_numpy(unfitted.audio), reference) > -6
+    # what was locked has not moved at all
+    assert tracks["beat"]["eq"]["peak1_gain_db"] == 0
+    assert tracks["beat"]["compressor"]["ratio"] == 1
+
+
+def test_mistakes_are_named() -> None:
+    target = torch.zeros(2, RATE)
+    with pytest.raises(SettingsError, match=r"nothing to lock matches 'vox\.\*'"):
+        diffmix.fit(stems(), target, sample_rate=RATE, lock=["vox.*"], steps=1)
+    with pytest.raises(AudioError, match="the target mix has shape"):
+        diffmix.fit(stems(), torch.zeros(3, 4, 5), sample_rate=RATE, steps=1)
+    with pytest.raises(AudioError, match="the console runs at 44100 Hz, the tracks at 16000 Hz"):
+        diffmix.fit(stems(), target, Console(44100), sample_rate=RATE, steps=1)
+    with pytest.raises(AudioError, match="target mix holds samples that are not finite"):
+        diffmix.fit(stems(), target * float("nan"), sample_rate=RATE, steps=1)

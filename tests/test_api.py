@@ -1,0 +1,233 @@
+"""The calls of the README, and every way to get them wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import diffmix
+from diffmix.cli import main, preset_residual_db
+from diffmix.console import Console
+from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsError
+from diffmix.systems.automixer import Automixer
+
+RATE = 16000
+FILES = ["mix.wav", "preset.json", "preset.py", "report.html", "report.png", "settings.json"]
+
+
+def stems(n: int = 3, seconds: float = 1.5, rate: int = RATE) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    t = np.arange(round(seconds * rate)) / rate
+    made = {}
+    for k in range(n):
+        tone = np.sin(2 * np.pi * (110 * (k % 7 + 1)) * t) * (0.5 + 0.5 * np.sin(2 * np.pi * (k % 5 + 1) * t) ** 2)
+        x = 10 ** (-(k % 4) * 6 / 20) * (0.3 * tone + 0.02 * rng.standard_normal(t.size))
+        made[f"track {k}"] = (x if k % 3 else np.stack([x, np.roll(x, 40)])).astype(np.float32)
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model with opinions: quick, and independent of the shipped weights."""
+    torch.manual_seed(0)
+    mixer = Automixer(Console(44100), width=32, layers=1)
+    torch.nn.init.normal_(mixer.estimator.heads["tracks"].weight, std=0.3)
+    folder = tmp_path_factory.mktemp("model") / "model"
+    mixer.save(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "song"
+    made.mkdir()
+    for name, x in stems().items():
+        soundfile.write(made / f"{name}.wav", x.T, RATE, "PCM_24")
+    return made
+
+
+def test_a_folder_becomes_a_mix(folder: Path, model: Path, tmp_path: Path) -> None:
+    mix = diffmix.automix(folder, model=model)
+    assert mix.audio.shape == (2, round(1.5 * RATE))
+    assert mix.audio.dtype == np.float32
+    assert mix.sample_rate == RATE
+    assert list(mix.settings["tracks"]) == ["track 0", "track 1", "track 2"]
+    assert set(mix.settings["tracks"]["track 0"]) >= {"trim", "eq", "compressor", "image", "send"}
+    assert "pan" in mix.settings["tracks"]["track 1"]
+    assert mix.report["mix"]["true_peak_db"] <= -0.99
+    written = mix.save(tmp_path / "out")
+    assert sorted(written) == FILES
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == FILES
+    audio, rate = soundfile.read(tmp_path / "out" / "mix.wav", dtype="float32")
+    assert rate == RATE
+    assert np.abs(audio.T - mix.audio).max() <= 2**-23
+    assert preset_residual_db(mix) < -100
+
+
+def test_settings_are_the_mix(folder: Path, model: Path) -> None:
+    mix = diffmix.automix(folder, model=model)
+    assert np.array_equal(diffmix.render(folder, mix.settings).audio, mix.audio)
+    assert np.array_equal(mix.rendered().audio, mix.audio)
+    louder = json.loads(json.dumps(mix.settings))
+    louder["master"]["gain"]["gain_db"] += 3
+    assert np.allclose(
+        diffmix.render(folder, diffmix.Settings(louder)).audio, mix.audio * 10**0.15, rtol=1e-4, atol=1e-7
+    )
+
+
+def test_folder_list_dict_and_tensors_are_the_same(folder: Path, model: Path) -> None:
+    one = diffmix.automix(folder, model=model)
+    arrays = {f.stem: soundfile.read(f, dtype="float32")[0].T for f in sorted(folder.iterdir())}
+    others = [
+        diffmix.automix(sorted(folder.iterdir()), model=model),
+        diffmix.automix(arrays, sample_rate=RATE, model=model),
+        diffmix.automix({k: torch.from_numpy(v) for k, v in arrays.items()}, sample_rate=RATE, model=model),
+    ]
+    assert all(np.array_equal(one.audio, other.audio) for other in others)
+
+
+@pytest.mark.parametrize("target", [-30.0, -23.0])
+def test_loudness_is_reached(folder: Path, model: Path, target: float) -> None:
+    import pyloudnorm
+
+    mix = diffmix.automix(folder, model=model, loudness_lufs=target)
+    assert pyloudnorm.Meter(RATE).integrated_loudness(mix.audio.T.astype(float)) == pytest.approx(target, abs=0.05)
+
+
+def test_peaks_win_over_loudness(folder: Path, model: Path) -> None:
+    mix = diffmix.automix(folder, model=model, loudness_lufs=-5)
+    assert mix.report["mix"]["true_peak_db"] == pytest.approx(-1, abs=0.05)
+    assert any("instead of -5" in note for note in mix.notes)
+
+
+@pytest.mark.parametrize(
+    ("n", "seconds", "rate"), [(1, 1.0, 44100), (64, 0.5, 8000), (2, 0.1, 96000), (3, 0.001, 48000)]
+)
+def test_sizes(model: Path, n: int, seconds: float, rate: int) -> None:
+    mix = diffmix.automix(stems(n, seconds, rate), sample_rate=rate, model=model)
+    assert mix.audio.shape == (2, round(seconds * rate))
+    assert np.isfinite(mix.audio).all()
+    assert np.abs(mix.audio).max() > 0
+
+
+def test_silence_stays_silent_and_is_said(model: Path, tmp_path: Path) -> None:
+    mix = diffmix.automix({"a": np.zeros(8000), "b": np.zeros((2, 8000))}, sample_rate=8000, model=model)
+    assert not mix.audio.any()
+    assert any("silent" in note for note in mix.notes)
+    mix.save(tmp_path / "out")
+
+
+def test_controls_and_report_agree_with_settings(folder: Path, model: Path) -> None:
+    mix = diffmix.automix(folder, model=model)
+    assert mix.controls.tracks.shape[:2] == (1, 3)
+    assert mix.report["tracks"]["track 1"]["pan"] == mix.settings["tracks"]["track 1"]["pan"]["pan"]
+
+
+def test_wrong_arguments_are_named(folder: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"loudness_lufs is 3 LUFS, allowed -40\.\.-5 LUFS"):
+        diffmix.automix(folder, loudness_lufs=3, model=model)
+    with pytest.raises(SettingsError, match="ceiling_db is nan"):
+        diffmix.automix(folder, ceiling_db=float("nan"), model=model)
+    with pytest.raises(CheckpointError, match="no usable model in"):
+        diffmix.automix(folder, model=tmp_path)
+    mix = diffmix.automix(folder, model=model)
+    fewer = diffmix.Settings({**mix.settings, "tracks": {"track 0": {}}})
+    with pytest.raises(SettingsError, match="no settings for track 'track 1'"):
+        diffmix.render(folder, fewer)
+    more = diffmix.Settings({**mix.settings, "tracks": {**mix.settings["tracks"], "cowbell": {}}})
+    with pytest.raises(SettingsError, match="settings for 'cowbell', which is no track"):
+        diffmix.render(folder, more)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write to"):
+        mix.save(tmp_path / "file" / "out")
+    with pytest.raises(OutputError, match="cannot write to"):
+        mix.save(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_failed_save_leaves_the_old_result(folder: Path, model: Path, tmp_path: Path, monkeypatch) -> None:
+    mix = diffmix.automix(folder, model=model)
+    mix.save(tmp_path / "out")
+    before = {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("diffmix.export.preset.write_player", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        diffmix.automix(folder, model=model, loudness_lufs=-30).save(tmp_path / "out")
+    assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == before
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    try:
+        main([str(a) for a in arguments])
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_command_line(folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    code, said, _ = command(capsys, "automix", folder, "-o", out, "--model", model, "--loudness", "-20")
+    assert code == 0
+    assert "track 2" in said
+    assert str(out / "mix.wav") in said
+    first = (out / "mix.wav").read_bytes()
+    code, _, _ = command(capsys, "render", folder, out / "settings.json", "-o", tmp_path / "again")
+    assert code == 0
+    assert (tmp_path / "again" / "mix.wav").read_bytes() == first
+    code, _, _ = command(
+        capsys,
+        "fit",
+        folder,
+        out / "mix.wav",
+        "-o",
+        tmp_path / "fitted",
+        "--steps",
+        "2",
+        "--start",
+        out / "settings.json",
+    )
+    assert code == 0
+    code, said, _ = command(capsys, "doctor")
+    assert code == 0
+    assert "pedalboard" in said
+
+
+def broken(kind: str, folder: Path) -> tuple[Path, str]:
+    """A folder with one fault, and what the error must say."""
+    if kind == "empty":
+        return folder.parent / "nothing", "nothing"
+    file = folder / "bad.wav"
+    if kind == "text":
+        file.write_text("hello")
+    if kind == "nan":
+        soundfile.write(file, np.full((100, 1), np.nan, np.float32), RATE, "FLOAT")
+    if kind == "truncated":
+        file = folder / "bad.flac"
+        soundfile.write(file, np.random.default_rng(0).standard_normal(RATE) * 0.1, RATE)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return folder, file.name
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "nan", "truncated"])
+def test_bad_files_end_in_one_sentence(
+    kind: str, folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nothing").mkdir()
+    where, named = broken(kind, folder)
+    with pytest.raises(AudioError, match=named):
+        diffmix.automix(where, model=model)
+    code, _, err = command(capsys, "automix", where, "-o", tmp_path / "out", "--model", model)
+    assert code == 2
+    last = [line for line in err.splitlines() if line][-1]
+    assert last.startswith("diffmix: ")
+    assert named in last
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()

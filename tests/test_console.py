@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+
+from diffmix.console import Console, Controls, track_loudness
+from diffmix.errors import SettingsError
+from diffmix.processors import Processor
+
+RATE = 44100
+
+
+def tracks(batch: int, n: int, channels: int, length: int = 3000, seed: int = 0) -> torch.Tensor:
+    return 0.2 * torch.randn(batch, n, channels, length, generator=torch.Generator().manual_seed(seed))
+
+
+def sampled(console: Console, batch: int, n: int, seed: int = 1) -> Controls:
+    return console.sample(batch, n, torch.Generator().manual_seed(seed))
+
+
+def test_the_console_is_its_parts_one_by_one() -> None:
+    """An independent walk over the strips, in numpy, plugin by plugin, gives the same mix."""
+    console = Console(RATE)
+    mono, stereo, u = tracks(1, 2, 1), tracks(1, 1, 2), sampled(console, 1, 3)
+    mix = console((mono, stereo), u)
+    names = ["a", "b", "c"]
+    settings = console.settings(u, names, [1, 1, 2])
+    audio = {"a": mono[0, 0], "b": mono[0, 1], "c": stereo[0, 0]}
+    played: dict[str, np.ndarray] = {}
+    for node in console.nodes(settings, {"a": 1, "b": 1, "c": 2}):
+        if node.inputs:
+            y = sum(played[name] * np.float32(10 ** (db / 20)) for name, db in node.inputs)
+        else:
+            y = audio[node.name].numpy()
+        for _, effect, values in node.stages:
+            y = effect.process(torch.from_numpy(y)[None], **{k: torch.tensor([v]) for k, v in values.items()})[
+                0
+            ].numpy()
+        played[node.name] = y
+    error = np.abs(played["master"] - mix[0].numpy()).max()
+    assert error <= 2e-6 * np.abs(played["master"]).max()
+
+
+def test_padding_adds_nothing() -> None:
+    console = Console(RATE)
+    x, u = tracks(2, 3, 1), sampled(console, 2, 3)
+    padded = torch.cat([x, torch.full((2, 2, 1, 3000), 0.7)], 1)
+    v = u._replace(tracks=torch.cat([u.tracks, torch.rand(2, 2, u.tracks.shape[-1])], 1))
+    mask = torch.tensor([[1.0, 1, 1, 0, 0]]).expand(2, -1)
+    # the sum over five terms may round elsewhere than that over three
+    assert torch.allclose(console(padded, v, mask), console(x, u), rtol=0, atol=1e-6)
+
+
+def test_order_does_not_matter() -> None:
+    console = Console(RATE)
+    x, u = tracks(1, 5, 1), sampled(console, 1, 5)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    again = console(x[:, order], u._replace(tracks=u.tracks[:, order]))
+    assert torch.allclose(again, console(x, u), rtol=0, atol=2e-6)
+
+
+def test_default_leaves_tracks_alone() -> None:
+    console = Console(RATE)
+    x = tracks(1, 1, 2, 20000)
+    u = console.default(1, 1)
+    values = console.values(u)
+    assert values.tracks["send.gain_db"].item() == -60
+    y = console.mix(x, values)
+    # only the high-pass at its lowest, 10 Hz, and the closed send are heard
+    assert 10 * torch.log10((y - x[:, 0]).square().sum() / x.square().sum()) < -24
+
+
+def test_settings_round_trip_exactly() -> None:
+    console = Console(RATE)
+    x, u = tracks(1, 3, 1), sampled(console, 1, 3)
+    settings = console.settings(u)
+    again = console.settings(console.encode(settings))
+    for (path, a), (_, b) in zip(settings.flat(), again.flat(), strict=True):
+        assert b == pytest.approx(a, rel=2e-6, abs=2e-5), path
+    # the physical values themselves do not pass through [0, 1] and are exact
+    assert torch.equal(console.mix(x, console.numbers(settings)), console(x, u))
+
+
+def test_gradients_reach_every_knob() -> None:
+    console = Console(RATE)
+    mono, stereo = tracks(1, 2, 1) * 3, tracks(1, 1, 2) * 3
+    u = Controls(*((0.5 + 0.4 * part).requires_grad_() for part in sampled(console, 1, 3)))
+    y = console((mono, stereo), u)
+    (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(3))).sum().backward()
+    for part, spec in zip(u, console.specs.values(), strict=True):
+        gradient = part.grad.flatten(0, -2).abs().amax(0)
+        dead = [n for n, g, (_, p) in zip(spec.names, gradient, spec, strict=True) if g == 0 and p.low < p.high]
+        assert not dead
+
+
+def test_trims_bring_tracks_to_the_working_level() -> None:
+    console = Console(RATE)
+    x = tracks(1, 2, 1, RATE) * torch.tensor([1.0, 0.01])[None, :, None, None]
+    x = torch.cat([x, torch.zeros(1, 1, 1, RATE)], 1)
+    loudness = track_loudness(x, RATE)
+    u = console.trimmed(console.default(1, 3), loudness)
+    trim_db = console.values(u).tracks["trim.gain_db"]
+    assert torch.allclose((loudness + trim_db)[0, :2], torch.tensor(-23.0), atol=1e-3)
+    assert trim_db[0, 2].abs() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({"echo": {"gain_db": (0, 1)}}, "no console stage 'echo'"),
+        ({"fader": {"gain_db": (0, 99)}}, r"console stage fader: gain_db: 0\.\.99 is not inside"),
+    ],
+)
+def test_ranges_are_checked(ranges: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Console(RATE, ranges)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tracks": {"vox": {"fader": {"gain_db": 90.0}}}}, r"track vox: fader.gain_db = 90 dB, allowed -48\.\.12 dB"),
+        ({"tracks": {"vox": {"fader": 3.0}}}, "track vox: fader is 3.0, a stage with knobs is expected"),
+        ({"tracks": {"vox": {"chorus": {"rate_hz": 1.0}}}}, r"track vox: no parameter 'chorus.rate_hz'"),
+        ({"buses": {"delay": {}}}, "no bus 'delay'; this console has: reverb"),
+        ({"mastering": {}}, "'mastering' is none of them"),
+    ],
+)
+def test_settings_are_checked(settings: dict, message: str) -> None:
+    from diffmix.settings import Settings
+
+    with pytest.raises(SettingsError, match=message):
+        Console(RATE).check(Settings(settings))
+
+
+def test_names_of_bus_and_master_give_way_to_tracks() -> None:
+    console = Console(RATE)
+    settings = console.settings(console.default(1, 2), ["reverb", "master"], [1, 1])
+    names = [node.name for node in console.nodes(settings, {"reverb": 1, "master": 1})]
+    assert names == ["reverb", "master", "reverb_", "master_"]
+
+
+@pytest.mark.slow
+def test_compiles_whole() -> None:
+    console = Console(RATE)
+    x, u = tracks(1, 3, 1), sampled(console, 1, 3)
+    torch._dynamo.reset()
+    compiled = torch.compile(console, fullgraph=True)
+    assert torch.allclose(compiled(x, u), console(x, u), rtol=0, atol=1e-6)
+
+
+def test_stages_are_processors() -> None:
+    assert all(isinstance(stage, Processor) for stage in Console(RATE).strip.stages.values())

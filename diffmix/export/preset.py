@@ -1,0 +1,184 @@
+"""Presets: a mix as JSON that Pedalboard plays, and that a person may edit within what Pedalboard accepts.
+
+A preset lists the nodes of the mix in topological order. A node takes a stem (``source``) or the gain-weighted sum
+of earlier nodes (``inputs``), runs ``plugins`` (Pedalboard's class names and constructor arguments) and, where
+channels must be crossed, which no Pedalboard plugin does, applies ``matrix`` (rows are outputs). The format is
+described in ``preset.schema.json``; `diffmix.export.standalone` is the reader, written beside each preset.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, cast
+
+from diffmix.errors import OutputError, PresetError
+from diffmix.export import standalone
+from diffmix.settings import shortest
+from diffmix.types import Path
+
+if TYPE_CHECKING:
+    from diffmix.console import Node
+
+Preset = dict[str, Any]
+Sources = Mapping[str, tuple[Sequence[str], int]]
+
+
+def build(nodes: "Sequence[Node]", sample_rate: int, sources: Sources) -> Preset:
+    """The preset of a console's nodes (topological, the output last) at ``sample_rate`` in Hz.
+
+    ``sources`` gives each track's files and its number of channels by its name; a track without files is expected as
+    ``NAME.wav``.
+    Raises PresetError if a stage follows the one that mixes a node's channels, which a preset cannot hold.
+    """
+    files = _inside_one_folder(sources)
+    # the console sums mono tracks before stereo ones, and the last bits of a sum depend on its order
+    nodes = sorted(nodes, key=lambda node: (bool(node.inputs), not node.inputs and node.channels))
+    preset = {
+        "format": "diffmix-preset",
+        "version": 1,
+        "generator": f"diffmix {_version()}",
+        "pedalboard": ">=0.9.16",
+        "sample_rate": int(sample_rate),
+        "output": nodes[-1].name,
+        "nodes": [_node(node, sources, files) for node in nodes],
+    }
+    validate(preset)
+    return preset
+
+
+def _version() -> str:
+    try:
+        return version("diffmix")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"
+
+
+def _inside_one_folder(sources: Sources) -> dict[str, list[str]]:
+    """File names without their folder, or relative to the common one where names alone are ambiguous."""
+    paths = [path for files, _ in sources.values() for path in files]
+    names = {path: FilePath(path).name for path in paths}
+    if len(set(names.values())) < len(set(paths)):
+        common = os.path.commonpath([os.path.abspath(path) for path in paths])
+        names = {path: FilePath(os.path.relpath(path, common)).as_posix() for path in paths}
+    given = {track: [names[path] for path in files] for track, (files, _) in sources.items()}
+    return {track: files or [f"{track.replace('/', '_')}.wav"] for track, files in given.items()}
+
+
+def _node(node: "Node", sources: Sources, files: Mapping[str, list[str]]) -> dict[str, Any]:
+    plugins: list[dict[str, Any]] = []
+    matrix: list[list[float]] | None = None
+    for stage, processor, values in node.stages:
+        if matrix is not None:
+            raise PresetError(f"Node {node.name!r}: stage {stage!r} follows the one that mixes the channels.")
+        matrix = processor.matrix(values)
+        if matrix is None:
+            plugins += [
+                {"type": kind, "params": {key: shortest(value) for key, value in params.items()}}
+                for kind, params in processor.plugins(values)
+            ]
+    entry: dict[str, Any] = {"name": node.name}
+    if not node.inputs:
+        entry["source"] = {"files": files[node.name], "channels": sources[node.name][1]}
+    entry["inputs"] = [{"from": source, "gain_db": shortest(gain_db)} for source, gain_db in node.inputs]
+    entry["plugins"] = plugins
+    if matrix is not None:
+        entry["matrix"] = [[shortest(value) for value in row] for row in matrix]
+    return entry
+
+
+def validate(preset: object) -> None:
+    """Raise PresetError, in one sentence that names node, plugin and parameter, unless Pedalboard can play it."""
+    try:
+        standalone.check(preset)
+    except standalone.Mistake as mistake:
+        raise PresetError(str(mistake)) from None
+
+
+def save(preset: Preset, path: Path) -> None:
+    """Write a preset as JSON text, put in place when it is complete.
+
+    Raises PresetError if it is not valid, OutputError if the file cannot be written.
+    """
+    validate(preset)
+    _write(FilePath(path), json.dumps(preset, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write(path: FilePath, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def write_player(path: Path) -> None:
+    """Write the Python file that plays the ``preset.json`` beside it without diffmix, usually as ``preset.py``."""
+    _write(FilePath(path), FilePath(standalone.__file__).read_text(encoding="utf-8"))
+
+
+def load(path: Path) -> Preset:
+    """Read a preset; raises PresetError, in one sentence, if it cannot be read or played."""
+    try:
+        text = FilePath(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PresetError(f"{path} cannot be read as a preset: {error}.") from None
+    try:
+        return cast(Preset, standalone.parse(text, path))
+    except standalone.Mistake as mistake:
+        raise PresetError(str(mistake)) from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a preset, as shipped in ``preset.schema.json``.
+
+    It holds each rule that concerns one field; the rules between fields (names, order, channel counts, cutoffs that
+    depend on the sample rate) are `validate`'s alone.
+    """
+
+    def fixed(fields: dict[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
+        required = [key for key in fields if key not in optional]
+        return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
+
+    def number(low: float, high: float, unit: str) -> dict[str, Any]:
+        limits = {"type": "number", "minimum": low, "maximum": high}
+        return limits | ({"description": unit} if unit else {})
+
+    text = {"type": "string"}
+    plugins = [
+        fixed({"type": {"const": kind}, "params": fixed({key: number(*limit) for key, limit in limits.items()})})
+        for kind, limits in standalone.LIMITS.items()
+    ]
+    row = {"type": "array", "items": number(*standalone.FACTOR), "minItems": 1, "maxItems": 2}
+    file = {"type": "string", "minLength": 1, "pattern": r"^(?!/)(?!(.*/)?\.\.(/|$))"}
+    source = fixed(
+        {
+            "files": {"type": "array", "items": file, "minItems": 1, "maxItems": 2},
+            "channels": {"type": "integer", "enum": [1, 2]},
+        }
+    )
+    edge = fixed({"from": text, "gain_db": number(*standalone.SEND)})
+    node = fixed(
+        {
+            "name": text,
+            "source": source,
+            "inputs": {"type": "array", "items": edge},
+            "plugins": {"type": "array", "items": {"oneOf": plugins}},
+            "matrix": {"type": "array", "items": row, "minItems": 1, "maxItems": 2},
+        },
+        optional=("source", "matrix"),
+    )
+    low, high, unit = standalone.RATE
+    head = {
+        "format": {"const": "diffmix-preset"},
+        "version": {"const": 1},
+        "generator": text,
+        "pedalboard": text,
+        "sample_rate": {"type": "integer", "minimum": low, "maximum": high, "description": unit},
+        "output": text,
+        "nodes": {"type": "array", "items": node, "minItems": 1},
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "diffmix preset", **fixed(head)}

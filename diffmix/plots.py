@@ -1,0 +1,356 @@
+"""Pictures of a mix: curves of its effects, its strips, its spectrum. Each function returns a matplotlib Figure.
+
+Figures are made without pyplot: no window, no global state; show them in a notebook or call ``savefig``.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from diffmix.processors import Compressor, LinearFilter, Processor
+from diffmix.types import Numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+INK, MUTED, GRID, PAPER = "#1f2933", "#6b7785", "#e3e7ec", "#ffffff"
+BEFORE, AFTER, GAIN = "#9aa5b1", "#2463d6", "#d9662b"
+"""Colours: text, quiet text, lines, background; unmixed, mixed, gain changes."""
+
+LEVEL_DB = np.linspace(-60.0, 0.0, 61)
+"""Input levels of a compressor's curve, in dB."""
+
+ROW_DB = 12.0
+"""Gain changes that a row of a table of curves shows, up and down."""
+
+_STYLE = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": "auto",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "diffmix",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of all figures; also needed around ``savefig``, which draws."""
+    from matplotlib import rc_context
+
+    with rc_context(cast(Any, _STYLE)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
+        yield
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+
+
+def frequencies(sample_rate: float, count: int = 160) -> np.ndarray:
+    """Frequencies (count,) in Hz, evenly spaced in octaves from 20 Hz to 20 kHz or just below half the rate."""
+    return np.geomspace(20.0, min(20_000.0, 0.49 * sample_rate), count)
+
+
+def response_db(filters: Sequence[tuple[Processor, Numbers]], frequency_hz: np.ndarray) -> np.ndarray:
+    """Magnitude in dB (F,) of filters in series, each with its values."""
+    hz = torch.from_numpy(np.asarray(frequency_hz, np.float64))
+    return np.sum([cast(LinearFilter, effect).response_db(hz, values).numpy() for effect, values in filters], axis=0)
+
+
+def eq_curve(filters: Sequence[tuple[Processor, Numbers]], title: str = "Equaliser") -> "Figure":
+    """Magnitude response of filters in series, for example ``[(eq, settings["master"]["eq"])]``."""
+    with style():
+        figure = _figure(4.0, 2.6)
+        hz = frequencies(filters[0][0].sample_rate)
+        _eq(figure.add_subplot(), hz, response_db(filters, hz), title)
+    return figure
+
+
+def _eq(axes: "Axes", hz: np.ndarray, db: np.ndarray, title: str) -> None:
+    axes.axhline(0, color=BEFORE, linewidth=1)
+    axes.fill_between(hz, 0, db, color=GAIN, alpha=0.15, linewidth=0)
+    axes.plot(hz, db, color=GAIN)
+    reach = max(6.0, 3 * math.ceil((float(abs(db[hz > 40]).max()) + 1) / 3))
+    axes.set(ylim=(-reach, reach), ylabel="dB", title=title)
+    _octaves(axes, hz, every=2)
+
+
+def compressor_curve(compressor: Processor, values: Numbers, title: str = "Compressor") -> "Figure":
+    """Output level over input level, both steady, in dB."""
+    with style():
+        figure = _figure(2.6, 2.6)
+        out_db = cast(Compressor, compressor).curve_db(torch.from_numpy(LEVEL_DB), values).numpy()
+        _compressor(figure.add_subplot(), out_db, title)
+    return figure
+
+
+def _compressor(axes: "Axes", out_db: np.ndarray, title: str) -> None:
+    axes.plot(LEVEL_DB, LEVEL_DB, color=BEFORE, linewidth=1)
+    axes.fill_between(LEVEL_DB, out_db, LEVEL_DB, color=GAIN, alpha=0.15, linewidth=0)
+    axes.plot(LEVEL_DB, out_db, color=GAIN)
+    ticks = [-60, -40, -20, 0]
+    axes.set(xlim=(-60, 0), ylim=(-60, 0), xticks=ticks, yticks=ticks, xlabel="dB in", ylabel="dB out", title=title)
+
+
+def third_octaves(audio: np.ndarray, sample_rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Levels in third-octave bands, in dB below the total: (centres in Hz (K,), levels (K,)).
+
+    ``audio`` is (C, T). Mean power spectrum over channels and half-overlapping Hann windows of about 0.7 s (P. Welch,
+    1967), integrated between the band edges 10^((n -+ 1/2) / 10) (IEC 61260-1), 25 Hz to 20 kHz or half the rate.
+    """
+    size = 2 ** math.ceil(math.log2(0.5 * sample_rate))
+    x = np.pad(audio, ((0, 0), (0, max(0, size - audio.shape[1]))))
+    window = np.hanning(size).astype(np.float32)
+    power = np.zeros(size // 2 + 1)
+    for start in range(0, x.shape[1] - size + 1, size // 2):
+        power += (abs(np.fft.rfft(x[:, start : start + size] * window)) ** 2).sum(0)
+    decades = np.arange(14, 44) / 10
+    decades = decades[10 ** (decades + 0.05) < sample_rate / 2]
+    edges = 10 ** np.append(decades - 0.05, decades[-1] + 0.05)
+    band = np.diff(np.interp(edges, np.arange(power.size + 1) * sample_rate / size, np.append(0, np.cumsum(power))))
+    return 10**decades, 10 * np.log10(np.maximum(band / max(band.sum(), 1e-30), 1e-9))
+
+
+def spectrum(bands: Mapping[str, Sequence[float]]) -> "Figure":
+    """Third-octave spectrum of the mix over that of the unmixed sum; ``bands`` as in `diffmix.report.measure`."""
+    with style():
+        figure = _figure(6.4, 2.6)
+        _spectrum(figure.add_subplot(), bands)
+    return figure
+
+
+def _spectrum(axes: "Axes", bands: Mapping[str, Sequence[float]]) -> None:
+    hz, mix_db, unmixed_db = (np.array(bands[key]) for key in ("frequency_hz", "mix_db", "unmixed_db"))
+    axes.plot(hz, unmixed_db, color=BEFORE, label="unmixed sum")
+    axes.plot(hz, mix_db, color=AFTER, label="mix")
+    top = 5 * math.ceil(max(mix_db.max(), unmixed_db.max()) / 5)
+    bottom = max(-60.0, 5 * math.floor(min(mix_db.min(), unmixed_db.min()) / 5))
+    axes.set(ylim=(bottom, top), ylabel="dB of the total", title="Spectrum in third octaves")
+    axes.legend(loc="lower center", ncols=2)
+    _octaves(axes, hz)
+
+
+def _octaves(axes: "Axes", hz: np.ndarray, every: int = 1) -> None:
+    """A logarithmic frequency axis with the numbers people know, one per ``every`` octaves."""
+    from matplotlib.ticker import NullLocator
+
+    ticks = {31.5: "31", 63: "63", 125: "125", 250: "250", 500: "500", 1e3: "1k", 2e3: "2k", 4e3: "4k", 8e3: "8k"}
+    shown = {f: text for f, text in list((ticks | {16e3: "16k"}).items())[every // 2 :: every] if f < hz[-1]}
+    axes.set_xscale("log")
+    axes.set_xlim(hz[0], hz[-1])
+    axes.set_xticks(list(shown), list(shown.values()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("Hz")
+
+
+def levels(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
+    """Loudness of each track before and after; ``tracks`` as in `diffmix.report.measure`."""
+    with style():
+        figure = _figure(6.4, 0.9 + 0.24 * len(tracks))
+        axes = figure.add_subplot()
+        _rows(axes, list(tracks))
+        _levels(axes, list(tracks.values()))
+    return figure
+
+
+def pan_map(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
+    """Where each track sits between left and right; a stereo track as a bar of its width."""
+    with style():
+        figure = _figure(6.4, 0.9 + 0.24 * len(tracks))
+        axes = figure.add_subplot()
+        _rows(axes, list(tracks))
+        _pans(axes, list(tracks.values()))
+    return figure
+
+
+def _rows(axes: "Axes", names: Sequence[str] | None, count: int = 0) -> None:
+    """One row per track, the first on top, named if names are given."""
+    count = len(names) if names else count
+    axes.set_ylim(count - 0.5, -0.5)
+    if names:
+        axes.set_yticks(range(count), [_plain(shortened(name)) for name in names], color=INK)
+    else:
+        axes.set_yticks(range(count), [""] * count)
+    axes.spines["left"].set_visible(False)
+
+
+def shortened(name: str, longest: int = 24) -> str:
+    """A name with its middle left out if it is too long for a label."""
+    half = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")  # no mathematics in names
+
+
+def _levels(axes: "Axes", tracks: Sequence[Mapping[str, Any]]) -> None:
+    heard = [(row, track) for row, track in enumerate(tracks) if not silent(track)]
+    rows = np.array([row for row, _ in heard])
+    before, after = (np.array([track[f"loudness_{when}_lufs"] for _, track in heard]) for when in ("before", "after"))
+    low = 10 * math.floor(min([*before, *after, -30.0]) / 10)
+    high = 10 * math.ceil(max([*before, *after, 0.0]) / 10)
+    axes.hlines(rows, before, after, color=BEFORE, linewidth=1.2)
+    axes.scatter(before, rows, s=22, color=BEFORE, zorder=2.5, label="before")
+    axes.scatter(after, rows, s=26, color=AFTER, zorder=2.6, label="after")
+    for row, track in enumerate(tracks):
+        if silent(track):
+            axes.text(low, row, "silent", color=MUTED, va="center")
+    axes.set(xlim=(low - 1, high), xlabel="LUFS", title="Level")
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.02, 1), borderaxespad=0, columnspacing=0.8, ncols=2, handletextpad=0
+    )
+
+
+def silent(track: Mapping[str, Any]) -> bool:
+    """Whether a track cannot be heard, before or after."""
+    return min(track["loudness_before_lufs"], track["loudness_after_lufs"]) <= -69.5
+
+
+def _pans(axes: "Axes", tracks: Sequence[Mapping[str, Any]]) -> None:
+    for row, track in enumerate(tracks):
+        left, right = image(track["pan"], track["width"])
+        if left < right:
+            axes.plot([left, right], [row, row], color=AFTER, linewidth=4, alpha=0.55)
+        else:
+            axes.scatter(left, row, s=26, color=AFTER, zorder=2.5)
+    axes.axvline(0, color=BEFORE, linewidth=1)
+    axes.set(xlim=(-1.08, 1.08), title="Pan")
+    axes.set_xticks([-1, 0, 1], ["L", "C", "R"])
+
+
+def image(pan: float, width: float | None) -> tuple[float, float]:
+    """Where a track begins and ends between -1 (left) and 1 (right); a mono track, whose width is None, is a point.
+
+    Balance turns the far side down, so a stereo image shrinks towards the near one.
+    """
+    if width is None:
+        return pan, pan
+    reach = min(1.0, width)
+    return reach * (2 * max(0.0, pan) - 1), reach * (1 + 2 * min(0.0, pan))
+
+
+def _curves(axes: "Axes", x: np.ndarray, curves: Sequence[np.ndarray], reach_db: float) -> None:
+    """One gain curve per row, a row being two ``reach_db`` high."""
+    for row, curve in enumerate(curves):
+        y = row - np.clip(curve, -reach_db, reach_db) / (2 * reach_db) * 0.94
+        axes.fill_between(x, row, y, color=GAIN, alpha=0.2, linewidth=0)
+        axes.plot(x, y, color=GAIN, linewidth=1.3)
+    axes.set_xlim(x[0], x[-1])
+
+
+def compressor_text(values: Numbers) -> str:
+    """What a compressor does, in a few characters."""
+    if values["ratio"] < 1.005 or values["threshold_db"] >= -0.05:
+        return "off"
+    return f"{values['ratio']:.1f}:1 above {number(values['threshold_db'], 0)} dB"
+
+
+def number(value: float, digits: int = 1) -> str:
+    """A number with a fixed count of decimals and a real minus sign."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def overview(mix: Any) -> "Figure":
+    """The whole result in one picture, see `console_overview`; ``mix`` is what diffmix's commands return."""
+    return console_overview(mix.report)
+
+
+def console_overview(measured: Mapping[str, Any]) -> "Figure":
+    """The whole mix in one picture, from `diffmix.report.measure`: numbers, spectrum, master, one row per track.
+
+    More than 20 tracks are laid out in two columns.
+    """
+    tracks, master = measured["tracks"], measured["master"]
+    columns = 1 if len(tracks) <= 20 else 2
+    per_column = math.ceil(len(tracks) / columns)
+    rows_height = 1.1 + 0.34 * per_column
+    with style():
+        figure = _figure(12.0 * columns, 3.2 + rows_height)
+        top, bottom = cast(Any, figure.subfigures)(2, 1, height_ratios=[3.2, rows_height])
+        numbers, picture = top.subfigures(1, 2, width_ratios=[2.7, 12 * columns - 2.7])
+        _numbers(numbers, measured)
+        spectrum, eq, compressor = picture.subplots(1, 3, width_ratios=[5, 2.7, 2])
+        _spectrum(spectrum, measured["spectrum"])
+        _eq(eq, np.array(master["eq"]["frequency_hz"]), np.array(master["eq"]["gain_db"]), "Master equaliser")
+        _compressor(compressor, LEVEL_DB + master["compressor"]["gain_db"], "Master compressor")
+        names = list(tracks)
+        for i, column in enumerate(bottom.subfigures(1, columns, squeeze=False)[0]):
+            _strips(column, {name: tracks[name] for name in names[i * per_column : (i + 1) * per_column]}, per_column)
+    return figure
+
+
+def _numbers(panel: "SubFigure", measured: Mapping[str, Any]) -> None:
+    panel.text(0.06, 0.89, _plain(shortened(measured["name"], 20)), size=14, weight="bold", va="center")
+    panel.text(0.06, 0.79, facts(measured), color=MUTED, va="center")
+    lines = (("Loudness", "loudness_lufs", "LUFS"), ("True peak", "true_peak_db", "dBTP"))
+    for y, (label, key, unit) in zip((0.6, 0.32), lines, strict=True):
+        panel.text(0.06, y, label, color=MUTED, va="center")
+        panel.text(0.06, y - 0.09, f"{number(measured['mix'][key])} {unit}", size=16, weight="bold", va="center")
+        panel.text(0.06, y - 0.175, f"unmixed {number(measured['unmixed'][key])}", color=MUTED, va="center")
+
+
+def facts(measured: Mapping[str, Any]) -> str:
+    """How many tracks, how long, at which rate."""
+    minutes, seconds = divmod(round(measured["seconds"]), 60)
+    count = len(measured["tracks"])
+    return f"{count} track{'s'[: count > 1]} · {minutes}:{seconds:02d} · {measured['sample_rate'] / 1000:g} kHz"
+
+
+def _strips(panel: "SubFigure", tracks: Mapping[str, Mapping[str, Any]], rows: int) -> None:
+    if not tracks:
+        return
+    strips, names = list(tracks.values()), [*tracks, *[""] * (rows - len(tracks))]
+    level, pan, eq, compressor, send = panel.subplots(1, 5, width_ratios=[3, 1.4, 3, 2, 1.1])
+    _rows(level, names)
+    for axes in (pan, eq, compressor, send):
+        _rows(axes, None, rows)
+    _levels(level, strips)
+    _pans(pan, strips)
+    hz = np.array(strips[0]["eq"]["frequency_hz"])
+    _octaves(eq, hz, every=2)
+    _curves(eq, hz, [np.array(strip["eq"]["gain_db"]) for strip in strips], ROW_DB)
+    eq.set_title(f"Equaliser, ±{ROW_DB:g} dB per row")
+    _curves(compressor, LEVEL_DB, [np.array(strip["compressor"]["gain_db"]) for strip in strips], 2 * ROW_DB)
+    compressor.set(xticks=[-60, -40, -20, 0], xlabel="dB in", title="Compressor")
+    for row, strip in enumerate(strips):
+        compressor.text(-59, row - 0.24, compressor_text(strip["compressor"]), size=7, color=MUTED, va="center")
+        send.text(0, row, send_text(strip["send_db"]), va="center")
+    send.set(xlim=(0, 1), xticks=[], title="Send")
+    send.grid(False)
+
+
+def send_text(gain_db: float) -> str:
+    """A send level in a few characters; the lowest position of the knob counts as closed."""
+    return "off" if gain_db <= -59.95 else f"{number(gain_db)} dB"

@@ -1,0 +1,315 @@
+"""The report of a mix: what was measured, and one page and one picture that show it.
+
+The page is one file that works offline; it holds its charts as inline SVG and a few seconds of sound.
+"""
+
+import base64
+import io
+import math
+import wave
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from diffmix import plots
+from diffmix.errors import OutputError
+from diffmix.kernels.loudness import integrated_loudness, true_peak_db
+from diffmix.types import Path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from diffmix.console import Console
+    from diffmix.data.multitrack import Multitrack
+    from diffmix.settings import Settings
+
+_SOUND_BYTES = 1_100_000
+"""Size of each of the two excerpts in the page."""
+
+
+class Mix(Protocol):
+    """What a report needs to know of a result."""
+
+    audio: np.ndarray
+    """The mix, (2, T) float32."""
+    sample_rate: int
+    settings: "Settings"
+    console: "Console"
+    multitrack: "Multitrack"
+    notes: tuple[str, ...]
+
+    @property
+    def processed(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Each track by name as it reaches the sum, (2, T), one at a time."""
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What `measure` finds."""
+
+
+def unmixed(multitrack: "Multitrack") -> np.ndarray:
+    """The plain sum of the tracks, (2, T) float32: faders at 0 dB, mono tracks at -3 dB on both sides."""
+    total = np.zeros((2, multitrack.tracks[0].audio.shape[-1]), np.float32)
+    for track in multitrack.tracks:
+        total += track.audio.numpy() * np.float32(math.sqrt(0.5) if track.audio.shape[0] == 1 else 1.0)
+    return total
+
+
+def measure(mix: Mix) -> dict[str, Any]:
+    """Everything the report shows, as plain data that JSON can hold.
+
+    ``mix`` and ``unmixed``: loudness_lufs (ITU-R BS.1770, -70 for silence) and true_peak_db; ``spectrum``: third
+    octaves in dB of the total; ``master``: curves of equaliser and compressor, gain_db; ``reverb``: its knobs;
+    ``tracks`` by name: loudness_before_lufs (of the stem), loudness_after_lufs (behind fader and pan), pan from -1 to
+    1 (for a stereo track its balance), width (None for a mono track), send_db, and the curves of its equaliser (with
+    the high-pass) and compressor; ``notes``.
+    """
+    before = unmixed(mix.multitrack)
+    rate = mix.sample_rate
+    settings = mix.console.check(mix.settings)
+    centres, mix_db = plots.third_octaves(mix.audio, rate)
+    return {
+        "name": mix.multitrack.name,
+        "sample_rate": rate,
+        "seconds": mix.audio.shape[-1] / rate,
+        "mix": _level(mix.audio, rate),
+        "unmixed": _level(before, rate),
+        "spectrum": {
+            "frequency_hz": centres.tolist(),
+            "mix_db": mix_db.tolist(),
+            "unmixed_db": plots.third_octaves(before, rate)[1].tolist(),
+        },
+        "master": {**_stages(mix, mix.console.master.stages, settings["master"], ["eq"]), **settings["master"]["gain"]},
+        "reverb": settings["buses"]["reverb"]["reverb"],
+        "tracks": _tracks(mix, settings["tracks"]),
+        "notes": list(mix.notes),
+    }
+
+
+def _loudness(audio: np.ndarray | torch.Tensor, sample_rate: int) -> float:
+    return float(integrated_loudness(torch.as_tensor(audio)[None], sample_rate))
+
+
+def _level(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
+    peak = float(true_peak_db(torch.from_numpy(audio)[None], sample_rate))
+    return {"loudness_lufs": _loudness(audio, sample_rate), "true_peak_db": peak}
+
+
+def _tracks(mix: Mix, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    after = {name: _loudness(audio, mix.sample_rate) for name, audio in mix.processed}
+    found = {}
+    for track in mix.multitrack.tracks:
+        knobs, mono = settings[track.name], track.audio.shape[0] == 1
+        found[track.name] = {
+            "role": track.role,
+            "channels": track.audio.shape[0],
+            "loudness_before_lufs": _loudness(track.audio, mix.sample_rate),
+            "loudness_after_lufs": after[track.name],
+            "pan": knobs["pan"]["pan"] if mono else knobs["image"]["balance"],
+            "width": None if mono else knobs["image"]["width"],
+            "send_db": knobs["send"]["gain_db"],
+            **_stages(mix, mix.console.strip.stages, knobs, ["highpass", "eq"]),
+        }
+    return found
+
+
+def _stages(mix: Mix, stages: Mapping[str, Any], knobs: Mapping[str, Any], filters: Sequence[str]) -> dict[str, Any]:
+    """The curves of a strip's filters together and of its compressor, with the compressor's knobs."""
+    hz, level_db = plots.frequencies(mix.sample_rate), torch.from_numpy(plots.LEVEL_DB)
+    eq_db = plots.response_db([(stages[name], knobs[name]) for name in filters], hz)
+    squeezed_db = stages["compressor"].curve_db(level_db, knobs["compressor"])
+    return {
+        "eq": {"frequency_hz": hz.tolist(), "gain_db": eq_db.tolist()},
+        "compressor": {**knobs["compressor"], "gain_db": (squeezed_db - level_db).tolist()},
+    }
+
+
+def write_report(mix: Mix, folder: Path) -> dict[str, Any]:
+    """Write ``report.html`` and ``report.png`` into an existing folder; returns what `measure` found.
+
+    Raises OutputError if a file cannot be written.
+    """
+    measured = mix.report
+    with plots.style():
+        picture = io.BytesIO()
+        plots.console_overview(measured).savefig(picture, format="png", dpi=110)
+    for name, data in (("report.html", page(mix, measured).encode()), ("report.png", picture.getvalue())):
+        try:
+            FilePath(folder, name).write_bytes(data)
+        except OSError as error:
+            raise OutputError(f"{FilePath(folder, name)} cannot be written: {error.strerror}.") from None
+    return measured
+
+
+def page(mix: Mix, measured: Mapping[str, Any]) -> str:
+    """The report as one HTML text."""
+    name = escape(measured["name"])
+    stages, knobs = mix.console.master.stages, mix.console.check(mix.settings)["master"]
+    master = plots.eq_curve([(stages["eq"], knobs["eq"])], "Master equaliser")
+    squeeze = plots.compressor_curve(stages["compressor"], knobs["compressor"], "Master compressor")
+    reverb = ", ".join(f"{knob.replace('_', ' ')} {value:.2f}" for knob, value in measured["reverb"].items())
+    up = plots.ROW_DB
+    rows = "".join(_row(track, values) for track, values in measured["tracks"].items())
+    notes = "".join(f"<li>{escape(note)}</li>" for note in measured["notes"])
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name} – mix report</title>
+<style>{_CSS}</style>
+<main>
+<header><h1>{name}</h1><p>{plots.facts(measured)}</p></header>
+<section class="cards">{_cards(measured)}{_listen(mix)}</section>
+<section class="charts"><figure style="flex-grow:6.4">{_svg(plots.spectrum(measured["spectrum"]))}</figure>
+<figure style="flex-grow:4">{_svg(master)}</figure><figure style="flex-grow:2.6">{_svg(squeeze)}</figure></section>
+<p class="quiet">Master gain {plots.number(measured["master"]["gain_db"])} dB. Reverb bus: {reverb}.</p>
+<section><h2>Tracks</h2>
+<p class="quiet"><i class="before"></i> before <i class="after"></i> after &ensp; Equaliser: ±{up:g} dB from 20 Hz to
+20 kHz. Compressor: gain change for inputs from −60 to 0 dB, down to −{2 * up:g} dB.</p>
+<div class="scroll"><table>
+<thead><tr><th>Track<th>Level, −60 to 0 LUFS<th class="n">LUFS before<th class="n">after<th>Equaliser
+<th>Compressor<th>Pan<th class="n">Reverb send</thead>
+<tbody>{rows}</tbody></table></div></section>
+{f"<section><h2>Notes</h2><ul>{notes}</ul></section>" if notes else ""}
+<section><details><summary>All settings</summary><pre>{escape(mix.settings.table())}</pre></details></section>
+</main></html>
+"""
+
+
+def _cards(measured: Mapping[str, Any]) -> str:
+    cards = (("Loudness", "loudness_lufs", "LUFS"), ("True peak", "true_peak_db", "dBTP"))
+    return "".join(
+        f"<div><small>{label}</small><b>{plots.number(measured['mix'][key])}</b> {unit}"
+        f"<small>unmixed {plots.number(measured['unmixed'][key])} {unit}</small></div>"
+        for label, key, unit in cards
+    )
+
+
+def _row(name: str, track: Mapping[str, Any]) -> str:
+    before, after = (track[f"loudness_{when}_lufs"] for when in ("before", "after"))
+    x1, x2 = (118 * min(max(level / 60 + 1, 0), 1) + 6 for level in (before, after))
+    level = (
+        f'<svg width="130" height="20"><path class="axis" d="M6 10H124"/><path class="span" d="M{x1:.1f} 10H{x2:.1f}"/>'
+        f'<circle class="before" cx="{x1:.1f}" cy="10" r="4"/><circle class="after" cx="{x2:.1f}" cy="10" r="5"/></svg>'
+    )
+    squeeze = track["compressor"]
+    about = f"{'stereo' if track['channels'] == 2 else 'mono'}" + (
+        f", {track['role'].replace('_', ' ')}" if track["role"] else ""
+    )
+    return (
+        f"<tr><th>{escape(name)}<small>{escape(about)}</small><td>{'silent' if plots.silent(track) else level}"
+        f'<td class="n">{plots.number(before)}<td class="n">{plots.number(after)}'
+        f"<td>{_curve(track['eq']['gain_db'][::2], plots.ROW_DB, plots.ROW_DB)}"
+        f"<td>{_curve(squeeze['gain_db'][::2], 0, 2 * plots.ROW_DB)}<small>{plots.compressor_text(squeeze)}</small>"
+        f'<td>{_pan(track)}<td class="n">{plots.send_text(track["send_db"])}'
+    )
+
+
+def _curve(gain_db: Sequence[float], above_db: float, below_db: float) -> str:
+    """A small chart of a curve between two limits, with a line at 0 dB."""
+    width, height = 120, 34
+    scale = (height - 4) / (above_db + below_db)
+    points = [
+        f"{width * i / (len(gain_db) - 1):.1f} {2 + (above_db - min(max(db, -below_db), above_db)) * scale:.1f}"
+        for i, db in enumerate(gain_db)
+    ]
+    zero = 2 + above_db * scale
+    line = "L".join(points)
+    return (
+        f'<svg width="{width}" height="{height}"><path class="axis" d="M0 {zero:.1f}H{width}"/>'
+        f'<path class="area" d="M0 {zero:.1f}L{line}L{width} {zero:.1f}Z"/><path class="curve" d="M{line}"/></svg>'
+    )
+
+
+def _pan(track: Mapping[str, Any]) -> str:
+    left, right = plots.image(track["pan"], track["width"])
+    x1, x2 = 45 + 38 * left, 45 + 38 * right
+    mark = (
+        f'<path class="image" d="M{x1:.1f} 10H{x2:.1f}"/>'
+        if x1 < x2
+        else f'<circle class="after" cx="{x1:.1f}" cy="10" r="5"/>'
+    )
+    text = "C" if abs(track["pan"]) < 0.005 else f"{'L' if track['pan'] < 0 else 'R'}{abs(100 * track['pan']):.0f}"
+    if track["width"] is not None:
+        text += f", width {100 * track['width']:.0f} %"
+    return f'<svg width="90" height="20"><path class="axis" d="M7 10H83M45 4V16"/>{mark}</svg><small>{text}</small>'
+
+
+def _svg(figure: "Figure") -> str:
+    """A figure as inline SVG whose ink follows the page's colours."""
+    text = io.StringIO()
+    with plots.style():
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for colour, variable in ((plots.INK, "ink"), (plots.MUTED, "muted"), (plots.GRID, "line"), (plots.AFTER, "after")):
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg
+
+
+def _listen(mix: Mix) -> str:
+    """The same seconds of the unmixed sum, brought to the mix's loudness, and of the mix: the loudest ones."""
+    rate, length = mix.sample_rate, mix.audio.shape[-1]
+    frames = min(length, _SOUND_BYTES // 4)
+    energy = np.add.reduceat((mix.audio**2).sum(0), np.arange(0, length, rate))
+    window = max(1, frames // rate)
+    start = int(np.argmax(np.convolve(energy, np.ones(window), "valid"))) * rate if length > frames else 0
+    start = min(start, length - frames)
+    before = unmixed(mix.multitrack)
+    match_db = _loudness(mix.audio, rate) - _loudness(before, rate)
+    sounds = {"Unmixed, as loud as the mix": before * 10 ** (match_db / 20), "Mix": mix.audio}
+    where = f"{frames / rate:.0f} s" + (
+        f" from {start // rate // 60}:{start // rate % 60:02d}" if frames < length else ""
+    )
+    return "".join(
+        f'<div class="listen"><small>{label}, {where}</small>'
+        f'<audio controls src="data:audio/wav;base64,{_wav(x[:, start : start + frames], rate)}"></audio></div>'
+        for label, x in sounds.items()
+    )
+
+
+def _wav(audio: np.ndarray, sample_rate: int) -> str:
+    """Audio (2, T) as a 16-bit WAV file in base64, turned down if it would clip."""
+    scale = 32767 / max(1.0, float(abs(audio).max(initial=0)))
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes((audio.T * scale).round().astype("<i2").tobytes())
+    return base64.b64encode(data.getvalue()).decode()
+
+
+_CSS = """
+:root{--paper:#fff;--card:#f7f8fa;--ink:#1f2933;--muted:#6b7785;--line:#e3e7ec;--before:#9aa5b1;--after:#2463d6;
+--gain:#d9662b;color-scheme:light dark}
+@media(prefers-color-scheme:dark){:root{--paper:#14181d;--card:#1c2229;--ink:#e6eaef;--muted:#93a0ae;--line:#303943;
+--before:#8592a0;--after:#6ea0ff}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif}
+main{max-width:1180px;margin:0 auto;padding:32px 24px 64px}
+h1{font-size:28px;margin:0;overflow-wrap:anywhere}h2{font-size:18px;margin:36px 0 8px}
+header p,.quiet{color:var(--muted);margin:2px 0 18px}.charts+.quiet{margin-top:12px}
+small{display:block;color:var(--muted);font-size:12.5px;font-weight:400}
+.cards,.charts{display:flex;flex-wrap:wrap;gap:14px}
+.cards>div,figure{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 16px;margin:0}
+.cards b{font-size:28px;font-variant-numeric:tabular-nums}
+.listen{flex:1 1 260px}audio{width:100%;height:36px;margin-top:8px}
+.charts{margin-top:14px}figure{flex:1 1 0;min-width:230px;padding:8px}
+figure svg{width:100%;height:auto;display:block}
+@media(max-width:1000px){.scroll{overflow-x:auto}figure{flex-basis:300px}}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+tbody th{font-weight:600;white-space:normal;overflow-wrap:anywhere;min-width:110px;max-width:240px}
+thead th{color:var(--muted);font-size:12.5px;font-weight:500;background:var(--paper);position:sticky;top:0}
+.n{text-align:right}td svg{display:block}
+.axis{stroke:var(--line);stroke-width:1.5}.span{stroke:var(--before);stroke-width:2}circle.before{fill:var(--before)}
+circle.after{fill:var(--after)}.image{stroke:var(--after);stroke-width:6;stroke-linecap:round;opacity:.6}
+.curve{fill:none;stroke:var(--gain);stroke-width:1.8}.area{fill:var(--gain);opacity:.18}
+.quiet i{display:inline-block;width:10px;height:10px;border-radius:50%;margin-left:8px}
+i.before{background:var(--before)}i.after{background:var(--after)}
+pre{font:12.5px/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;color:var(--muted)}
+summary{cursor:pointer}
+"""

@@ -1,0 +1,205 @@
+"""The report and its pictures: the numbers in them are right, and odd names and sizes do not break them."""
+
+import base64
+import io
+import json
+import math
+import re
+import wave
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pyloudnorm
+import pytest
+import torch
+
+from diffmix import plots
+from diffmix.console import Console
+from diffmix.data.multitrack import Multitrack, Track
+from diffmix.errors import OutputError
+from diffmix.mix import Mix, render
+from diffmix.processors import Compressor, PeakFilter
+from diffmix.report import measure, page, unmixed, write_report
+
+RATE = 44100
+
+
+def mixed(audio: dict[str, np.ndarray], notes: tuple[str, ...] = ()) -> Mix:
+    """A mix at neutral settings but for a few knobs of the first track."""
+    tracks = tuple(Track(name, torch.from_numpy(x.astype(np.float32))) for name, x in audio.items())
+    session = Multitrack("Song <1> & $x$", RATE, tracks)
+    console = Console(RATE)
+    names, channels = [t.name for t in tracks], [t.audio.shape[0] for t in tracks]
+    settings = console.settings(console.default(1, len(tracks)), names, channels)
+    first = settings["tracks"][names[0]]
+    first["fader"]["gain_db"] = -6.0
+    first["send"]["gain_db"] = -12.5
+    first["compressor"].update(threshold_db=-20.0, ratio=4.0)
+    first["eq"]["peak2_gain_db"] = 9.0
+    return Mix(render(console, session, settings).numpy(), RATE, settings, console, session, notes)
+
+
+@pytest.fixture(scope="module")
+def mix() -> Mix:
+    rng = np.random.default_rng(0)
+    audio = {
+        "vox <script>alert(1)</script>": 0.1 * rng.standard_normal((1, RATE)),
+        "keys $a$ 歌": 0.05 * rng.standard_normal((2, RATE)),
+        "empty": np.zeros((1, RATE)),
+    }
+    return mixed(audio, ("drums/<old>.aif: left out, holds no samples",))
+
+
+class Page(HTMLParser):
+    """Tags and attributes of a page, and that it closes what has to be closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag in ("svg", "table", "section", "figure", "main", "audio", "details", "div"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("svg", "table", "section", "figure", "main", "audio", "details", "div"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_numbers_are_those_of_the_audio(mix: Mix) -> None:
+    found = measure(mix)
+    json.dumps(found, allow_nan=False)
+    meter = pyloudnorm.Meter(RATE)
+    assert found["mix"]["loudness_lufs"] == pytest.approx(
+        meter.integrated_loudness(mix.audio.T.astype(float)), abs=0.05
+    )
+    keys = found["tracks"]["keys $a$ 歌"]
+    stem = mix.multitrack.tracks[1].audio.numpy().T.astype(float)
+    assert keys["loudness_before_lufs"] == pytest.approx(meter.integrated_loudness(stem), abs=0.05)
+    assert keys["loudness_after_lufs"] == pytest.approx(keys["loudness_before_lufs"], abs=0.1)  # only the high-pass
+    assert (keys["pan"], keys["width"]) == (0, 1)
+    vox, empty = found["tracks"]["vox <script>alert(1)</script>"], found["tracks"]["empty"]
+    assert (vox["width"], vox["send_db"]) == (None, -12.5)
+    assert max(vox["eq"]["gain_db"]) == pytest.approx(9, abs=0.2)
+    assert vox["compressor"]["gain_db"][-1] == pytest.approx(-15)
+    assert plots.silent(empty)
+    assert not plots.silent(vox)
+
+
+def test_the_unmixed_sum_is_the_neutral_console(mix: Mix) -> None:
+    x = unmixed(mix.multitrack)
+    vox, keys, _ = (track.audio.numpy() for track in mix.multitrack.tracks)
+    np.testing.assert_allclose(x, keys + math.sqrt(0.5) * vox, atol=1e-6)
+
+
+def test_the_page_is_whole_escaped_and_needs_no_network(mix: Mix) -> None:
+    html = page(mix, mix.report)
+    parsed = Page(html)
+    tags = [tag for tag, _ in parsed.seen]
+    assert parsed.open == []
+    assert "script" not in tags
+    assert "vox &lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "Song &lt;1&gt; &amp; $x$" in html
+    for text in ("drums/<old>.aif: left out", "silent", "4.0:1 above −20 dB", "−12.5 dB", "peak2_gain_db 9"):
+        assert text in parsed.text, text
+    loudness = plots.number(mix.report["mix"]["loudness_lufs"])
+    assert f"<b>{loudness}</b> LUFS" in html
+    assert tags.count("tr") == 1 + 3
+    links = [value or "" for _, attrs in parsed.seen for key, value in attrs.items() if key.endswith(("src", "href"))]
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert "var(--ink)" in html
+    assert plots.INK not in html.split("</style>")[1]
+
+
+def test_the_page_plays_the_mix_and_the_unmixed_sum_equally_loud(mix: Mix) -> None:
+    sounds = [attrs["src"] or "" for tag, attrs in Page(page(mix, mix.report)).seen if tag == "audio"]
+    loudness = []
+    for sound in sounds:
+        with wave.open(io.BytesIO(base64.b64decode(sound.split(",")[1]))) as file:
+            assert (file.getnchannels(), file.getframerate(), file.getnframes()) == (2, RATE, RATE)
+            samples = np.frombuffer(file.readframes(RATE), "<i2").reshape(-1, 2) / 32767
+        loudness.append(pyloudnorm.Meter(RATE).integrated_loudness(samples))
+    np.testing.assert_allclose(samples.T, mix.audio, atol=1 / 32767)
+    assert loudness[0] == pytest.approx(loudness[1], abs=0.1)
+
+
+def test_a_long_song_gets_an_excerpt_of_its_loudest_part() -> None:
+    x = 0.01 * np.random.default_rng(0).standard_normal((1, 30 * RATE))
+    x[:, 20 * RATE : 24 * RATE] *= 20
+    html = page(mix := mixed({"a": x}), mix.report)
+    assert len(html) < 3_500_000
+    start = re.search(r"Mix, 6 s from 0:(\d\d)", html)
+    assert start
+    assert 17 <= int(start[1]) <= 20
+
+
+def test_a_report_of_64_tracks_stays_readable(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    many = {f"track {n:02d} with a name that is far too long": 0.01 * rng.standard_normal((1, 8820)) for n in range(64)}
+    mix = mixed(many)
+    assert write_report(mix, tmp_path) is mix.report
+    assert len((tmp_path / "report.html").read_text().split("<tr>")) == 1 + 1 + 64
+    png = (tmp_path / "report.png").read_bytes()
+    width, height = (int.from_bytes(png[i : i + 4]) for i in (16, 20))
+    assert 2000 < width < 4000
+    assert 1000 < height < 2500
+    labels = [label.get_text() for panel in mix.plot().subfigs[1].subfigs for label in panel.axes[0].get_yticklabels()]
+    assert len(labels) == 64
+    assert all(len(label) <= 24 for label in labels)
+
+
+def test_a_report_that_cannot_be_written_says_where(mix: Mix, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"report\.html cannot be written: No such file"):
+        write_report(mix, tmp_path / "missing")
+
+
+def test_third_octaves_of_a_sine_and_of_noise() -> None:
+    t = np.arange(4 * RATE) / RATE
+    centres, level_db = plots.third_octaves(np.sin(2 * np.pi * 1000 * t)[None], RATE)
+    assert centres[level_db.argmax()] == pytest.approx(1000)
+    assert level_db.max() == pytest.approx(0, abs=0.01)
+    noise = np.random.default_rng(0).standard_normal((2, 20 * RATE))
+    centres, level_db = plots.third_octaves(noise, RATE)
+    slope = np.polyfit(np.log10(centres[8:]), level_db[8:], 1)[0]  # white noise: as much power per Hz
+    assert slope == pytest.approx(10, abs=0.3)
+    assert 10 * np.log10((10 ** (level_db / 10)).sum()) == pytest.approx(0, abs=1e-6)
+
+
+def test_short_and_silent_audio_has_a_spectrum() -> None:
+    assert np.isfinite(plots.third_octaves(np.zeros((2, 100)), 8000)[1]).all()
+
+
+def test_curves_show_the_effect() -> None:
+    values = {"cutoff_frequency_hz": 1000.0, "gain_db": 6.0, "q": 2.0}
+    line = plots.eq_curve([(PeakFilter(RATE), values)]).axes[0].lines[1]
+    assert np.max(line.get_ydata()) == pytest.approx(6, abs=0.05)
+    assert line.get_xdata()[np.argmax(line.get_ydata())] == pytest.approx(1000, rel=0.03)
+    values = {"threshold_db": -20.0, "ratio": 4.0, "attack_ms": 1.0, "release_ms": 100.0}
+    line = plots.compressor_curve(Compressor(RATE), values).axes[0].lines[1]
+    assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True))[-40.0] == pytest.approx(-40)
+    assert line.get_ydata()[-1] == pytest.approx(-15)
+
+
+def test_levels_and_pans_show_every_track(mix: Mix) -> None:
+    tracks = mix.report["tracks"]
+    axes = plots.levels(tracks).axes[0]
+    assert len(axes.collections[1].get_offsets()) == 2
+    assert [text.get_text() for text in axes.texts] == ["silent"]
+    assert len(plots.pan_map(tracks).axes[0].get_yticklabels()) == 3
+
+
+@pytest.mark.parametrize(
+    ("pan", "width", "expected"),
+    [(-0.5, None, (-0.5, -0.5)), (0, 1, (-1, 1)), (0, 0.5, (-0.5, 0.5)), (0.5, 1, (0, 1)), (-1, 2, (-1, -1))],
+)
+def test_where_a_track_is_drawn(pan: float, width: float | None, expected: tuple[float, float]) -> None:
+    assert plots.image(pan, width) == expected

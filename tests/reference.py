@@ -19,3 +19,17 @@ def sos_cascade(x: Array, sos: NDArray[np.float64], block: int | None = None) ->
                 s1 = (b1 * v - a1 * o) + s2
                 s2 = b2 * v - a2 * o
     return y
+
+
+def compressor(x: Array, threshold: float, exponent: float, attack: float, release: float) -> Array:
+    """Peak compressor; x (C, T), the threshold as amplitude, the exponent 1/ratio - 1, the memories per sample."""
+    threshold, exponent, attack, release = (x.dtype.type(v) for v in (threshold, exponent, attack, release))
+    y = x.copy()
+    for channel in y:
+        e = x.dtype.type(0)
+        for n, v in enumerate(channel):
+            r = abs(v)
+            e = r + (attack if r > e else release) * (e - r)
+            if e >= threshold:
+                channel[n] = v * (e * (1 / threshold)) ** exponent
+    return y

@@ -66,13 +66,11 @@ def backward(gy, x, coefficients, states, gx, gc, length, first, last):
                     by_exponent += through * log_level
                     w += through * exponent / e
                 r = abs(v)
+                rising = r > before  # selections, not branches: half of the time a branch would be guessed wrong
                 change = w * (np.float64(before) - np.float64(r))
-                if r > before:
-                    by_attack += change
-                    kept = w * attack
-                else:
-                    by_release += change
-                    kept = w * release
+                by_attack += change if rising else 0.0
+                by_release += 0.0 if rising else change
+                kept = w * (attack if rising else release)
                 gx[start + i] = direct + (w - kept) * (one if v > zero else -one if v < zero else zero)
                 w = kept
         gc[4 * row] = -np.float64(exponent) / threshold * by_threshold

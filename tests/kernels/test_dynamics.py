@@ -1,0 +1,232 @@
+import math
+
+import numpy as np
+import pedalboard
+import pytest
+import torch
+from torch import Tensor
+
+from diffmix.kernels import dynamics
+from diffmix.kernels.backend import backend
+from diffmix.kernels.dynamics import compressor, static_curve_db
+from tests import reference
+
+RATE = 44100
+TYPICAL = (-24.0, 4.0, 5.0, 100.0)  # threshold_db, ratio, attack_ms, release_ms
+
+
+def settings(*values: float, items: int = 1, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [torch.full((items,), v, dtype=dtype, requires_grad=True) for v in values]
+
+
+def random_settings(number: int) -> list[Tensor]:
+    u = torch.rand(4, number)
+    values = -60 * u[0], 20 ** u[1], 0.1 * 2000 ** u[2], 5 * 400 ** u[3]
+    return [v.clone() for v in values]
+
+
+def signals(samples: int) -> dict[str, Tensor]:
+    impulse = torch.zeros(2, samples)
+    impulse[..., 0] = 1
+    swell = torch.linspace(0, 1, samples) * torch.sin(torch.arange(samples) / 20)
+    return {
+        "noise": torch.randn(2, samples) / 4,
+        "impulse": impulse,
+        "silence": torch.zeros(2, samples),
+        "full scale": torch.ones(2, samples),
+        "swell": torch.stack([swell, swell.flip(0)]),
+    }
+
+
+@pytest.mark.parametrize("sample_rate", [44100, 48000, 96000])
+def test_equals_pedalboard(sample_rate: int) -> None:
+    values = random_settings(12)
+    values[1][0], values[0][1], values[2][2], values[3][3] = 1, 0, 0, 0  # ratio 1, threshold 0 dB, instant times
+    for name, x in signals(30000).items():
+        y = compressor(x.expand(12, 2, -1), *values, sample_rate)
+        for item, *v in zip(y, *values, strict=True):
+            assert np.array_equal(item.numpy(), pedalboard.Compressor(*map(float, v))(x.numpy(), sample_rate)), (
+                name,
+                v,
+            )
+
+
+def test_memories_equal_pedalboards() -> None:
+    """Four samples after an impulse show both coefficients; many times find the rare differences in rounding."""
+    values = random_settings(300)
+    values[0].fill_(-40)
+    x = torch.tensor([[1.0, 0.3, 0.7, 0.2, 0.9, 0.1]])
+    y = compressor(x.expand(300, 1, -1), *values, RATE)
+    for item, *v in zip(y, *values, strict=True):
+        assert np.array_equal(item.numpy(), pedalboard.Compressor(*map(float, v))(x.numpy(), RATE)), v
+
+
+@pytest.mark.parametrize("samples", [1, 3, 511, 512, 513])
+def test_short_mono_signals_equal_pedalboard(samples: int) -> None:
+    x = torch.randn(samples)
+    expected = pedalboard.Compressor(*TYPICAL)(x.numpy(), RATE)
+    assert np.array_equal(compressor(x[None, None], *settings(*TYPICAL), RATE)[0, 0].detach().numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_float64_equals_the_reference(name: str) -> None:
+    memory = [math.exp(-2 * math.pi * 1000 / RATE / ms) for ms in TYPICAL[2:]]
+    for x in signals(3000).values():
+        x = x.double()
+        expected = reference.compressor(x.numpy(), 10 ** (TYPICAL[0] / 20), 1 / TYPICAL[1] - 1, *memory)
+        with backend(name), torch.no_grad():  # type: ignore[arg-type]
+            y = compressor(x[None], *settings(*TYPICAL, dtype=torch.float64), RATE)
+        np.testing.assert_allclose(y[0].numpy(), expected, rtol=0, atol=1e-13)
+
+
+def test_paths_agree_in_value_and_gradient() -> None:
+    """Float64 against float64 over several tiles and chunks: only the order of summation differs.
+
+    Not at a constant level, where the envelope equals it but for roundoff: either branch is right there, and only the
+    value is continuous.
+    """
+    x = torch.cat([v for name, v in signals(3000).items() if name != "full scale"], -1)[None].double().requires_grad_()
+    w = torch.randn_like(x)
+    values = settings(*TYPICAL, dtype=torch.float64)
+    results = []
+    for name in ("auto", "torch"):
+        with backend(name):  # type: ignore[arg-type]
+            y = compressor(x, *values, RATE)
+        results.append((y, *torch.autograd.grad(y, (x, *values), w)))
+    for a, b in zip(*results, strict=True):
+        assert (a - b).abs().max() <= 1e-11 * a.abs().max()
+
+
+def test_portable_branches_hold_for_any_times() -> None:
+    """Attack slower than release, and both instant: the fixed point is the sequential recursion's still."""
+    x = torch.randn(4, 2, 2000, dtype=torch.float64)
+    values = [torch.tensor(v) for v in ([-30.0] * 4, [8.0] * 4, [50.0, 0, 1, 0], [1.0, 100, 0, 0])]
+    expected = compressor(x, *values, RATE)
+    with backend("torch"):
+        torch.testing.assert_close(compressor(x, *values, RATE), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_gradcheck(name: str) -> None:
+    x = torch.randn(2, 2, 9, dtype=torch.float64, requires_grad=True)
+    values = settings(-12, 3, 0.5, 2, items=2, dtype=torch.float64)
+    with backend(name):  # type: ignore[arg-type]
+        assert torch.autograd.gradcheck(lambda x, *v: compressor(x, *v, RATE), (x, *values))
+
+
+def test_gradcheck_over_several_tiles() -> None:
+    x = torch.randn(1, 2, 1100, dtype=torch.float64, requires_grad=True)
+    values = settings(-12, 3, 0.5, 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x, *v: compressor(x, *v, RATE), (x, *values), eps=1e-8, fast_mode=True)
+
+
+def test_second_derivatives_on_the_portable_path() -> None:
+    x = torch.randn(1, 1, 7, dtype=torch.float64, requires_grad=True)
+    values = settings(-12, 3, 0.5, 2, dtype=torch.float64)
+    with backend("torch"):
+        assert torch.autograd.gradgradcheck(lambda x, *v: compressor(x, *v, RATE), (x, *values), fast_mode=True)
+    (first,) = torch.autograd.grad(compressor(x, *values, RATE).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        first.sum().backward()
+
+
+def test_float32_gradients_of_settings_match_float64_differences() -> None:
+    x, w = torch.randn(2, 1, 2, 8000)
+    x = x / 4
+    values = settings(*TYPICAL)
+    gradients = torch.autograd.grad(compressor(x, *values, RATE), values, w)
+    exact = [v.detach().double() for v in values]
+    for i, gradient in enumerate(gradients):
+        ends = []
+        for sign in (1, -1):
+            moved = [v * (1 + sign * 1e-6) if i == j else v for j, v in enumerate(exact)]
+            ends.append((compressor(x.double(), *moved, RATE) * w).sum())
+        expected = float(ends[0] - ends[1]) / (2e-6 * TYPICAL[i])
+        assert float(gradient) == pytest.approx(expected, rel=1e-4)
+
+
+def test_float32_gradient_of_the_signal_matches_float64() -> None:
+    """The adjoint's dot product <w, J v> = <J* w, v>, with J v from central differences in float64."""
+    x, w, v = torch.randn(3, 1, 2, 4000)
+    x = (x / 4).requires_grad_()
+    values = settings(*TYPICAL)
+    (back,) = torch.autograd.grad(compressor(x, *values, RATE), x, w)
+    with torch.no_grad():
+        ends = [compressor(x.double() + h * v.double(), *values, RATE) for h in (1e-8, -1e-8)]
+    forward = ((ends[0] - ends[1]) / 2e-8 * w).sum()
+    assert float((back.double() * v).sum()) == pytest.approx(float(forward), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["auto", "torch"])
+@pytest.mark.parametrize("values", [(-24, 4, 5, 100), (-24, 1, 5, 100), (0, 4, 5, 100), (-60, 100, 0, 0), (0, 1, 0, 0)])
+def test_gradients_are_finite_everywhere(values: tuple[float, ...], name: str) -> None:
+    leaves = settings(*values)
+    for x in signals(600).values():
+        for part in (x, x[..., :1]):
+            part = part[None].clone().requires_grad_()
+            with backend(name):  # type: ignore[arg-type]
+                y = compressor(part, *leaves, RATE)
+            gradients = torch.autograd.grad(y.square().sum(), (part, *leaves))
+            assert all(g.isfinite().all() for g in gradients)
+            if values[2] == 0:
+                assert gradients[3] == 0  # an instant attack has no time to learn
+
+
+def test_an_item_alone_equals_itself_in_a_batch() -> None:
+    values = [v.requires_grad_() for v in random_settings(3)]
+    x = torch.randn(3, 2, 700, requires_grad=True)
+    y = compressor(x, *values, RATE)
+    gradients = torch.autograd.grad(y.square().sum(), (x, *values))
+    for b in range(3):
+        alone = compressor(x[b : b + 1], *(v[b : b + 1] for v in values), RATE)
+        assert torch.equal(alone[0], y[b])
+        for one, all_ in zip(torch.autograd.grad(alone.square().sum(), (x, *values)), gradients, strict=True):
+            assert torch.equal(one[b], all_[b])
+
+
+def test_layout_and_dtype_of_the_input_do_not_matter() -> None:
+    values = settings(*TYPICAL, items=2)
+    x = torch.randn(2, 600, 2).transpose(1, 2)
+    y = compressor(x, *values, RATE)
+    assert torch.equal(y, compressor(x.contiguous(), *values, RATE))
+    from_sum = torch.autograd.grad(y.sum(), values, retain_graph=True)  # a gradient of stride 0
+    from_ones = torch.autograd.grad(y, values, torch.ones_like(y))
+    assert all(map(torch.equal, from_sum, from_ones))
+    half = x.to(torch.float16)
+    assert torch.equal(compressor(half, *values, RATE), compressor(half.float(), *values, RATE).half())
+
+
+def test_a_steady_level_follows_the_static_curve() -> None:
+    level_db = torch.arange(-60.0, 1, 3)
+    x = (10 ** (level_db / 20))[:, None, None].expand(-1, 1, 4000)
+    y = compressor(x, *settings(-20, 4, 1, 100, items=len(level_db)), RATE)[:, 0, -1]
+    expected = static_curve_db(level_db, torch.tensor(-20.0), torch.tensor(4.0))
+    torch.testing.assert_close((20 * y.log10()).detach(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck's own
+def test_the_operators_are_registered_properly() -> None:
+    for samples, dtype in ((600, torch.float32), (3, torch.float64)):
+        x = torch.randn(2, 2, samples, dtype=dtype, requires_grad=True)
+        coefficients = torch.tensor([0.1, -0.7, 0.5, 0.9], dtype=torch.float64).repeat(2, 1).requires_grad_()
+        torch.library.opcheck(dynamics._compress, (x, coefficients))
+        states = dynamics._compress(x, coefficients)[1].detach()
+        arguments = (torch.randn_like(x), x.detach(), coefficients.detach(), states)
+        torch.library.opcheck(dynamics._compress_backward, arguments)
+    level = torch.rand(2, 2, 50, dtype=torch.float64)
+    torch.library.opcheck(dynamics._attacks, (level, level[:, :1, :1], level[:, :1, 1:2]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_compiles_as_one_graph(name: str) -> None:
+    def loss(x: Tensor, *values: Tensor) -> Tensor:
+        return compressor(x, *values, RATE).square().sum()
+
+    x = torch.randn(2, 2, 600, requires_grad=True)
+    values = settings(*TYPICAL, items=2)
+    torch._dynamo.reset()
+    with backend(name):  # type: ignore[arg-type]
+        eager = torch.autograd.grad(loss(x, *values), (x, *values))
+        compiled = torch.autograd.grad(torch.compile(loss, fullgraph=True)(x, *values), (x, *values))
+    torch.testing.assert_close(compiled, eager)

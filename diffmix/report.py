@@ -298,7 +298,7 @@ small{display:block;color:var(--muted);font-size:12.5px;font-weight:400}
 .cards b{font-size:28px;font-variant-numeric:tabular-nums}
 .listen{flex:1 1 260px}audio{width:100%;height:36px;margin-top:8px}
 .charts{margin-top:14px}figure{flex:1 1 0;min-width:230px;padding:8px}
-figure svg{width:100%;height:auto;display:block}
+figure svg{width:100%;height:auto;max-height:270px;display:block}
 @media(max-width:1000px){.scroll{overflow-x:auto}figure{flex-basis:300px}}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}

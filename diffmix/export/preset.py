@@ -123,11 +123,11 @@ def write_player(path: Path) -> None:
 def load(path: Path) -> Preset:
     """Read a preset; raises PresetError, in one sentence, if it cannot be read or played."""
     try:
-        text = FilePath(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PresetError(f"{path} cannot be read as a preset: {error}.") from None
+        data = FilePath(path).read_bytes()
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read as a preset: {error.strerror}.") from None
     try:
-        return cast(Preset, standalone.parse(text, path))
+        return cast(Preset, standalone.parse(data, path))
     except standalone.Mistake as mistake:
         raise PresetError(str(mistake)) from None
 

@@ -186,7 +186,7 @@ def check_matrix(where, matrix, count):
 
 
 def parse(text, name):
-    """The preset in a JSON text, checked."""
+    """The preset in JSON, text or bytes, checked."""
     try:
         preset = json.loads(text)
     except ValueError as error:
@@ -232,9 +232,11 @@ def read(folder, node, sample_rate):
     if len(parts) == 2:
         parts = [mono(x, where) for x in parts]
     x = np.concatenate([pad(x, longest) for x in parts])
-    if len(x) < channels:
-        raise Mistake(f"{where}: one channel; the preset needs {channels}.")
-    return mono(x, where) if channels == 1 else x
+    if channels == 1:
+        return mono(x, where)
+    if len(x) != channels:
+        raise Mistake(f"{where}: the number of channels is {len(x)}; the preset needs {channels}.")
+    return x
 
 
 def mono(x, where):
@@ -246,7 +248,7 @@ def mono(x, where):
 
 def pad(x, length):
     """Audio (C, T) with silence behind it, (C, length)."""
-    return np.pad(x, ((0, 0), (0, length - x.shape[1])))
+    return x if x.shape[1] == length else np.pad(x, ((0, 0), (0, length - x.shape[1])))
 
 
 def write(path, audio, sample_rate):
@@ -269,7 +271,7 @@ def play(folder, output):
     here = Path(__file__).with_name("preset.json")
     if not here.is_file():
         raise Mistake(f"There is no preset.json beside {Path(__file__).name}.")
-    preset = parse(here.read_text(encoding="utf-8"), here.name)
+    preset = parse(here.read_bytes(), here.name)
     if not Path(folder).is_dir():
         raise Mistake(f"The folder of stems {folder} does not exist.")
     rate = preset["sample_rate"]
@@ -291,7 +293,7 @@ def main():
     arguments = parser.parse_args()
     try:
         play(arguments.stems, arguments.output)
-    except (Mistake, ModuleNotFoundError) as mistake:
+    except (Mistake, ModuleNotFoundError, OSError) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     return 0

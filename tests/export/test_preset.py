@@ -275,9 +275,14 @@ def test_pedalboard_takes_every_plugin_at_both_ends_of_its_limits(kind: str, pre
 def test_files_that_are_no_presets(tmp_path: Path) -> None:
     with pytest.raises(PresetError, match=r"nowhere\.json cannot be read as a preset"):
         load(tmp_path / "nowhere.json")
-    (tmp_path / "text.json").write_text("hello")
+    (tmp_path / "text.json").write_bytes(b"\xff\xfehello")
     with pytest.raises(PresetError, match=r"text\.json is not JSON"):
         load(tmp_path / "text.json")
+
+
+def test_a_preset_may_begin_with_a_byte_order_mark(preset: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(preset), encoding="utf-8-sig")  # as some editors save it
+    assert load(tmp_path / "a.json") == preset
 
 
 def test_a_preset_is_not_written_where_it_cannot_be(preset: dict[str, Any], tmp_path: Path) -> None:
@@ -355,6 +360,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a stem that is no audio": (
         lambda f: (f / "stems" / "bass.wav").write_text("no"),
         "stems/bass.wav cannot be read as audio",
+    ),
+    "a mono stem for a stereo track": (
+        lambda f: edit(f, lambda p: p["nodes"][2]["source"].update(files=["keys L.wav"])),
+        "Node 'keys', keys L.wav: the number of channels is 1; the preset needs 2.",
     ),
     "a stereo stem for a mono track": (
         lambda f: soundfile.write(f / "stems" / "bass.wav", np.eye(2), RATE),

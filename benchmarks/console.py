@@ -130,15 +130,17 @@ def filter_errors(seed: int) -> list[list[Cell]]:
 
 
 def steady_levels() -> list[list[Cell]]:
-    """One row per competitor: where a compressor settles on a constant full-scale input, -20 dB, 4:1."""
-    x = torch.ones(1, 1, 2 * SAMPLE_RATE)
+    """One row per competitor: where a compressor settles on full scale held in both channels, -20 dB, 4:1."""
+    x = torch.ones(1, 2, 2 * SAMPLE_RATE)
     values = {"threshold_db": -20.0, "ratio": 4.0, "attack_ms": 5.0, "release_ms": 100.0}
     tensors = {n: torch.tensor([v]) for n, v in values.items()}
-    hard = torch.tensor([1e-3])
+    peer, mapped = grafx_processors()["compressor"], grafx_compressor(tensors)
+    named = {"log_threshold": torch.tensor([[-2 * math.log(10)]]), "log_ratio": torch.tensor([[math.log(4 - 1)]])}
     outputs = {
         "diffmix": Compressor(SAMPLE_RATE).process(x, **tensors),
-        "dasp-pytorch": dasp_compressor(x, tensors, hard, torch.zeros(1)),
-        "grafx (ballistics)": grafx_processors()["compressor"](x, **grafx_compressor(tensors)),
+        "dasp-pytorch": dasp_compressor(x, tensors, torch.tensor([1e-3]), torch.zeros(1)),
+        "grafx, threshold and ratio as documented": peer(x, **(mapped | named)),
+        "grafx, both put right (as timed above)": peer(x, **mapped),
     }
     return [[name, 20 * math.log10(y[0, 0, SAMPLE_RATE].item()), -15.0] for name, y in outputs.items()]
 
@@ -196,7 +198,7 @@ def main() -> None:
             "Where a compressor settles",
             ["effect", "output, dB", "expected, dB"],
             levels,
-            "Constant input at 0 dB, threshold −20 dB, ratio 4.",
+            "Both channels held at 0 dB, threshold −20 dB, ratio 4.",
         ),
     ]
     notes = [
@@ -209,8 +211,8 @@ def main() -> None:
         "samples the frequency response, so what rings beyond the buffer wraps round.",
         "grafx 0.6.0: EQ by `lfilter` and compressor with ballistics, the settings at which it is right where it can "
         "be: its default FIR convolution stretches time by up to a sample where the padded length is odd, and `ssm` "
-        "filters the input again in every band. Its compressor's gain is computed on energy and applied to amplitude. "
-        "Its nodes cannot mix mono and stereo.",
+        "filters the input again in every band. Its compressor applies a gain computed for energy to the "
+        "amplitude, which its ratio here makes good. Its nodes cannot mix mono and stereo.",
     ]
     packages = ("dasp-pytorch", "grafx", "torchaudio", "torchcomp", "numba", "numpy")
     publish("console", "A console beside its peers", tables, notes, packages, a.seed)

@@ -129,11 +129,16 @@ def grafx_eq(values: Values) -> Values:
 
 
 def grafx_compressor(values: Values) -> Values:
-    """Our units to grafx's as its documentation has them, (B, 1) or (B, 2) each."""
+    """Our units to grafx's, (B, 1) or (B, 2) each, so that it starts at the threshold and settles at the ratio.
+
+    It lowers the threshold, a log energy, by a constant 6; and it applies to the amplitude a gain meant for the energy,
+    which doubles the slope: 2 (1 - 1/R') = 1 - 1/R gives R' = 2R / (R + 1).
+    """
     times_ms = torch.stack([values["attack_ms"], values["release_ms"]], -1)
+    ratio = 2 * values["ratio"] / (values["ratio"] + 1)
     return {
-        "log_threshold": values["threshold_db"][:, None] * math.log(10) / 20,
-        "log_ratio": torch.log(values["ratio"] - 1)[:, None],
+        "log_threshold": values["threshold_db"][:, None] * math.log(10) / 10 + 6,
+        "log_ratio": torch.log(ratio - 1)[:, None],
         "z_alpha_pre": torch.logit(1 - torch.exp(-1000 / (SAMPLE_RATE * times_ms))),
     }
 

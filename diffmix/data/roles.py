@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-# The order decides: "kick room" is a room microphone, "bass synth" a bass, "snare bottom" a snare.
+# The order decides: "kick room" is a room microphone, "bass synth" a bass, "snare bottom" a snare,
+# "electric piano" keys.
 _KEYWORDS: dict[str, str] = {
     "room": r"rooms?|rm|ambien(ce|t) mics?|mono room",
     "overhead": r"over ?heads?|oh|ohs",
@@ -21,13 +22,13 @@ _KEYWORDS: dict[str, str] = {
     r"|timbales?|bendir|mridangam|tabla",
     "drums": r"drums?|drum ?kit|kit|beats?|loops?|drm|drs",
     "bass": r"bass|bs|basses|sub|subs|bass ?(di|amp|gtr|guitar|synth)",
-    "guitar": r"guitars?|guit|gtrs?|gt|e ?gtr|a ?gtr|ac ?gtr|acoustic|electric|banjo|mandolin|ukulele|uke|slide|nylon",
+    "keys": r"keys?|keyboards?|organs?|rhodes|wurli\w*|e(lectric)? ?piano|ep|clav\w*|hammond|accordion|mallets?"
+    r"|vib(es|raphone)|marimba|celesta|bells?|glock\w*",
     "piano": r"pianos?|pno|grand|upright",
+    "guitar": r"guitars?|guit|gtrs?|gt|e ?gtr|a ?gtr|ac ?gtr|acoustic|electric|banjo|mandolin|ukulele|uke|slide|nylon",
     "strings": r"strings?|violins?|violas?|cell(o|i)|vln|vla|vc|fiddle|orchestra|contrabass|harp",
     "brass": r"brass|trumpets?|tpt|trombones?|tbn|horns?|tuba|flugel\w*",
     "woodwind": r"sax\w*|flutes?|clarinets?|oboes?|bassoon|winds?|woodwinds?|recorder|harmonica",
-    "keys": r"keys?|keyboards?|organs?|rhodes|wurli\w*|e ?piano|ep|clav\w*|hammond|accordion|mallets?"
-    r"|vib(es|raphone)|marimba|celesta|bells?|glock\w*",
     "synth": r"syn|synths?|pads?|arps?|leads?|plucks?|moog|juno|minilogue|stabs?|sequence|seq|melody|chords?|atmos\w*",
 }
 _PATTERNS = {role: re.compile(rf"(?:^| )(?:{keywords})(?= |$)") for role, keywords in _KEYWORDS.items()}

@@ -41,6 +41,10 @@ class Song:
         """Length of the longest track in seconds."""
         return max(source.seconds for source in self.sources)
 
+    def whole(self, sample_rate: int | None = None) -> Multitrack:
+        """Read all of every track; `sample_rate` in Hz is the song's own by default."""
+        return self.segment(0.0, self.seconds, sample_rate)
+
     def segment(self, start_s: float, seconds: float, sample_rate: int | None = None) -> Multitrack:
         """Read `seconds` seconds of every track from `start_s` on, exactly round(seconds · sample_rate) samples.
 

@@ -217,6 +217,8 @@ def test_a_multitrack_refuses_what_cannot_be_mixed():
         ("BGVox3", "backing_vocal"),
         ("vox double", "backing_vocal"),
         ("Rhodes", "keys"),
+        ("Electric Piano", "keys"),
+        ("Acoustic Piano", "piano"),
         ("Moog Lead", "synth"),
         ("Sax", "woodwind"),
         ("Horns", "brass"),

@@ -22,7 +22,7 @@ from diffmix.kernels._operator import flat, operator, per_row
 from diffmix.kernels.backend import compiled, over_rows
 
 _TILE = 512  # samples between two envelopes saved for the backward
-_CHUNK = 4096  # samples whose branches the portable path finds together
+_CHUNK = 65536  # samples whose branches the portable path finds together, in about ten rounds
 
 
 def compressor(

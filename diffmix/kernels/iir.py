@@ -1,9 +1,9 @@
 """Recursive filters: a cascade of second-order sections with exact gradients.
 
 On the CPU, compiled loops run all sections in one pass: float32 signals in Pedalboard's arithmetic (bit-identical),
-float64 signals as the ideal recursion. Their backward is the analytic adjoint in float64, a filter run on reversed
-time (S. J. Orfanidis, "Introduction to Signal Processing", 1996, gives the transposed form; differentiating it sample
-by sample gives the recursion in ``_iir_numba``). Elsewhere a blocked state space in float64 torch computes the same.
+float64 signals as the ideal recursion. The structure is the transposed direct form II (A. V. Oppenheim and
+R. W. Schafer, "Discrete-Time Signal Processing", chapter 6); its backward is the analytic adjoint in float64, a filter
+run on reversed time, derived in ``_iir_numba``. Elsewhere a blocked state space in float64 torch computes the same.
 """
 
 from typing import Any

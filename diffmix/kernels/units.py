@@ -4,43 +4,21 @@ A level in dB is turned into a gain by float32 arithmetic, ``powf(10, 0.05 * dB)
 The last bit of a gain decides whether a rendered mix equals an exported one, hence the care taken here.
 """
 
-import math
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.kernels.backend import compiled
+from diffmix.kernels._arithmetic import evaluate, formula
+from diffmix.kernels.backend import is_twin
 
 SILENCE_DB = -100.0
 """At this level and below the gain is exactly zero."""
 
 
-@torch.library.custom_op("diffmix::db_to_gain", mutates_args=())
-def _db_to_gain_twin(db: Tensor) -> Tensor:
-    # NumPy *scalars* call the C library's powf, as Pedalboard does; array powers are vectorised and differ in the
-    # last bit. There is one value per knob, never one per sample, so a Python loop is fast enough.
-    ten, twentieth = np.float32(10.0), np.float32(0.05)
-    levels = db.detach().reshape(-1).numpy()
-    gains = [ten ** (twentieth * v) if not v <= SILENCE_DB else np.float32(0.0) for v in levels]
-    return torch.from_numpy(np.array(gains, dtype=np.float32)).reshape(db.shape)
-
-
-@_db_to_gain_twin.register_fake
-def _(db: Tensor) -> Tensor:
-    return torch.empty_like(db, memory_format=torch.contiguous_format)
-
-
-def _save_level(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[0])
-
-
-def _db_to_gain_twin_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
-    (db,) = ctx.saved_tensors  # type: ignore[attr-defined]
-    return grad * (math.log(10) / 20 * 10 ** (db.double() / 20)).to(db.dtype)
-
-
-_db_to_gain_twin.register_autograd(_db_to_gain_twin_backward, setup_context=_save_level)
+@formula
+def _gain(m: Any, db: Any, sample_rate: float) -> tuple[Any, ...]:
+    return (m.gain(db),)
 
 
 def db_to_gain(db: Tensor) -> Tensor:
@@ -56,9 +34,7 @@ def db_to_gain(db: Tensor) -> Tensor:
     Returns:
         Gain, shape and dtype of ``db``.
     """
-    if db.dtype == torch.float32 and compiled(db):
-        return _db_to_gain_twin(db)
-    gain = 10 ** (db.double() / 20)
+    gain = evaluate("_gain", (db,), 0.0, is_twin(db))[..., 0]  # the formula needs no sample rate
     return torch.where(db <= SILENCE_DB, gain - gain.detach(), gain).to(db.dtype)
 
 

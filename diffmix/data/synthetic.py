@@ -72,7 +72,7 @@ def generate_song(seed: int, seconds: float = 10.0, sample_rate: int = 44_100, g
         seed: >= 0; the same seed gives the same samples in any process and order (another length is another song).
         seconds: length, 0.5 s or more.
         sample_rate: Hz, 8000 to 192000.
-        genre: a key of `composition.GENRES`, or None to let the seed choose.
+        genre: a key of `genres.GENRES`, or None to let the seed choose.
 
     Most tracks are mono; overheads, pianos, pads, strings and some effects are stereo. Tracks rest in whole sections.
     """

@@ -179,7 +179,7 @@ def levels(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
     with style():
         figure = _figure(6.4, 0.9 + 0.24 * len(tracks))
         axes = figure.add_subplot()
-        _rows(axes, list(tracks))
+        _rows(axes, len(tracks), list(tracks))
         _levels(axes, list(tracks.values()))
     return figure
 
@@ -189,19 +189,17 @@ def pan_map(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
     with style():
         figure = _figure(6.4, 0.9 + 0.24 * len(tracks))
         axes = figure.add_subplot()
-        _rows(axes, list(tracks))
+        _rows(axes, len(tracks), list(tracks))
         _pans(axes, list(tracks.values()))
     return figure
 
 
-def _rows(axes: "Axes", names: Sequence[str] | None, count: int = 0) -> None:
+def _rows(axes: "Axes", count: int, names: Sequence[str] = ()) -> None:
     """One row per track, the first on top, named if names are given."""
-    count = len(names) if names else count
     axes.set_ylim(count - 0.5, -0.5)
-    if names:
-        axes.set_yticks(range(count), [_plain(shortened(name)) for name in names], color=INK)
-    else:
-        axes.set_yticks(range(count), [""] * count)
+    axes.set_yticks(range(len(names)), [_plain(shortened(name)) for name in names], color=INK)
+    axes.grid(axis="y", visible=False)
+    axes.hlines(range(count), 0, 1, transform=axes.get_yaxis_transform(), color=GRID, linewidth=0.8, zorder=0.5)
     axes.spines["left"].set_visible(False)
 
 
@@ -331,11 +329,11 @@ def facts(measured: Mapping[str, Any]) -> str:
 def _strips(panel: "SubFigure", tracks: Mapping[str, Mapping[str, Any]], rows: int) -> None:
     if not tracks:
         return
-    strips, names = list(tracks.values()), [*tracks, *[""] * (rows - len(tracks))]
+    strips = list(tracks.values())
     level, pan, eq, compressor, send = panel.subplots(1, 5, width_ratios=[3, 1.4, 3, 2, 1.1])
-    _rows(level, names)
+    _rows(level, rows, list(tracks))
     for axes in (pan, eq, compressor, send):
-        _rows(axes, None, rows)
+        _rows(axes, rows)
     _levels(level, strips)
     _pans(pan, strips)
     hz = np.array(strips[0]["eq"]["frequency_hz"])

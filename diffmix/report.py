@@ -299,10 +299,10 @@ small{display:block;color:var(--muted);font-size:12.5px;font-weight:400}
 .listen{flex:1 1 260px}audio{width:100%;height:36px;margin-top:8px}
 .charts{margin-top:14px}figure{flex:1 1 0;min-width:230px;padding:8px}
 figure svg{width:100%;height:auto;max-height:270px;display:block}
-@media(max-width:1000px){.scroll{overflow-x:auto}figure{flex-basis:300px}}
+@media(max-width:1000px){.scroll{overflow-x:auto}figure:first-child{flex-basis:100%}}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
-tbody th{font-weight:600;white-space:normal;overflow-wrap:anywhere;min-width:110px;max-width:240px}
+tbody th{font-weight:600;white-space:normal;overflow-wrap:break-word;min-width:120px;max-width:240px}
 thead th{color:var(--muted);font-size:12.5px;font-weight:500;background:var(--paper);position:sticky;top:0}
 .n{text-align:right}td svg{display:block}
 .axis{stroke:var(--line);stroke-width:1.5}.span{stroke:var(--before);stroke-width:2}circle.before{fill:var(--before)}

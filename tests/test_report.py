@@ -192,7 +192,7 @@ def test_curves_show_the_effect() -> None:
 def test_levels_and_pans_show_every_track(mix: Mix) -> None:
     tracks = mix.report["tracks"]
     axes = plots.levels(tracks).axes[0]
-    assert len(axes.collections[1].get_offsets()) == 2
+    assert len(axes.collections[2].get_offsets()) == 2
     assert [text.get_text() for text in axes.texts] == ["silent"]
     assert len(plots.pan_map(tracks).axes[0].get_yticklabels()) == 3
 

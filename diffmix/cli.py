@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +33,11 @@ PACKAGES = (
     "matplotlib",
     "rich",
 )
+
+
+# The threads of torch's OpenMP spin while they wait; beside other work on the machine that costs up to ten times more
+# than they save. Read when torch is loaded, so it stands before any import of it, and only in programs of ours.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -207,9 +213,20 @@ def _stages(title: str, total: int) -> Any:
 
 def _show(mix: "Mix", files: dict[str, Path]) -> None:
     """One table of numbers, the notes, and where everything is."""
-    from diffmix.report import text_table
-
-    print(text_table(mix))
+    report = mix.report
+    width = max(len(name) for name in (*report["tracks"], "track"))
+    print(
+        f"{'track':<{width}}  {'LUFS in':>8} {'in mix':>8} {'fader':>7} {'pan':>6} {'width':>6} {'send':>7} {'ratio':>6}"
+    )
+    for name, t in report["tracks"].items():
+        image = "" if t["width"] is None else f"{t['width']:.2f}"
+        print(
+            f"{name:<{width}}  {t['loudness_before_lufs']:>8.1f} {t['loudness_after_lufs']:>8.1f} {t['fader_db']:>+7.1f} "
+            f"{t['pan']:>+6.2f} {image:>6} {t['send_db']:>+7.1f} {t['compressor']['ratio']:>5.1f}:1"
+        )
+    for title, key in (("mix", "mix"), ("plain sum", "unmixed")):
+        level = report[key]
+        print(f"{title:<{width}}  {level['loudness_lufs']:>8.1f} LUFS, true peak {level['true_peak_db']:.1f} dBTP")
     for note in mix.notes:
         print(f"note: {note}")
     for file in files.values():

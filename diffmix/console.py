@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from diffmix.kernels.loudness import integrated_loudness
 from torch import Tensor, nn
 
 from diffmix.errors import SettingsError
+from diffmix.kernels.loudness import integrated_loudness
 from diffmix.kernels.stereo import balance_width_matrix, pan_matrix
 from diffmix.kernels.units import db_to_gain
 from diffmix.params import ParamSpec, joined

@@ -3,6 +3,8 @@
 import os
 import socket
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its threads shall not spin beside other workers
+
 import pytest
 import torch
 from hypothesis import settings

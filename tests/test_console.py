@@ -4,6 +4,7 @@ import torch
 
 from diffmix.console import Console, Controls, track_loudness
 from diffmix.errors import SettingsError
+from diffmix.metrics import residual_db
 from diffmix.processors import Processor
 
 RATE = 44100
@@ -20,7 +21,8 @@ def sampled(console: Console, batch: int, n: int, seed: int = 1) -> Controls:
 def test_the_console_is_its_parts_one_by_one() -> None:
     """An independent walk over the strips, in numpy, plugin by plugin, gives the same mix."""
     console = Console(RATE)
-    mono, stereo, u = tracks(1, 2, 1), tracks(1, 1, 2), sampled(console, 1, 3)
+    mono, stereo = tracks(1, 2, 1), tracks(1, 1, 2)
+    u = sampled(console, 1, 3)._replace(master=console.master.spec.default()[None])
     mix = console((mono, stereo), u)
     names = ["a", "b", "c"]
     settings = console.settings(u, names, [1, 1, 2])
@@ -32,12 +34,12 @@ def test_the_console_is_its_parts_one_by_one() -> None:
         else:
             y = audio[node.name].numpy()
         for _, effect, values in node.stages:
-            y = effect.process(torch.from_numpy(y)[None], **{k: torch.tensor([v]) for k, v in values.items()})[
-                0
-            ].numpy()
+            tensors = {name: torch.tensor([value]) for name, value in values.items()}
+            y = effect.process(torch.from_numpy(y)[None], **tensors)[0].numpy()
         played[node.name] = y
-    error = np.abs(played["master"] - mix[0].numpy()).max()
-    assert error <= 2e-6 * np.abs(played["master"]).max()
+    # the strips are equal; only their sum rounds in another order (hence the neutral master: a narrow low filter in
+    # float32 would turn those last bits into -95 dB, as Pedalboard's does)
+    assert residual_db(mix[0], torch.from_numpy(played["master"])) < -130
 
 
 def test_padding_adds_nothing() -> None:
@@ -52,10 +54,10 @@ def test_padding_adds_nothing() -> None:
 
 def test_order_does_not_matter() -> None:
     console = Console(RATE)
-    x, u = tracks(1, 5, 1), sampled(console, 1, 5)
+    x, u = tracks(1, 5, 1), sampled(console, 1, 5)._replace(master=console.master.spec.default()[None])
     order = torch.tensor([3, 1, 4, 0, 2])
     again = console(x[:, order], u._replace(tracks=u.tracks[:, order]))
-    assert torch.allclose(again, console(x, u), rtol=0, atol=2e-6)
+    assert residual_db(again, console(x, u)) < -130
 
 
 def test_default_leaves_tracks_alone() -> None:

@@ -34,7 +34,8 @@ class Automix(lightning.LightningModule):
     """Learns to set a console as the examples' mixes were set.
 
     Loss: sum/difference STFT distance of the loudness-matched mixes, plus the side of each band (`imbalance_loss`),
-    plus the distance of the knobs themselves (the pan as distance from the centre), each with a weight.
+    plus the distance of the knobs themselves (the pan as distance from the centre), each with a weight. The estimator
+    listens to the whole example; the mixes are compared on its first ``heard_seconds``, which costs less.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Automix(lightning.LightningModule):
         learning_rate: float = 1e-3,
         warmup_steps: int = 20,
         weights: dict[str, float] | None = None,
+        heard_seconds: float = 1.5,
         total_steps: int = 1000,
     ) -> None:
         super().__init__()
         self.mixer = Automixer(console, **estimator)
         self.distance = SumDifferenceLoss()
         self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
+        self.heard = round(heard_seconds * console.sample_rate)
         self.weights = {"stft": 1.0, "imbalance": 1.0, "knobs": 4.0} | dict(weights or {})
 
     def forward(self, batch: Batch) -> Controls:
@@ -67,10 +70,11 @@ class Automix(lightning.LightningModule):
         """The terms of the loss, unweighted."""
         console, rate = self.mixer.console, self.mixer.console.sample_rate
         wanted = self.target(batch)
+        heard = batch.mono[..., : self.heard], batch.stereo[..., : self.heard]
         with torch.autocast(self.device.type, enabled=False):  # audio stays in float32
             with torch.no_grad():
-                target = at_loudness(console(_tracks(batch), wanted, batch.mask), rate)
-            mix = at_loudness(console(_tracks(batch), Controls(*(u.float() for u in chosen)), batch.mask), rate)
+                target = at_loudness(console(heard, wanted, batch.mask), rate)
+            mix = at_loudness(console(heard, Controls(*(u.float() for u in chosen)), batch.mask), rate)
             return {
                 "stft": self.distance(mix, target),
                 "imbalance": imbalance_loss(mix, target, rate),

@@ -27,7 +27,7 @@ def balanced_sides(amount: Tensor, weight: Tensor) -> Tensor:
     next one to the lighter side: no track's side depends on its number, only on what it is.
     """
     pull = (amount * weight).detach()
-    order = pull.argsort(1, descending=True, stable=True)
+    order = pull.argsort(dim=1, descending=True, stable=True)
     side = torch.empty_like(pull)
     lean = torch.zeros_like(pull[:, 0])
     for k in range(pull.shape[1]):

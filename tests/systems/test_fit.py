@@ -50,7 +50,7 @@ def test_fit_recovers_levels_and_pans() -> None:
     assert tracks["wide"]["image"]["width"] == pytest.approx(0.5, abs=0.1)
     reference = torch.from_numpy(target.audio)
     assert residual_db(torch.from_numpy(found.audio), reference) < -25
-    assert residual_db(torch.from_numpy(unfitted.audio), reference) > -6
+    assert residual_db(torch.from_numpy(unfitted.audio), reference) > -10
     # what was locked has not moved at all
     assert tracks["beat"]["eq"]["peak1_gain_db"] == 0
     assert tracks["beat"]["compressor"]["ratio"] == 1

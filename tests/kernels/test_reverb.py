@@ -88,9 +88,9 @@ def test_backward_is_the_transpose() -> None:
     assert ((forwards - backwards).abs() / scale).max() < 1e-7
 
 
-@pytest.mark.parametrize(("channels", "samples"), [(1, 4000), (2, CHUNK + 5000)])
-def test_compiled_and_portable_paths_agree(channels: int, samples: int) -> None:
-    x, gy = noise(2, channels, samples, dtype=F64), noise(2, channels, samples, dtype=F64)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_compiled_and_portable_paths_agree(channels: int) -> None:
+    x, gy = noise(2, channels, CHUNK + 5000, dtype=F64), noise(2, channels, CHUNK + 5000, dtype=F64)
     values = settings(SETTINGS[3], SETTINGS[0], dtype=F64)
     ours = value_and_gradients(x, values, gy, 44100)
     single = value_and_gradients(x.float(), [v.float() for v in values], gy.float(), 44100)

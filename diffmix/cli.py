@@ -219,9 +219,10 @@ def _show(mix: "Mix", files: dict[str, Path]) -> None:
         f"{'track':<{width}}  {'LUFS in':>8} {'in mix':>8} {'fader':>7} {'pan':>6} {'width':>6} {'send':>7} {'ratio':>6}"
     )
     for name, t in report["tracks"].items():
+        fader_db = mix.settings["tracks"][name]["fader"]["gain_db"]
         image = "" if t["width"] is None else f"{t['width']:.2f}"
         print(
-            f"{name:<{width}}  {t['loudness_before_lufs']:>8.1f} {t['loudness_after_lufs']:>8.1f} {t['fader_db']:>+7.1f} "
+            f"{name:<{width}}  {t['loudness_before_lufs']:>8.1f} {t['loudness_after_lufs']:>8.1f} {fader_db:>+7.1f} "
             f"{t['pan']:>+6.2f} {image:>6} {t['send_db']:>+7.1f} {t['compressor']['ratio']:>5.1f}:1"
         )
     for title, key in (("mix", "mix"), ("plain sum", "unmixed")):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffmix.errors import SettingsError
 from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.mixing import add_tracks
 from diffmix.kernels.stereo import balance_width_matrix, pan_matrix
 from diffmix.kernels.units import db_to_gain
 from diffmix.params import ParamSpec, joined
@@ -33,6 +34,9 @@ from diffmix.types import Ranges
 
 WORKING_LEVEL_LUFS = -23.0
 """Where the trim puts a track, so that thresholds and faders mean the same for every recording."""
+
+TRACKS_AT_ONCE = 16
+"""How many strips are processed together; more would only need more memory."""
 
 Tracks = Tensor | tuple[Tensor, Tensor]
 """Mono or stereo strips (B, N, C, T), or both: (mono (B, N1, 1, T), stereo (B, N2, 2, T)), numbered in that order."""
@@ -156,47 +160,43 @@ class Console(nn.Module):
 
     def premaster(self, tracks: Tracks, values: DeskValues, mask: Tensor | None = None) -> Tensor:
         """The sum of the panned tracks and the reverb bus, (B, 2, T), before the master."""
-        dry_and_send = None
-        for y, matrix, send, keep in self._strips(tracks, values, mask):
-            # every panned track and its send are linear in the strip's output: one product mixes them all
-            batch, n, channels, _ = y.shape
-            m = torch.cat([matrix, matrix * send[..., None, None]], -2)  # (B, n, 4, C)
-            if keep is not None:
-                m = m * keep[..., None, None]
-            m = m.transpose(1, 2).reshape(batch, 4, n * channels).to(y.dtype)
-            part = m @ y.reshape(batch, n * channels, -1)
-            dry_and_send = part if dry_and_send is None else dry_and_send + part
-        assert dry_and_send is not None
-        dry, send_sum = dry_and_send.split(2, 1)
-        return dry + self.bus.process(send_sum, **values.bus)
+        sums = None
+        for y, matrix, send in self._strips(tracks, values, mask):
+            if sums is None:
+                sums = y.new_zeros(y.shape[0], 4, y.shape[-1])
+            sums = add_tracks(sums, y, matrix, send)
+        assert sums is not None
+        dry, sent = sums.split(2, 1)
+        return dry + self.bus.process(sent, **values.bus)
 
     def placed(self, tracks: Tracks, values: DeskValues) -> Iterator[Tensor]:
         """Each track as it reaches the sum, (B, 2, T), without its reverb; one at a time."""
-        for y, matrix, _, _ in self._strips(tracks, values, None):
+        for y, matrix, _ in self._strips(tracks, values, None):
             for n in range(y.shape[1]):
                 yield matrix[:, n].to(y.dtype) @ y[:, n]
 
     def _strips(
         self, tracks: Tracks, values: DeskValues, mask: Tensor | None
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-        """Per kind of track: strip output (B, n, C, T), placement (B, n, 2, C), send gain (B, n), mask (B, n)."""
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """A few tracks at a time: strip output (B, n, C, T), placement (B, n, 2, C), send gain (B, n)."""
         first = 0
-        for x in (tracks,) if isinstance(tracks, Tensor) else tracks:
-            batch, n, channels, length = x.shape
-            if n == 0:
-                continue
-            mine = {name: v[:, first : first + n].reshape(batch * n) for name, v in values.tracks.items()}
-            stages = by_stage(mine)
-            strip = {name: mine[name] for name in self.strip.spec.names}
-            y = self.strip.process(x.reshape(batch * n, channels, length), **strip)
-            if channels == 1:
-                matrix = pan_matrix(stages["pan"]["pan"])
-            else:
-                matrix = balance_width_matrix(stages["image"]["balance"], stages["image"]["width"])
-            send = db_to_gain(stages["send"]["gain_db"]).view(batch, n)
-            keep = None if mask is None else mask[:, first : first + n].to(y.dtype)
-            yield y.view(batch, n, channels, length), matrix.view(batch, n, 2, channels), send, keep
-            first += n
+        for kind in (tracks,) if isinstance(tracks, Tensor) else tracks:
+            for x in kind.split(TRACKS_AT_ONCE, 1) if kind.shape[1] else ():
+                batch, n, channels, length = x.shape
+                mine = {name: v[:, first : first + n].reshape(batch * n) for name, v in values.tracks.items()}
+                stages = by_stage(mine)
+                strip = {name: mine[name] for name in self.strip.spec.names}
+                y = self.strip.process(x.reshape(batch * n, channels, length), **strip)
+                if channels == 1:
+                    matrix = pan_matrix(stages["pan"]["pan"])
+                else:
+                    matrix = balance_width_matrix(stages["image"]["balance"], stages["image"]["width"])
+                matrix = matrix.view(batch, n, 2, channels)
+                if mask is not None:
+                    matrix = matrix * mask[:, first : first + n, None, None].to(matrix)
+                send = db_to_gain(stages["send"]["gain_db"]).view(batch, n)
+                yield y.view(batch, n, channels, length), matrix, send
+                first += n
 
     def trimmed(self, controls: Controls, loudness_lufs: Tensor) -> Controls:
         """The controls with each trim set so that a track of ``loudness_lufs`` (B, N) plays at the working level.
@@ -285,14 +285,15 @@ class Console(nn.Module):
             return [(name, stage, stages[name]) for name, stage in chain.stages.items()]
 
         nodes, sends = [], []
-        for name, stages in full["tracks"].items():
+        for name in sorted(full["tracks"], key=channels.__getitem__):  # mono first, as the console adds them
+            stages = full["tracks"][name]
             place = ("pan", self.pan) if channels[name] == 1 else ("image", self.image)
             strip = [*staged(self.strip, stages), (*place, stages[place[0]])]
             nodes.append(Node(name, channels[name], (), tuple(strip)))
             sends.append((name, stages["send"]["gain_db"]))
         bus_name, master_name = (_free(word, full["tracks"]) for word in ("reverb", "master"))
         nodes.append(Node(bus_name, 2, tuple(sends), tuple(staged(self.bus, full["buses"]["reverb"]))))
-        dry = [(name, 0.0) for name in (*full["tracks"], bus_name)]
+        dry = [(node.name, 0.0) for node in nodes]
         nodes.append(Node(master_name, 2, tuple(dry), tuple(staged(self.master, full["master"]))))
         return nodes
 

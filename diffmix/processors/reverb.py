@@ -11,7 +11,8 @@ from diffmix.types import Numbers, Ranges
 class Reverb(Processor):
     """Freeverb (Jezar, 2000; Schroeder-Moorer combs and all-passes). Twin of ``pedalboard.Reverb``.
 
-    ``freeze`` holds the tail for ever and takes no new input (Pedalboard's ``freeze_mode``).
+    ``freeze`` is Pedalboard's ``freeze_mode``: it holds what the tail has and takes no new input, so that from a fresh
+    start only the dry signal is left.
     """
 
     room_size = Param(0, 1, 0.5, "", doc="comb feedback 0.7..0.98")

@@ -26,7 +26,7 @@ class Pan(Processor):
 
     def matrix(self, values: Numbers) -> Matrix:
         """Two rows, one column."""
-        return stereo.pan_matrix(torch.tensor([values["pan"]], dtype=torch.float64))[0].tolist()
+        return stereo.pan_matrix(torch.tensor([values["pan"]]))[0].tolist()
 
 
 class BalanceWidth(Processor):
@@ -48,5 +48,5 @@ class BalanceWidth(Processor):
 
     def matrix(self, values: Numbers) -> Matrix:
         """Two rows, two columns."""
-        balance, width = (torch.tensor([values[n]], dtype=torch.float64) for n in ("balance", "width"))
+        balance, width = (torch.tensor([values[name]]) for name in ("balance", "width"))
         return stereo.balance_width_matrix(balance, width)[0].tolist()

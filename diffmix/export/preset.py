@@ -33,8 +33,6 @@ def build(nodes: "Sequence[Node]", sample_rate: int, sources: Sources) -> Preset
     Raises PresetError if a stage follows the one that mixes a node's channels, which a preset cannot hold.
     """
     files = _inside_one_folder(sources)
-    # the console sums mono tracks before stereo ones, and the last bits of a sum depend on its order
-    nodes = sorted(nodes, key=lambda node: (bool(node.inputs), not node.inputs and node.channels))
     preset = {
         "format": "diffmix-preset",
         "version": 1,

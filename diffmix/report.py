@@ -7,10 +7,10 @@ import base64
 import io
 import math
 import wave
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,32 +23,11 @@ from diffmix.types import Path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from diffmix.console import Console
     from diffmix.data.multitrack import Multitrack
-    from diffmix.settings import Settings
+    from diffmix.mix import Mix
 
 _SOUND_BYTES = 1_100_000
 """Size of each of the two excerpts in the page."""
-
-
-class Mix(Protocol):
-    """What a report needs to know of a result."""
-
-    audio: np.ndarray
-    """The mix, (2, T) float32."""
-    sample_rate: int
-    settings: "Settings"
-    console: "Console"
-    multitrack: "Multitrack"
-    notes: tuple[str, ...]
-
-    @property
-    def processed(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Each track by name as it reaches the sum, (2, T), one at a time."""
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """What `measure` finds."""
 
 
 def unmixed(multitrack: "Multitrack") -> np.ndarray:
@@ -59,7 +38,7 @@ def unmixed(multitrack: "Multitrack") -> np.ndarray:
     return total
 
 
-def measure(mix: Mix) -> dict[str, Any]:
+def measure(mix: "Mix") -> dict[str, Any]:
     """Everything the report shows, as plain data that JSON can hold.
 
     ``mix`` and ``unmixed``: loudness_lufs (ITU-R BS.1770, -70 for silence) and true_peak_db; ``spectrum``: third
@@ -99,7 +78,7 @@ def _level(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
     return {"loudness_lufs": _loudness(audio, sample_rate), "true_peak_db": peak}
 
 
-def _tracks(mix: Mix, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _tracks(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     after = {name: _loudness(audio, mix.sample_rate) for name, audio in mix.processed}
     found = {}
     for track in mix.multitrack.tracks:
@@ -117,7 +96,7 @@ def _tracks(mix: Mix, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _stages(mix: Mix, stages: Mapping[str, Any], knobs: Mapping[str, Any], filters: Sequence[str]) -> dict[str, Any]:
+def _stages(mix: "Mix", stages: Mapping[str, Any], knobs: Mapping[str, Any], filters: Sequence[str]) -> dict[str, Any]:
     """The curves of a strip's filters together and of its compressor, with the compressor's knobs."""
     hz, level_db = plots.frequencies(mix.sample_rate), torch.from_numpy(plots.LEVEL_DB)
     eq_db = plots.response_db([(stages[name], knobs[name]) for name in filters], hz)
@@ -128,7 +107,7 @@ def _stages(mix: Mix, stages: Mapping[str, Any], knobs: Mapping[str, Any], filte
     }
 
 
-def write_report(mix: Mix, folder: Path) -> dict[str, Any]:
+def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
     """Write ``report.html`` and ``report.png`` into an existing folder; returns what `measure` found.
 
     Raises OutputError if a file cannot be written.
@@ -145,7 +124,7 @@ def write_report(mix: Mix, folder: Path) -> dict[str, Any]:
     return measured
 
 
-def page(mix: Mix, measured: Mapping[str, Any]) -> str:
+def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
     """The report as one HTML text."""
     name = escape(measured["name"])
     stages, knobs = mix.console.master.stages, mix.console.check(mix.settings)["master"]
@@ -249,7 +228,7 @@ def _svg(figure: "Figure") -> str:
     return svg
 
 
-def _listen(mix: Mix) -> str:
+def _listen(mix: "Mix") -> str:
     """The same seconds of the unmixed sum, brought to the mix's loudness, and of the mix: the loudest ones."""
     rate, length = mix.sample_rate, mix.audio.shape[-1]
     frames = min(length, _SOUND_BYTES // 4)

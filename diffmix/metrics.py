@@ -23,6 +23,11 @@ def pan_error(pan: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return torch.minimum(same, mirrored)
 
 
+def pan_width_error(pan: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean difference of the distances from the centre, (B,): as `pan_error`, whichever side a track is on."""
+    return ((pan.abs() - target.abs()).abs() * mask).sum(1) / mask.sum(1).clamp_min(1)
+
+
 def residual_db(y: Tensor, reference: Tensor) -> float:
     """Energy of ``y - reference`` relative to the reference's, in dB; -inf if they are equal."""
     error = (y.double() - reference.double()).square().sum()

@@ -46,9 +46,6 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     except OSError as error:
         raise OutputError(f"cannot write to {output}: {error.strerror}") from None
     begun = time.monotonic()
-    # Lightning is loud about matters that this run has settled
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning|torch")
     import lightning
     import torch
     from lightning.pytorch.loggers import CSVLogger
@@ -58,6 +55,11 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     from diffmix.systems.automix import Automix, AutomixData
     from diffmix.systems.callbacks import StepCheckpoint, StepProgress
 
+    # Lightning is loud about matters that this run has settled
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning|torch")
     trainer_config = config["trainer"]
     if trainer_config["threads"]:
         torch.set_num_threads(trainer_config["threads"])

@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffmix.data.degrade import degrade
-from diffmix.data.multitrack import Multitrack, Track
+from diffmix.data.multitrack import Multitrack
 from diffmix.data.targets import sample_mix
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.settings import Settings
 
-SILENT_LUFS = -60.0
+SOUNDING_RMS = 1e-3
+"""Tracks below -60 dBFS RMS in a segment are left out of the example."""
 
 
 class SongSource(Protocol):
@@ -82,7 +83,7 @@ class MixExamples(Dataset[Example]):
             start_s = float(rng.uniform(0, max(song.seconds - self.seconds, 0)))
             piece = song.segment(start_s, self.seconds, self.sample_rate)
             order = rng.permutation(len(piece.tracks))
-            sounding = [t for t in (piece.tracks[k] for k in order) if _loudness(t, piece) > SILENT_LUFS]
+            sounding = [t for t in (piece.tracks[k] for k in order) if t.audio.square().mean() > SOUNDING_RMS**2]
             if len(sounding) >= 2:
                 piece = replace(piece, tracks=tuple(sounding[: self.max_tracks]))
                 if rng.random() < self.degraded:
@@ -99,12 +100,8 @@ class MixExamples(Dataset[Example]):
         for c in (1, 2):
             audio = [t.audio for t in tracks if t.audio.shape[0] == c]
             groups.append(torch.stack(audio) if audio else torch.zeros(0, c, piece.length))
-        loudness = torch.tensor([_loudness(t, piece) for t in tracks])
+        loudness = torch.cat([integrated_loudness(t.audio[None], piece.sample_rate) for t in tracks])
         return Example(groups[0], groups[1], loudness, *(part[0] for part in target))
-
-
-def _loudness(track: Track, piece: Multitrack) -> float:
-    return float(integrated_loudness(track.audio[None], piece.sample_rate))
 
 
 def collate(examples: Sequence[Example]) -> Batch:

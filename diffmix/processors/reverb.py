@@ -1,8 +1,8 @@
 """Reverberation."""
 
-from diffmix.kernels.reverb import freeverb
 from torch import Tensor
 
+from diffmix.kernels.reverb import freeverb
 from diffmix.params import Param
 from diffmix.processors.base import Plugin, Processor
 from diffmix.types import Numbers, Ranges

@@ -16,7 +16,7 @@ from diffmix.errors import CheckpointError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss, imbalance_loss
-from diffmix.metrics import balance_error_db, pan_error
+from diffmix.metrics import balance_error_db, pan_error, pan_width_error
 from diffmix.progress import progress
 from diffmix.systems.automixer import Automixer, refuse_other_specs
 
@@ -115,18 +115,19 @@ class Automix(lightning.LightningModule):
         return self.mixer.console.trimmed(plain, batch.loudness_lufs)
 
     def scores(self, batch: Batch, chosen: Controls) -> dict[str, Tensor]:
-        """``balance_error_db``, ``stft_distance`` and ``pan_error`` of controls against the batch's mixes, each a mean."""
+        """How far the mixes of controls are from the batch's mixes; each score is a mean over the batch."""
         console, tracks = self.mixer.console, _tracks(batch)
         target, values = console.values(self.target(batch)), console.values(chosen)
         loud, wanted = (_loudness_in_mix(console, tracks, v) for v in (values, target))
         mixes = [at_loudness(console.mix(tracks, v, batch.mask), console.sample_rate) for v in (values, target)]
         is_mono = torch.zeros_like(batch.mask)
         is_mono[:, : batch.mono.shape[1]] = 1
-        pan = pan_error(values.tracks["pan.pan"], target.tracks["pan.pan"], batch.mask * is_mono)
+        pans = values.tracks["pan.pan"], target.tracks["pan.pan"], batch.mask * is_mono
         return {
             "balance_error_db": balance_error_db(loud, wanted, batch.mask).mean(),
             "stft_distance": self.distance(*mixes),
-            "pan_error": pan.mean(),
+            "pan_error": pan_error(*pans).mean(),
+            "pan_width_error": pan_width_error(*pans).mean(),
         }
 
     def configure_optimizers(self) -> Any:

@@ -169,15 +169,18 @@ def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
         raise AudioError(
             f"resampling from {from_rate} to {to_rate} Hz needs a torchaudio that fits the installed torch ({error})"
         ) from error
-    return functional.resample(
-        x,
+    # in float64, since torchaudio builds its filter in the signal's precision: in float32 that costs 20 dB of accuracy
+    y = functional.resample(
+        x.double(),
         from_rate,
         to_rate,
         lowpass_filter_width=64,
         rolloff=0.9475937167399596,
         resampling_method="sinc_interp_kaiser",
         beta=14.769656459379492,
-    )
+    ).to(x.dtype)
+    length = -(-x.shape[-1] * to_rate // from_rate)  # torchaudio rounds this in float32, a sample short now and then
+    return torch.nn.functional.pad(y, (0, length - y.shape[-1]))
 
 
 @contextlib.contextmanager

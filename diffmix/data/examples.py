@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffmix.data.degrade import degrade
-from diffmix.data.multitrack import Multitrack
+from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.targets import sample_mix
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import integrated_loudness
@@ -85,7 +85,7 @@ class MixExamples(Dataset[Example]):
             order = rng.permutation(len(piece.tracks))
             sounding = [t for t in (piece.tracks[k] for k in order) if t.audio.square().mean() > SOUNDING_RMS**2]
             if len(sounding) >= 2:
-                piece = replace(piece, tracks=tuple(sounding[: self.max_tracks]))
+                piece = replace(piece, tracks=tuple(_recorded_otherwise(t, rng) for t in sounding[: self.max_tracks]))
                 if rng.random() < self.degraded:
                     piece = degrade(piece, seed=int(rng.integers(2**31)))
                 return self._example(piece, [self.seed, index, 1])
@@ -102,6 +102,18 @@ class MixExamples(Dataset[Example]):
             groups.append(torch.stack(audio) if audio else torch.zeros(0, c, piece.length))
         loudness = torch.cat([integrated_loudness(t.audio[None], piece.sample_rate) for t in tracks])
         return Example(groups[0], groups[1], loudness, *(part[0] for part in target))
+
+
+def _recorded_otherwise(track: Track, rng: np.random.Generator) -> Track:
+    """Some mono tracks in stereo and some stereo tracks in mono, so that the width does not give the instrument away."""
+    if track.audio.shape[0] == 2:
+        return replace(track, audio=track.audio.mean(0, keepdim=True)) if rng.random() < 0.5 else track
+    if rng.random() >= 0.25:
+        return track
+    # a delayed copy as side signal (Lauridsen, 1954): wide, and the sum of both channels is the track again
+    delay = int(rng.integers(8, 600))
+    side = float(rng.uniform(0.1, 0.8)) * torch.nn.functional.pad(track.audio, (delay, 0))[:, : track.audio.shape[1]]
+    return replace(track, audio=torch.cat([track.audio + side, track.audio - side]))
 
 
 def collate(examples: Sequence[Example]) -> Batch:

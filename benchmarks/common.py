@@ -32,7 +32,7 @@ class Timing:
 
     wall_ms: list[float]
     cpu_ms: list[float]
-    peak_mib: list[float]
+    peak_mib: float
 
     @property
     def cpu(self) -> float:
@@ -40,8 +40,8 @@ class Timing:
         return statistics.median(self.cpu_ms)
 
     def medians(self) -> list[Cell]:
-        """Median wall time, CPU time and peak memory."""
-        return [statistics.median(v) for v in (self.wall_ms, self.cpu_ms, self.peak_mib)]
+        """Median wall and CPU time, and peak memory."""
+        return [statistics.median(self.wall_ms), statistics.median(self.cpu_ms), self.peak_mib]
 
     def minima(self) -> list[Cell]:
         """Smallest wall and CPU time."""
@@ -61,23 +61,22 @@ def _settle() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def in_turns(runs: Mapping[str, Callable[[], Any]], turns: int = 5, warm_up: int = 1) -> dict[str, Timing]:
-    """Time each callable ``turns`` times, round robin, after ``warm_up`` calls of each (compilation, caches)."""
-    for run in runs.values():
-        for _ in range(warm_up):
-            run()
-    found: dict[str, Timing] = {name: Timing([], [], []) for name in runs}
+def in_turns(runs: Mapping[str, Callable[[], Any]], turns: int = 5) -> dict[str, Timing]:
+    """Time each callable ``turns`` times, round robin, after a call of each that compiles and measures memory."""
+    found: dict[str, Timing] = {}
+    for name, run in runs.items():
+        run()
+        _settle()
+        entry = _status_mib("VmRSS")
+        run()
+        found[name] = Timing([], [], _status_mib("VmHWM") - entry)
     for _ in range(turns):
         for name, run in runs.items():
-            _settle()
-            entry = _status_mib("VmRSS")
+            gc.collect()
             wall, cpu = time.perf_counter(), time.process_time()
-            result = run()
-            timing = found[name]
-            timing.cpu_ms.append(1e3 * (time.process_time() - cpu))
-            timing.wall_ms.append(1e3 * (time.perf_counter() - wall))
-            timing.peak_mib.append(_status_mib("VmHWM") - entry)
-            del result
+            run()
+            found[name].cpu_ms.append(1e3 * (time.process_time() - cpu))
+            found[name].wall_ms.append(1e3 * (time.perf_counter() - wall))
     return found
 
 

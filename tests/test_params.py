@@ -24,7 +24,7 @@ def test_random_controls_come_from_the_generator() -> None:
     a, b = (SPEC.sample(4, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(a, b)
     assert a.shape == (4, 3)
-    assert 0 <= a.min()
+    assert a.min() >= 0
     assert a.max() <= 1
 
 

@@ -50,7 +50,7 @@ def test_sizes_defaults_and_bounds() -> None:
     assert tracks.shape == (2, 4, console.track_spec.size)
     assert bus.shape == (2, console.bus.spec.size)
     assert master.shape == (2, console.master.spec.size)
-    assert 0 < tracks.min()
+    assert tracks.min() > 0
     assert tracks.max() < 1
     # untrained, it answers about the defaults
     assert (tracks - console.track_spec.default().clamp(0.1, 0.9)).abs().max() < 0.15

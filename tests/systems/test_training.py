@@ -1,0 +1,249 @@
+"""Training: it runs as configured, learns, resumes to the same bits, and says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from diffmix import train
+from diffmix._paths import conf_dir
+from diffmix.console import Console
+from diffmix.data.examples import MixExamples, collate
+from diffmix.data.multitrack import Multitrack, Track
+from diffmix.data.roles import ROLES
+from diffmix.data.targets import TREATMENTS, sample_mix
+from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsError
+from diffmix.systems.automix import Automix
+from diffmix.systems.automixer import Automixer
+
+TINY = [
+    "console.sample_rate=16000",
+    "data.songs=2",
+    "data.held_out_songs=2",
+    "data.song_seconds=4",
+    "data.seconds=1",
+    "data.batch_size=2",
+    "data.max_tracks=4",
+    "data.held_out_examples=2",
+    "data.workers=0",
+    "system.heard_seconds=0.6",
+    "estimator.width=32",
+    "estimator.layers=1",
+    "trainer.accelerator=cpu",
+    "trainer.max_steps=6",
+    "trainer.checkpoint_every=2",
+    "trainer.threads=1",
+]
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        composed = compose("train", [*TINY, *overrides])
+        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Songs are generated once for this file, away from the user's own cache."""
+    monkeypatch.setenv("DIFFMIX_CACHE", str(tmp_path_factory.getbasetemp().parent / "diffmix-songs"))
+
+
+class Noise:
+    """A song of tracks of noise, for examples without a generator."""
+
+    seconds = 3.0
+
+    def segment(self, start_s: float, seconds: float, sample_rate: int) -> Multitrack:
+        generator = torch.Generator().manual_seed(int(start_s * 1000))
+        length = round(seconds * sample_rate)
+        tracks = [
+            Track(f"t{k}", 0.1 * torch.randn(1 + k % 2, length, generator=generator), role)
+            for k, role in enumerate(["lead_vocal", "kick", "guitar", None, "overhead"])
+        ]
+        return Multitrack("noise", sample_rate, (*tracks, Track("silent", torch.zeros(1, length))))
+
+
+def examples(**changes: Any) -> MixExamples:
+    console = Console(16000)
+    settings = {"sample_rate": 16000, "seconds": 1.0, "max_tracks": 4, "seed": 0} | changes
+    return MixExamples([Noise()], console.encode, **settings)
+
+
+def test_an_example_is_a_function_of_its_number() -> None:
+    first, again = examples()[5], examples()[5]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first.loudness_lufs, examples()[6].loudness_lufs)
+    assert not torch.equal(first.loudness_lufs, examples(seed=1)[5].loudness_lufs)
+    assert len(first.mono) + len(first.stereo) == len(first.loudness_lufs) == len(first.tracks) == 4
+
+
+def test_batches_are_padded_by_kind() -> None:
+    made = [examples(max_tracks=n)[n] for n in (2, 4)]
+    batch = collate(made)
+    assert batch.mask.sum(1).tolist() == [2, 4]
+    assert batch.mono.shape[1] == max(len(e.mono) for e in made)
+    for i, example in enumerate(made):
+        kept = batch.mask[i] > 0
+        assert torch.equal(batch.tracks[i][kept], example.tracks)
+        assert torch.equal(batch.loudness_lufs[i][kept], example.loudness_lufs)
+
+
+def test_every_role_has_a_treatment_within_the_desk() -> None:
+    assert set(TREATMENTS) == {*ROLES, None}
+    console = Console(44100)
+    names = [str(role) for role in TREATMENTS]
+    for seed in range(30):
+        settings = sample_mix(names, list(TREATMENTS), [False] * len(names), [seed])
+        console.check(settings)
+        pans = [s["pan"]["pan"] for s in settings["tracks"].values()]
+        assert abs(sum(pans)) < 3, "the mix leans to one side"
+        assert all(settings["tracks"][n]["pan"]["pan"] == 0 for n in ("kick", "bass", "snare", "lead_vocal"))
+    assert sample_mix(["a"], ["kick"], [False], [1]) == sample_mix(["a"], ["kick"], [False], [1])
+
+
+def test_the_targets_own_controls_score_best() -> None:
+    console = Console(16000)
+    system = Automix(console, {"width": 32, "layers": 1}, heard_seconds=1.0)
+    batch = collate([examples()[k] for k in range(2)])
+    perfect, plain = (system.scores(batch, c) for c in (system.target(batch), system.equal_loudness(batch)))
+    assert perfect["balance_error_db"] == 0
+    assert perfect["pan_error"] == 0
+    assert perfect["stft_distance"] < 1e-3
+    assert plain["balance_error_db"] > 1
+    losses = system.losses(batch, system.target(batch))
+    assert all(float(v) < 1e-3 for v in losses.values())
+
+
+def test_a_run_leaves_a_model_and_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = train.run(config(f"output={tmp_path / 'run'}"))
+    assert set(scores) >= {"model/balance_error_db", "equal_loudness/balance_error_db", "model/stft_distance"}
+    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == scores
+    Automixer.load(tmp_path / "run" / "model", 44100)
+    assert "equal_loudness" in train.table(scores)
+    # a second run does not overwrite the first, and equals it
+    weights = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    assert train.run(config(f"output={tmp_path / 'run'}")) == scores
+    assert (tmp_path / "run" / "previous-1" / "model" / "model.safetensors").read_bytes() == weights
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == weights
+    assert "was kept in" in capsys.readouterr().err
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train.run(config(f"output={whole}"))
+    with monkeypatch.context() as patch:
+        step = Automix.training_step
+
+        def fails(self: Automix, batch: Any, number: int) -> torch.Tensor:
+            if self.global_step == 5:
+                raise MemoryError("as if killed")
+            return step(self, batch, number)
+
+        patch.setattr(Automix, "training_step", fails)
+        with pytest.raises(MemoryError):
+            train.run(config(f"output={broken}"))
+    assert torch.load(broken / "last.ckpt", weights_only=True)["global_step"] == 4
+    train.run(config(f"output={broken}", "resume=auto"))
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, broken)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_kill_9_and_resume(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-m", "diffmix.train", *TINY, "trainer.max_steps=40", "data.workers=1"]
+    subprocess.run([*command, f"output={whole}"], check=True, capture_output=True)
+    running = subprocess.Popen([*command, f"output={killed}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (killed / "model").exists(), "it ended before it was killed"
+    done = subprocess.run([*command, f"output={killed}", "resume=auto"], check=True, capture_output=True, text=True)
+    assert "Going on from" in done.stderr
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, killed)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_it_learns(tmp_path: Path) -> None:
+    """The bar of the recipe: held-out balance and spectrum clearly better than equal loudness."""
+    scores = train.run(config(f"output={tmp_path}", *LEARN))
+    assert scores["model/balance_error_db"] < 0.75 * scores["equal_loudness/balance_error_db"]
+    assert scores["model/stft_distance"] < 0.7 * scores["equal_loudness/stft_distance"]
+
+
+LEARN = [
+    "console.sample_rate=44100",
+    "data.songs=12",
+    "data.held_out_songs=4",
+    "data.song_seconds=8",
+    "data.seconds=2.5",
+    "data.batch_size=4",
+    "data.max_tracks=8",
+    "data.held_out_examples=16",
+    "data.workers=1",
+    "system.heard_seconds=1",
+    "estimator.width=128",
+    "estimator.layers=2",
+    "trainer.max_steps=120",
+]
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("trainer.max_steps=0", SettingsError, r"trainer.max_steps=0: a whole number in 1\.\."),
+        ("trainer.max_steps=many", SettingsError, "trainer.max_steps='many'"),
+        ("data.seconds=-1", SettingsError, "data.seconds=-1"),
+        ("console.sample_rate=100", SettingsError, "console.sample_rate=100"),
+        ("console.ranges={eq: {peak1_gain_db: [-99, 99]}}", SettingsError, "console stage eq: peak1_gain_db"),
+        ("resume=/nowhere/x.ckpt", CheckpointError, "no usable checkpoint in /nowhere/x.ckpt"),
+        ("data.root=/nowhere", AudioError, "/nowhere"),
+    ],
+)
+def test_mistakes_are_named(override: str, error: type[Exception], message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        train.run(config(f"output={tmp_path / 'run'}", override))
+
+
+def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write to"):
+        train.run(config(f"output={tmp_path / 'file' / 'run'}"))
+
+
+def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
+    train.run(config(f"output={tmp_path}", "trainer.max_steps=1"))
+    narrower = "console.ranges={fader: {gain_db: [-20, 6]}}"
+    with pytest.raises(CheckpointError, match=r"tracks.fader.gain_db: low is -20.*stored -48"):
+        train.run(config(f"output={tmp_path}", "resume=auto", "trainer.max_steps=2", narrower))
+    (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        train.run(config(f"output={tmp_path}", "resume=auto"))
+
+
+def test_the_command_names_unknown_recipes() -> None:
+    done = subprocess.run([sys.executable, "-m", "diffmix.train", "recipe=nosuch"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "diffmix: no recipe 'nosuch'; there are: automix"
+
+
+def test_help_and_config_need_no_run(tmp_path: Path) -> None:
+    for flags, expected in ((["--help"], "resume=auto"), (["--cfg", "job"], "recipe_name: automix")):
+        done = subprocess.run(
+            [sys.executable, "-m", "diffmix.train", *flags], capture_output=True, text=True, cwd=tmp_path, check=True
+        )
+        assert expected in done.stdout
+        assert list(tmp_path.iterdir()) == []

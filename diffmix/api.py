@@ -83,8 +83,8 @@ def fit(
 
     Args:
         tracks: as the stems of `automix`.
-        target_mix: the mix to come near, a path or an array (2, T) or (T, 2) at the tracks' sample rate; it starts where
-            the tracks start, and what is longer than they are is not heard.
+        target_mix: the mix to come near, a path or an array (2, T) or (T, 2) at the tracks' sample rate; it starts
+            where the tracks start, and what is longer than they are is not heard.
         console: a console at the tracks' sample rate, for other ranges; the default one otherwise.
         start: settings to start from; otherwise every effect neutral.
         lock: knobs to leave where they start, by name with wildcards: ``"vox.pan.*"``, ``"*.compressor.*"``,

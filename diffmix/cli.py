@@ -215,9 +215,7 @@ def _show(mix: "Mix", files: dict[str, Path]) -> None:
     """One table of numbers, the notes, and where everything is."""
     report = mix.report
     width = max(len(name) for name in (*report["tracks"], "track"))
-    print(
-        f"{'track':<{width}}  {'LUFS in':>8} {'in mix':>8} {'fader':>7} {'pan':>6} {'width':>6} {'send':>7} {'ratio':>6}"
-    )
+    print(f"{'track':<{width}}  {'LUFS in':>8} {'in mix':>8} {'fader':>7} {'pan':>6} {'width':>6} {'send':>7}   ratio")
     for name, t in report["tracks"].items():
         fader_db = mix.settings["tracks"][name]["fader"]["gain_db"]
         image = "" if t["width"] is None else f"{t['width']:.2f}"

@@ -165,7 +165,7 @@ def finished(
     ceiling_db: float,
     notes: tuple[str, ...] = (),
 ) -> Mix:
-    """Render, then set the master's last gain for a loudness in LUFS, or for a true peak in dBTP if that comes first."""
+    """Render, then set the master's gain for a loudness in LUFS, or for a true peak in dBTP if that comes first."""
     knob = console.master.stages["gain"].spec.params["gain_db"]
     plain = Settings({**settings, "master": {**settings["master"], "gain": {"gain_db": 0.0}}})
     mix = render(console, multitrack, plain)

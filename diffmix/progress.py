@@ -32,7 +32,11 @@ def progress(title: str, total: float) -> Iterator[Advance]:
             *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True)
         ) as bar:
             task = bar.add_task(title, total=total, note="")
-            yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+            def move(done: float, note: str = "") -> None:
+                bar.update(task, completed=done, note=note)
+
+            yield move
         return
     begun = last = time.monotonic()
 

@@ -13,6 +13,7 @@ from itertools import dropwhile, groupby
 from pathlib import Path
 
 import pytest
+import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,7 +44,10 @@ def arguments_of(module: str, words: list[str]) -> list[str] | None:
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     script.write_text("\n".join(blocks("python")), encoding="utf-8")
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "stems").symlink_to(ROOT / "recipes" / "automix" / "example")
+    mix, rate = soundfile.read(ROOT / "recipes" / "automix" / "example" / "drums.flac")
+    soundfile.write(tmp_path / "reference_mix.wav", mix[: 2 * rate], rate)  # a stand-in: two seconds of the drums
     environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert blocks("python")

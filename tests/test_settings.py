@@ -42,7 +42,7 @@ def test_other_files_are_refused(text: str, message: str) -> None:
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(SettingsError, match="nowhere.json cannot be read as settings"):
+    with pytest.raises(SettingsError, match=r"nowhere\.json cannot be read as settings"):
         Settings.from_json("nowhere.json")
 
 

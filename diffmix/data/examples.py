@@ -23,9 +23,12 @@ SOUNDING_RMS = 1e-3
 class SongSource(Protocol):
     """A song of known length of which any segment can be read."""
 
-    seconds: float
+    @property
+    def seconds(self) -> float:
+        """Length of the song."""
+        ...
 
-    def segment(self, start_s: float, seconds: float, sample_rate: int) -> Multitrack:
+    def segment(self, start_s: float, seconds: float, sample_rate: int | None = None) -> Multitrack:
         """Every track of the song between two times."""
         ...
 
@@ -85,7 +88,8 @@ class MixExamples(Dataset[Example]):
             order = rng.permutation(len(piece.tracks))
             sounding = [t for t in (piece.tracks[k] for k in order) if t.audio.square().mean() > SOUNDING_RMS**2]
             if len(sounding) >= 2:
-                piece = replace(piece, tracks=tuple(_recorded_otherwise(t, rng) for t in sounding[: self.max_tracks]))
+                kept = sounding[: self.max_tracks]
+                piece = replace(piece, tracks=tuple(_recorded_otherwise(t, rng) for t in kept))
                 if rng.random() < self.degraded:
                     piece = degrade(piece, seed=int(rng.integers(2**31)))
                 return self._example(piece, [self.seed, index, 1])
@@ -105,7 +109,7 @@ class MixExamples(Dataset[Example]):
 
 
 def _recorded_otherwise(track: Track, rng: np.random.Generator) -> Track:
-    """Some mono tracks in stereo and some stereo tracks in mono, so that the width does not give the instrument away."""
+    """Some mono tracks in stereo and some stereo ones in mono, so that the width does not tell the instrument."""
     if track.audio.shape[0] == 2:
         return replace(track, audio=track.audio.mean(0, keepdim=True)) if rng.random() < 0.5 else track
     if rng.random() >= 0.25:

@@ -6,6 +6,7 @@ In float32 on the CPU the order of operations is that of a program that adds tra
 preset to the last bit; a matrix product would round elsewhere.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,8 +63,7 @@ def _add_tracks(sums: Tensor, y: Tensor, matrix: Tensor, send: Tensor) -> Tensor
     from diffmix.kernels._mixing_numba import blocks, forward
 
     total = sums.detach().to(y.dtype).clone(memory_format=torch.contiguous_format)
-    for item in range(len(y)):
-        parts = (part[item].detach().contiguous().numpy() for part in (y, matrix, send, total))
-        arrays = tuple(parts)
-        over_rows(lambda a, b, arrays=arrays: forward(*arrays, a, b), blocks(y.shape[-1]))
+    arrays = [part.detach().contiguous().numpy() for part in (y, matrix, send, total)]
+    for item in zip(*arrays, strict=True):
+        over_rows(partial(forward, *item), blocks(y.shape[-1]))
     return total

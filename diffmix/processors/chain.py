@@ -1,7 +1,6 @@
 """Effects in series."""
 
 from collections.abc import Mapping
-from itertools import groupby
 from typing import TypeVar
 
 import torch
@@ -45,14 +44,15 @@ class Chain(Processor, abstract=True):
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
         """Audio x (B, C, T) through every stage; values by dotted name, each (B,)."""
         grouped = by_stage(values)
-        for linear, run in groupby(self.stages.items(), key=lambda item: isinstance(item[1], LinearFilter)):
-            if linear:
-                sos = [stage.sections(is_twin(x), **grouped[name]) for name, stage in run]  # type: ignore[attr-defined]
-                x = sos_cascade(x, torch.cat(sos, -2))
-            else:
-                for name, stage in run:
-                    x = stage.process(x, **grouped[name])
-        return x
+        sections: list[Tensor] = []  # of the filters met since the last other effect
+        for name, stage in self.stages.items():
+            if isinstance(stage, LinearFilter):
+                sections.append(stage.sections(is_twin(x), **grouped[name]))
+                continue
+            if sections:
+                x, sections = sos_cascade(x, torch.cat(sections, -2)), []
+            x = stage.process(x, **grouped[name])
+        return sos_cascade(x, torch.cat(sections, -2)) if sections else x
 
     def plugins(self, values: Numbers) -> list[Plugin]:
         """The plugins of every stage, in order."""

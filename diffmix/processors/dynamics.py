@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from diffmix.kernels import dynamics
+from diffmix.kernels.dynamics import compressor, static_curve_db
 from diffmix.params import Param
 from diffmix.processors.base import Processor
 from diffmix.types import Numbers
@@ -25,9 +25,9 @@ class Compressor(Processor):
         self, x: Tensor, *, threshold_db: Tensor, ratio: Tensor, attack_ms: Tensor, release_ms: Tensor
     ) -> Tensor:
         """Audio x (B, C, T); each value (B,)."""
-        return dynamics.compressor(x, threshold_db, ratio, attack_ms, release_ms, self.sample_rate)
+        return compressor(x, threshold_db, ratio, attack_ms, release_ms, self.sample_rate)
 
     def curve_db(self, level_db: Tensor, values: Numbers) -> Tensor:
         """Output level in dB of a steady input level in dB, same shape."""
         threshold_db, ratio = (level_db.new_tensor(values[name]) for name in ("threshold_db", "ratio"))
-        return dynamics.static_curve_db(level_db, threshold_db, ratio)
+        return static_curve_db(level_db, threshold_db, ratio)

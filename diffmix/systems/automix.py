@@ -182,7 +182,7 @@ class AutomixData(lightning.LightningDataModule):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], console: Console, seed: int) -> "AutomixData":
-        """Data as ``conf/data`` describes it: generated songs (made now if they are not cached) or a folder of songs."""
+        """Data as ``conf/data`` describes it: generated songs, made now unless they are cached, or a folder of songs."""
         rate = round(console.sample_rate)
         train: Sequence[Song]
         held_out: Sequence[Song]
@@ -196,7 +196,7 @@ class AutomixData(lightning.LightningDataModule):
             held_out = SyntheticSongs(config["held_out_songs"], length, VALIDATION_SEED, sample_rate=rate)
             for title, source in (("Generating songs", train), ("Generating tests", held_out)):
                 with progress(title, len(source)) as advance:
-                    source.prepare(lambda done, total: advance(done), workers=2)
+                    source.prepare(lambda done, total: advance(done, ""), workers=2)
         shared = {"sample_rate": rate, "seconds": config["seconds"], "max_tracks": config["max_tracks"]}
         return cls(
             MixExamples(train, console.encode, seed=seed, degraded=config["degraded"], **shared),

@@ -12,35 +12,29 @@ from diffmix.errors import SettingsError
 from diffmix.losses import SumDifferenceLoss, band_imbalance
 
 
-def knob_names(console: Console, names: Sequence[str]) -> Controls:
-    """The knobs' names in the layout of the controls, as object lists: ``vox.eq.peak1_q``, ``master.gain.gain_db``."""
-    per_track = [[f"{name}.{knob}" for knob in console.track_spec.names] for name in names]
-    bus = [f"reverb.{knob}" for knob in console.bus.spec.names]
-    return Controls(per_track, bus, [f"master.{knob}" for knob in console.master.spec.names])  # type: ignore[arg-type]
-
-
 def locked_knobs(console: Console, names: Sequence[str], lock: Sequence[str]) -> Controls:
     """Boolean controls (1, N, P), (1, Q), (1, R): True where a knob's name matches one of the patterns.
 
+    Knobs are named ``vox.eq.peak1_q`` (track, stage, parameter), ``reverb.reverb.room_size``, ``master.gain.gain_db``.
     Raises SettingsError for a pattern that matches nothing.
     """
-    table = knob_names(console, names)
-    flat = [*(knob for row in table.tracks for knob in row), *table.bus, *table.master]
-    for pattern in lock:
-        if not any(fnmatchcase(str(knob), pattern) for knob in flat):
-            raise SettingsError(
-                f"nothing to lock matches {pattern!r}; knobs are named like {flat[0]!r} or {flat[-1]!r}"
-            )
+
+    def named(part: str, knobs: Sequence[str]) -> list[str]:
+        return [f"{part}.{knob}" for knob in knobs]
 
     def matched(knobs: Sequence[str]) -> list[bool]:
         return [any(fnmatchcase(knob, pattern) for pattern in lock) for knob in knobs]
 
-    rows = [matched(row) for row in table.tracks]  # type: ignore[arg-type]
-    return Controls(
-        torch.tensor([rows]),
-        torch.tensor([matched(table.bus)]),
-        torch.tensor([matched(table.master)]),  # type: ignore[arg-type]
-    )
+    tracks = [named(name, console.track_spec.names) for name in names]
+    bus, master = named("reverb", console.bus.spec.names), named("master", console.master.spec.names)
+    every = [*(knob for row in tracks for knob in row), *bus, *master]
+    for pattern in lock:
+        if not any(fnmatchcase(knob, pattern) for knob in every):
+            raise SettingsError(
+                f"nothing to lock matches {pattern!r}; knobs are named like {every[0]!r}, {every[-1]!r}"
+            )
+    rows = [matched(row) for row in tracks]
+    return Controls(torch.tensor([rows]), torch.tensor([matched(bus)]), torch.tensor([matched(master)]))
 
 
 def fit_controls(

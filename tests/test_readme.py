@@ -13,7 +13,9 @@ from itertools import dropwhile, groupby
 from pathlib import Path
 
 import pytest
-import soundfile
+import torch
+
+from diffmix.data.audio import read, write_wav
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,15 +43,26 @@ def arguments_of(module: str, words: list[str]) -> list[str] | None:
     return words[1:] if words[0] == module else None
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    script = tmp_path / "readme.py"
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    """A folder with what the README's paths name: three seconds of the example's stems, and a mix of them."""
+    stems = tmp_path / "path" / "to" / "stems"
+    stems.mkdir(parents=True)
+    mixed = torch.zeros(2, 1)
+    for source in sorted((ROOT / "recipes" / "automix" / "example").glob("*.flac")):
+        audio, sample_rate = read(source)
+        stem = audio[:, 3 * sample_rate : 6 * sample_rate]
+        write_wav(stems / f"{source.stem}.wav", stem, sample_rate)
+        mixed = mixed + stem
+    write_wav(tmp_path / "reference_mix.wav", 0.5 * mixed / mixed.abs().max(), sample_rate)
+    return tmp_path
+
+
+def test_the_python_of_the_readme_runs(session: Path) -> None:
+    script = session / "readme.py"
     script.write_text("\n".join(blocks("python")), encoding="utf-8")
-    (tmp_path / "path" / "to").mkdir(parents=True)
-    (tmp_path / "path" / "to" / "stems").symlink_to(ROOT / "recipes" / "automix" / "example")
-    mix, rate = soundfile.read(ROOT / "recipes" / "automix" / "example" / "drums.flac")
-    soundfile.write(tmp_path / "reference_mix.wav", mix[: 2 * rate], rate)  # a stand-in: two seconds of the drums
     environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script], cwd=session, env=environment, capture_output=True, text=True)
     assert blocks("python")
     assert done.returncode == 0, done.stderr
 

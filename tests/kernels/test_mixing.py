@@ -48,6 +48,7 @@ def test_portable_path_is_the_same_and_twice_differentiable() -> None:
     assert torch.allclose(portable, add_tracks(*x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck's own
 def test_operator_is_well_formed() -> None:
     x = [part.requires_grad_() for part in inputs(1, 2, 2, 64)]
     torch.library.opcheck(torch.ops.diffmix.add_tracks.default, x)

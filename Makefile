@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 .PHONY: help demo test lint bench lock clean
 
 help:
-	@echo "make demo    mix the example session into out/demo"
+	@echo "make demo    train on generated songs, mix a real one, into out/demo"
 	@echo "make test    quick test suite"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   all benchmarks, then benchmarks/RESULTS.md"

@@ -178,6 +178,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def main() -> None:
     """Compose the configuration with Hydra and train; a user's mistake ends in one sentence and exit code 2."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
 
     recipes = sorted(p.stem for p in (Path(conf_dir()) / "recipe").glob("*.yaml"))
@@ -189,6 +191,8 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
     def composed(config: DictConfig) -> None:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            config.output = HydraConfig.get().runtime.output_dir
         try:
             plain = OmegaConf.to_container(config, resolve=True)
             scores = run(plain)  # type: ignore[arg-type]
@@ -199,6 +203,9 @@ def main() -> None:
         print(table(scores))
         print(f"model: {Path(config.output) / 'model'}")
 
+    # Hydra takes its flags before the overrides only; people write them anywhere
+    flags = [a for a in sys.argv[1:] if a in ("-m", "--multirun")]
+    sys.argv[1:] = flags + [a for a in sys.argv[1:] if a not in flags]
     composed()
 
 

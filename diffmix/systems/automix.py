@@ -182,7 +182,7 @@ class AutomixData(lightning.LightningDataModule):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], console: Console, seed: int) -> "AutomixData":
-        """Data as ``conf/data`` describes it: generated songs, made now unless they are cached, or a folder of songs."""
+        """Data as ``conf/data`` describes it: generated songs (made now unless cached) or a folder of songs."""
         rate = round(console.sample_rate)
         train: Sequence[Song]
         held_out: Sequence[Song]

@@ -177,6 +177,15 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_multirun_keeps_its_runs_apart(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "diffmix.train", *TINY, "trainer.max_steps=1", "-m", "seed=0,1"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    models = sorted((tmp_path / "runs" / "automix" / "multirun").glob("*/model/model.safetensors"))
+    assert len(models) == 2
+    assert models[0].read_bytes() != models[1].read_bytes()
+
+
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path) -> None:
     """The bar of the recipe: held-out balance and spectrum clearly better than equal loudness."""
     scores = train.run(config(f"output={tmp_path}", *LEARN))

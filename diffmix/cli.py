@@ -176,9 +176,7 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"\nPlay it without diffmix: python {files['preset.py']} {stems} again.wav\n")
     print(table(json.loads((run / "scores.json").read_text(encoding="utf-8"))))
     heard = "the same samples" if parity == -math.inf else f"a residual of {parity:.0f} dB"
-    print(
-        f"preset.json in Pedalboard gives {heard}; training took {trained - begun:.0f} s, mixing {mixed - trained:.0f} s"
-    )
+    print(f"preset.json in Pedalboard: {heard}; training {trained - begun:.0f} s, mixing {mixed - trained:.0f} s")
 
 
 def preset_residual_db(mix: "Mix") -> float:

@@ -4,6 +4,7 @@ import torch
 
 from diffmix.console import Console, Controls, track_loudness
 from diffmix.errors import SettingsError
+from diffmix.kernels.backend import backend
 from diffmix.metrics import residual_db
 from diffmix.processors import Processor
 
@@ -40,6 +41,21 @@ def test_the_console_is_its_parts_one_by_one() -> None:
     # the strips are equal; only their sum rounds in another order (hence the neutral master: a narrow low filter in
     # float32 would turn those last bits into -95 dB, as Pedalboard's does)
     assert residual_db(mix[0], torch.from_numpy(played["master"])) < -130
+
+
+def test_the_portable_path_is_the_same_console() -> None:
+    """What runs on other devices, here on the CPU in float64: the same mix and the same gradients."""
+    console = Console(RATE)
+    pair = tracks(1, 2, 1).double(), tracks(1, 1, 2).double()
+    found = []
+    for name in ("auto", "torch"):
+        u = Controls(*(part.double().requires_grad_() for part in sampled(console, 1, 3)))
+        with backend(name):
+            y = console(pair, u)
+            y.square().mean().backward()
+        found.append((y.detach(), *(part.grad for part in u)))
+    for compiled, portable in zip(*found, strict=True):
+        assert torch.allclose(portable, compiled, rtol=1e-6, atol=1e-9 * float(compiled.abs().max()))
 
 
 def test_padding_adds_nothing() -> None:

@@ -1,6 +1,7 @@
 """Training of the automatic mixer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import lightning
@@ -197,10 +198,11 @@ class AutomixData(lightning.LightningDataModule):
             for title, source in (("Generating songs", train), ("Generating tests", held_out)):
                 with progress(title, len(source)) as advance:
                     source.prepare(lambda done, total: advance(done, ""), workers=2)
+        encode = deepcopy(console).encode  # workers stay on the CPU when the system's console moves to a GPU
         shared = {"sample_rate": rate, "seconds": config["seconds"], "max_tracks": config["max_tracks"]}
         return cls(
-            MixExamples(train, console.encode, seed=seed, degraded=config["degraded"], **shared),
-            MixExamples(held_out, console.encode, seed=VALIDATION_SEED, degraded=config["degraded"], **shared),
+            MixExamples(train, encode, seed=seed, degraded=config["degraded"], **shared),
+            MixExamples(held_out, encode, seed=VALIDATION_SEED, degraded=config["degraded"], **shared),
             batch_size=config["batch_size"],
             examples=config["held_out_examples"],
             workers=config["workers"],

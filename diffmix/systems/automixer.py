@@ -76,15 +76,14 @@ class Automixer(nn.Module):
 
     def save(self, folder: Path, **card: Any) -> None:
         """Write ``config.json`` (sizes, parameter specs, ``card``) and ``model.safetensors``, whole or not at all."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         folder = FilePath(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = FilePath(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            save_file(
-                {k: v.contiguous() for k, v in self.estimator.state_dict().items()}, temporary / "model.safetensors"
-            )
+            weights = {name: part.detach().cpu().contiguous() for name, part in self.estimator.state_dict().items()}
+            (temporary / "model.safetensors").write_bytes(save(weights))
             specs = {part: spec.to_dict() for part, spec in self.console.specs.items()}
             config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs, **card}
             (temporary / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

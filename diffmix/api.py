@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.console import Console, Tracks
+from diffmix.console import Console
 from diffmix.data.audio import read, resample
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import AudioError, SettingsError
@@ -19,8 +19,6 @@ from diffmix.types import Path
 
 MODEL = FilePath(__file__).parent / "weights" / "automix"
 """The automatic mixer that ships with the package."""
-
-LISTEN_S = 12.0
 
 
 def automix(
@@ -49,7 +47,7 @@ def automix(
     multitrack = load(stems, sample_rate)
     mixer = Automixer.load(model, multitrack.sample_rate)
     tracks, order = grouped(multitrack)
-    controls = mixer.mix_controls(tracks, _excerpts(tracks, multitrack.sample_rate))
+    controls = mixer.mix_controls(tracks)
     ordered = [multitrack.tracks[n] for n in order]
     found = mixer.console.settings(controls, [t.name for t in ordered], [t.audio.shape[0] for t in ordered])
     in_file_order = {t.name: found["tracks"][t.name] for t in multitrack.tracks}
@@ -131,24 +129,6 @@ def fit(
 def _check(value: float, low: float, high: float, name: str, unit: str) -> None:
     if not low <= value <= high:
         raise SettingsError(f"{name} is {value:g} {unit}, allowed {low:g}..{high:g} {unit}")
-
-
-def _excerpts(tracks: Tracks, sample_rate: float) -> Tracks:
-    """Of each track, the ``LISTEN_S`` seconds with the most energy: what the estimator listens to."""
-    window = round(LISTEN_S * sample_rate)
-    if isinstance(tracks, Tensor):
-        return _loudest(tracks, window)
-    return _loudest(tracks[0], window), _loudest(tracks[1], window)
-
-
-def _loudest(x: Tensor, window: int) -> Tensor:
-    if x.shape[-1] <= window or x.shape[1] == 0:
-        return x
-    hop = window // 12
-    energy = torch.stack([piece.square().sum((2, 3)) for piece in x.split(hop, -1)], -1)  # (1, N, hops)
-    first = energy.unfold(-1, 12, 1).sum(-1).argmax(-1)[0]
-    starts = (first * hop).clamp_max(x.shape[-1] - window).tolist()
-    return torch.stack([x[:, n, :, a : a + window] for n, a in enumerate(starts)], 1)
 
 
 def _target(target_mix: Any, multitrack: Multitrack) -> Tensor:

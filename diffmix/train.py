@@ -67,7 +67,8 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     console = Console(config["console"]["sample_rate"], config["console"]["ranges"])
     steps = trainer_config["max_steps"]
-    system = Automix(console, config["estimator"], total_steps=steps, **config["system"])
+    listen_seconds = config["data"]["seconds"]
+    system = Automix(console, config["estimator"], total_steps=steps, listen_seconds=listen_seconds, **config["system"])
     data = AutomixData.from_config(config["data"], console, config["seed"])
     every = trainer_config["validate_every"]
     with progress("Training", steps) as advance:

@@ -47,11 +47,12 @@ class Automix(lightning.LightningModule):
         learning_rate: float = 1e-3,
         warmup_steps: int = 20,
         weights: dict[str, float] | None = None,
+        listen_seconds: float = 3.0,
         heard_seconds: float = 1.5,
         total_steps: int = 1000,
     ) -> None:
         super().__init__()
-        self.mixer = Automixer(console, **estimator)
+        self.mixer = Automixer(console, listen_seconds, **estimator)
         self.distance = SumDifferenceLoss()
         self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
         self.heard = round(heard_seconds * console.sample_rate)

@@ -18,6 +18,7 @@ from diffmix.params import ParamSpec
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-automixer", 1
+LISTENINGS = 4
 
 
 def balanced_sides(amount: Tensor, weight: Tensor) -> Tensor:
@@ -45,8 +46,10 @@ class Automixer(nn.Module):
     loudness, and the side of a panned track, which is chosen so that the mix does not lean (the network says how far).
     """
 
-    def __init__(self, console: Console, **estimator: Any) -> None:
+    def __init__(self, console: Console, listen_seconds: float = 3.0, **estimator: Any) -> None:
+        """An untrained mixer; ``listen_seconds`` is what it hears at a time, ``estimator`` goes to `Estimator`."""
         super().__init__()
+        self.listen_seconds = listen_seconds
         self.console = console
         self.shape = dict(estimator)
         self.estimator = Estimator(console.specs, **estimator)
@@ -69,10 +72,21 @@ class Automixer(nn.Module):
         return self.console.trimmed(controls._replace(tracks=placed), loudness_lufs)
 
     @torch.no_grad()
-    def mix_controls(self, tracks: Tracks, excerpts: Tracks | None = None) -> Controls:
-        """Controls for a whole song; the estimator listens to ``excerpts`` if given, the loudness is the song's."""
-        loudness = track_loudness(tracks, self.console.sample_rate)
-        return self(tracks if excerpts is None else excerpts, loudness)
+    def mix_controls(self, tracks: Tracks) -> Controls:
+        """Controls for whole songs (B, N, C, T), from what each track's most telling seconds sound like.
+
+        The estimator hears as many seconds at a time as in training: the loudest of each track, then the second loudest
+        and so on, up to ``LISTENINGS`` times. A track's knobs are the mean over those in which it plays.
+        """
+        rate = self.console.sample_rate
+        pair = (tracks, tracks[:, :0]) if isinstance(tracks, Tensor) else tracks
+        heard = [_loudest(x, round(self.listen_seconds * rate)) for x in pair]
+        share = torch.cat([share for _, share in heard], 1)  # (B, N, listenings)
+        answers = [Controls(*self.estimator((heard[0][0][k], heard[1][0][k]), rate)) for k in range(share.shape[-1])]
+        weight = (share / share.sum(-1, keepdim=True))[..., None]
+        knobs = sum(weight[..., k, :] * answer.tracks for k, answer in enumerate(answers))
+        bus, master = (torch.stack(part).mean(0) for part in list(zip(*answers, strict=True))[1:])
+        return self.finished(Controls(torch.as_tensor(knobs), bus, master), track_loudness(tracks, rate))
 
     def save(self, folder: Path, **card: Any) -> None:
         """Write ``config.json`` (sizes, parameter specs, ``card``) and ``model.safetensors``, whole or not at all."""
@@ -85,7 +99,8 @@ class Automixer(nn.Module):
             weights = {name: part.detach().cpu().contiguous() for name, part in self.estimator.state_dict().items()}
             (temporary / "model.safetensors").write_bytes(save(weights))
             specs = {part: spec.to_dict() for part, spec in self.console.specs.items()}
-            config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs, **card}
+            config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs}
+            config |= {"listen_seconds": self.listen_seconds, **card}
             (temporary / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
             folder.mkdir(exist_ok=True)
             for file in ("model.safetensors", "config.json"):
@@ -114,13 +129,30 @@ class Automixer(nn.Module):
             )
         if config.get("version") != VERSION:
             raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {VERSION}")
-        mixer = cls(Console(sample_rate, config.get("ranges")), **config["estimator"])
+        console = Console(sample_rate, config.get("ranges"))
+        mixer = cls(console, config.get("listen_seconds", 3.0), **config["estimator"])
         refuse_other_specs(mixer.console.specs, config["specs"], folder)
         try:
             mixer.estimator.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
         return mixer.eval()
+
+
+def _loudest(x: Tensor, window: int) -> tuple[list[Tensor], Tensor]:
+    """The loudest windows of each track, loudest first, and whether (1) or not (0) the track plays in them.
+
+    ``x`` (B, N, C, T) to at most ``LISTENINGS`` times (B, N, C, window) and (B, N, as many). A track plays in windows
+    no more than 12 dB below its loudest.
+    """
+    if x.shape[-1] <= window:
+        return [x], x.new_ones(*x.shape[:2], 1)
+    windows = x.unfold(-1, window, window)  # (B, N, C, windows, window)
+    energy = windows.square().sum((2, 4))
+    count = min(LISTENINGS, energy.shape[-1])
+    top = energy.topk(count, -1)
+    chosen = [windows.take_along_dim(top.indices[:, :, None, k, None, None], 3).squeeze(3) for k in range(count)]
+    return chosen, (top.values >= 0.06 * top.values[..., :1]).to(x)
 
 
 def refuse_other_specs(mine: Mapping[str, ParamSpec], stored: Mapping[str, Mapping[str, Any]], where: Path) -> None:

@@ -80,3 +80,25 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         Automixer.load(tmp_path / "model", RATE)
     with pytest.raises(CheckpointError, match="no usable model in"):
         Automixer.load(tmp_path / "nowhere", RATE)
+
+
+def test_a_long_song_is_heard_where_its_tracks_play() -> None:
+    """Silence before, between and behind changes little; each track is judged by its own loudest seconds."""
+    made = mixer()
+    made.listen_seconds = 1.0
+    x = song(3)
+    gap = torch.zeros_like(x)
+    later = torch.stack([torch.cat([gap[0, n]] * (n + 1) + [x[0, n]] + [gap[0, n]] * (3 - n), -1) for n in range(3)])[
+        None
+    ]
+    short, long = made.mix_controls(x), made.mix_controls(later)
+    trim = made.console.track_spec.index("trim.gain_db")
+    others = [k for k in range(short.tracks.shape[-1]) if k != trim]  # the gate of the loudness hears the edges
+    assert torch.allclose(short.tracks[..., others], long.tracks[..., others], atol=1e-4)
+
+
+def test_any_length_is_heard() -> None:
+    made = mixer()
+    for length in (1, 100, 5 * RATE):
+        controls = made.mix_controls((song(2)[..., :1].expand(-1, -1, -1, length), torch.zeros(1, 0, 2, length)))
+        assert torch.isfinite(controls.tracks).all()

@@ -151,7 +151,7 @@ def _demo(options: argparse.Namespace) -> None:
         "-m",
         "diffmix.train",
         "recipe=automix",
-        "trainer.max_steps=150",
+        "trainer.max_steps=240",
         "resume=auto",
         f"output={run}",
         *options.overrides,

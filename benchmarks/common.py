@@ -19,6 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# Idle OpenMP threads of one competitor shall not spin on into the CPU time of the next; read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 
 RESULTS = Path(__file__).with_name("results")

@@ -44,7 +44,7 @@ class Automix(lightning.LightningModule):
         console: Console,
         estimator: dict[str, Any],
         *,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         warmup_steps: int = 20,
         weights: dict[str, float] | None = None,
         listen_seconds: float = 3.0,
@@ -56,7 +56,7 @@ class Automix(lightning.LightningModule):
         self.distance = SumDifferenceLoss()
         self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
         self.heard = round(heard_seconds * console.sample_rate)
-        self.weights = {"stft": 1.0, "imbalance": 1.0, "knobs": 4.0} | dict(weights or {})
+        self.weights = {"stft": 1.0, "imbalance": 1.0, "knobs": 8.0} | dict(weights or {})
 
     def forward(self, batch: Batch) -> Controls:
         """The controls that the mixer chooses for a batch."""

@@ -86,8 +86,8 @@ def both(rendering: Rendering) -> Callable[[], object]:
 
 def timings(renderings: Mapping[str, Rendering], threads: int, turns: int) -> tuple[list[list[Cell]], list[list[Cell]]]:
     """Rows of medians (forward and with backward: wall, CPU, memory, then CPU beside the first one's) and of minima."""
-    torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(threads)  # after numba's first call, which sets the count of OpenMP, and so of torch, itself
     once = in_turns({name: forward(r) for name, r in renderings.items()}, turns)
     twice = in_turns({name: both(r) for name, r in renderings.items()}, turns)
     first = next(iter(renderings))

@@ -33,6 +33,7 @@ bench: $(STAMP)
 	$(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.export_parity
 	$(BIN)/python -m benchmarks.console
+	$(BIN)/python -m benchmarks.demo
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-config -q -o constraints.txt $(ARGS)

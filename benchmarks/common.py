@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,16 @@ def machine() -> dict[str, Any]:
     }
 
 
+def commit() -> str:
+    """The commit that was measured, with a plus if code outside benchmarks/ had been changed since."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=RESULTS.parent.parent, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", "diffmix", "conf") else "")
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], text: str = "") -> dict[str, Any]:
     """One table of a result."""
     return {"title": title, "text": text, "columns": list(columns), "rows": [list(row) for row in rows]}
@@ -118,6 +129,7 @@ def publish(
         "title": title,
         "command": f"python -m benchmarks.{name}",
         "seed": seed,
+        "commit": commit(),
         "machine": machine(),
         "versions": {p: version(p) for p in ("torch", *packages)},
         "tables": list(tables),
@@ -151,7 +163,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"## {result['title']}",
         "",
         f"`{result['command']}` on {device}, {where['system']}, load average {where['load_average_1_min']}, "
-        f"Python {where['python']}, {versions}. Seed {result['seed']}.",
+        f"Python {where['python']}, {versions}. Commit {result['commit']}, seed {result['seed']}.",
     ]
     for t in result["tables"]:
         lines += ["", f"### {t['title']}", ""]

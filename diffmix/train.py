@@ -53,7 +53,7 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     from diffmix.console import Console
     from diffmix.progress import progress
     from diffmix.systems.automix import Automix, AutomixData
-    from diffmix.systems.callbacks import StepCheckpoint, StepProgress
+    from diffmix.systems.callbacks import ScoringProgress, StepCheckpoint, StepProgress
 
     # Lightning is loud about matters that this run has settled
     logging.getLogger("lightning").setLevel(logging.ERROR)
@@ -93,15 +93,16 @@ def run(config: dict[str, Any]) -> dict[str, float]:
         trainer.fit(system, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    print("Scoring on held-out songs ...", file=sys.stderr, flush=True)
-    scored = lightning.Trainer(
-        accelerator=trainer_config["accelerator"],
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    ).validate(system, data, verbose=False)[0]
+    with progress("Scoring", len(data.val_dataloader())) as advance:
+        scored = lightning.Trainer(
+            accelerator=trainer_config["accelerator"],
+            devices=1,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            callbacks=[ScoringProgress(advance)],
+        ).validate(system, data, verbose=False)[0]
     scores = {k.removeprefix("val/"): round(float(v), 4) for k, v in scored.items()}
     card = {
         "recipe": config["recipe_name"],

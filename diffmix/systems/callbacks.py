@@ -39,3 +39,23 @@ class StepProgress(lightning.Callback):
             k.removeprefix("train/"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")
         }
         self.advance(trainer.global_step, "  ".join(f"{k} {v:.3f}" for k, v in terms.items()))
+
+
+class ScoringProgress(lightning.Callback):
+    """Tell a progress bar of every scored batch."""
+
+    def __init__(self, advance: Advance) -> None:
+        super().__init__()
+        self.advance = advance
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        number: int,
+        *_: Any,
+    ) -> None:
+        """Show how many batches are done."""
+        self.advance(number + 1, "")

@@ -39,7 +39,10 @@ class Processor(nn.Module):
         super().__init_subclass__(**kwargs)
         if abstract:
             return
-        cls.declared = {name: value for name, value in vars(cls).items() if isinstance(value, Param)}
+        family = reversed(cls.__mro__)  # what an abstract base declares, its effects have
+        cls.declared = {
+            name: value for base in family for name, value in vars(base).items() if isinstance(value, Param)
+        }
         method = getattr(cls, cls.keywords_of)
         keywords = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
         if keywords != list(cls.declared):

@@ -3,6 +3,9 @@
 The formulas are the Audio EQ Cookbook's (R. Bristow-Johnson, 1998), the arithmetic Pedalboard's float32.
 """
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -14,63 +17,59 @@ from diffmix.types import Numbers
 _FREQUENCY = "cutoff_frequency_hz"
 
 
-class PeakFilter(LinearFilter):
+class _Band(LinearFilter, abstract=True):
+    """One section with a cutoff, a gain and a Q."""
+
+    neutral = True
+    cutoff_frequency_hz = Param(20, 20000, 440, "Hz", "log", "centre of a peak, middle of a shelf's slope")
+    gain_db = Param(-24, 24, 0, "dB", doc="level at the centre of a peak, on the shelf")
+    q = Param(0.1, 18, 0.70710678, "", "log", "narrowness of a peak, steepness of a shelf: above 0.71 it overshoots")
+    design: ClassVar[Callable[..., Tensor]]
+
+    def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor, gain_db: Tensor, q: Tensor) -> Tensor:
+        """One section, (B, 1, 5)."""
+        return self.design(cutoff_frequency_hz, gain_db, q, self.sample_rate, twin).unsqueeze(-2)
+
+
+class PeakFilter(_Band):
     """A bell around ``cutoff_frequency_hz``. Twin of ``pedalboard.PeakFilter``."""
 
-    neutral = True
-    cutoff_frequency_hz = Param(20, 20000, 440, "Hz", "log", "centre")
-    gain_db = Param(-24, 24, 0, "dB", doc="level at the centre")
-    q = Param(0.1, 18, 0.70710678, "", "log", "centre over bandwidth")
-
-    def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor, gain_db: Tensor, q: Tensor) -> Tensor:
-        """One section, (B, 1, 5)."""
-        return biquad.peak(cutoff_frequency_hz, gain_db, q, self.sample_rate, twin).unsqueeze(-2)
+    design = staticmethod(biquad.peak)
 
 
-class LowShelfFilter(LinearFilter):
+class LowShelfFilter(_Band):
     """A shelf below ``cutoff_frequency_hz``. Twin of ``pedalboard.LowShelfFilter``."""
 
-    neutral = True
-    cutoff_frequency_hz = Param(20, 20000, 440, "Hz", "log", "middle of the slope")
-    gain_db = Param(-24, 24, 0, "dB", doc="level below")
-    q = Param(0.1, 18, 0.70710678, "", "log", "steepness; above 0.71 the slope overshoots")
-
-    def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor, gain_db: Tensor, q: Tensor) -> Tensor:
-        """One section, (B, 1, 5)."""
-        return biquad.low_shelf(cutoff_frequency_hz, gain_db, q, self.sample_rate, twin).unsqueeze(-2)
+    design = staticmethod(biquad.low_shelf)
 
 
-class HighShelfFilter(LinearFilter):
+class HighShelfFilter(_Band):
     """A shelf above ``cutoff_frequency_hz``. Twin of ``pedalboard.HighShelfFilter``."""
 
-    neutral = True
-    cutoff_frequency_hz = Param(20, 20000, 440, "Hz", "log", "middle of the slope")
-    gain_db = Param(-24, 24, 0, "dB", doc="level above")
-    q = Param(0.1, 18, 0.70710678, "", "log", "steepness; above 0.71 the slope overshoots")
+    design = staticmethod(biquad.high_shelf)
 
-    def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor, gain_db: Tensor, q: Tensor) -> Tensor:
+
+class _Pass(LinearFilter, abstract=True):
+    """One first-order section, 6 dB per octave."""
+
+    cutoff_frequency_hz = Param(10, 20000, 50, "Hz", "log", "-3 dB point")
+    design: ClassVar[Callable[..., Tensor]]
+
+    def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor) -> Tensor:
         """One section, (B, 1, 5)."""
-        return biquad.high_shelf(cutoff_frequency_hz, gain_db, q, self.sample_rate, twin).unsqueeze(-2)
+        return self.design(cutoff_frequency_hz, self.sample_rate, twin).unsqueeze(-2)
 
 
-class HighpassFilter(LinearFilter):
+class HighpassFilter(_Pass):
     """First order, 6 dB per octave. Twin of ``pedalboard.HighpassFilter``."""
 
-    cutoff_frequency_hz = Param(10, 20000, 50, "Hz", "log", "-3 dB point")
-
-    def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor) -> Tensor:
-        """One section, (B, 1, 5)."""
-        return biquad.highpass(cutoff_frequency_hz, self.sample_rate, twin).unsqueeze(-2)
+    design = staticmethod(biquad.highpass)
 
 
-class LowpassFilter(LinearFilter):
+class LowpassFilter(_Pass):
     """First order, 6 dB per octave. Twin of ``pedalboard.LowpassFilter``."""
 
-    cutoff_frequency_hz = Param(10, 20000, 50, "Hz", "log", "-3 dB point")
-
-    def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor) -> Tensor:
-        """One section, (B, 1, 5)."""
-        return biquad.lowpass(cutoff_frequency_hz, self.sample_rate, twin).unsqueeze(-2)
+    design = staticmethod(biquad.lowpass)
 
 
 class ParametricEQ(LinearFilter):

@@ -12,7 +12,7 @@ from diffmix.console import Console
 from diffmix.data.audio import read, resample
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import AudioError, SettingsError
-from diffmix.mix import Mix, finished, grouped
+from diffmix.mix import Mix, finished, grouped, ordered
 from diffmix.mix import render as render_audio
 from diffmix.settings import Settings
 from diffmix.types import Path
@@ -48,10 +48,9 @@ def automix(
     mixer = Automixer.load(model, multitrack.sample_rate)
     tracks, order = grouped(multitrack)
     controls = mixer.mix_controls(tracks)
-    ordered = [multitrack.tracks[n] for n in order]
-    found = mixer.console.settings(controls, [t.name for t in ordered], [t.audio.shape[0] for t in ordered])
-    in_file_order = {t.name: found["tracks"][t.name] for t in multitrack.tracks}
-    settings = Settings({**found, "tracks": in_file_order})
+    strips = [multitrack.tracks[n] for n in order]
+    found = mixer.console.settings(controls, [t.name for t in strips], [t.audio.shape[0] for t in strips])
+    settings = ordered(found, [t.name for t in multitrack.tracks])
     return finished(mixer.console, multitrack, settings, loudness_lufs, ceiling_db)
 
 
@@ -121,7 +120,7 @@ def fit(
         progress=progress,
     )
     found = console.settings(controls, names, channels)
-    settings = Settings({**found, "tracks": {t.name: found["tracks"][t.name] for t in multitrack.tracks}})
+    settings = ordered(found, [t.name for t in multitrack.tracks])
     audio = render_audio(console, multitrack, settings).numpy()
     return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes)
 

@@ -58,7 +58,7 @@ class Mix:
     def processed(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each track as it reaches the sum of the mix, (2, T), one at a time, as (name, audio)."""
         tracks, order = grouped(self.multitrack)
-        values = self.console.numbers(_ordered(self.settings, [self.multitrack.tracks[n].name for n in order]))
+        values = self.console.numbers(ordered(self.settings, [self.multitrack.tracks[n].name for n in order]))
         with torch.no_grad():
             for n, y in zip(order, self.console.placed(tracks, values), strict=True):
                 yield self.multitrack.tracks[n].name, y[0].numpy()
@@ -133,7 +133,7 @@ def grouped(multitrack: Multitrack) -> tuple[Tracks, list[int]]:
     return (audio[0], audio[1]), of[1] + of[2]
 
 
-def _ordered(settings: Settings, names: list[str]) -> Settings:
+def ordered(settings: Settings, names: list[str]) -> Settings:
     """The settings with their tracks in this order."""
     tracks = settings.get("tracks", {})
     if missing := [n for n in names if n not in tracks]:
@@ -152,7 +152,7 @@ def render(console: Console, multitrack: Multitrack, settings: Settings) -> torc
     if console.sample_rate != multitrack.sample_rate:
         raise AudioError(f"the console runs at {console.sample_rate:g} Hz, the tracks at {multitrack.sample_rate} Hz")
     tracks, order = grouped(multitrack)
-    values = console.numbers(_ordered(settings, [multitrack.tracks[n].name for n in order]))
+    values = console.numbers(ordered(settings, [multitrack.tracks[n].name for n in order]))
     with torch.no_grad():
         return console.mix(tracks, values)[0]
 

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from diffmix.errors import SettingsError
+from diffmix.files import write_text
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-settings", 1
@@ -45,10 +46,10 @@ class Settings(dict[str, Any]):
         return walk(self, ())
 
     def to_json(self, path: Path | None = None) -> str:
-        """JSON text with format and version; also written to ``path`` if given."""
+        """JSON text with format and version; also written to ``path`` if given (OutputError if that cannot be)."""
         text = json.dumps({"format": FORMAT, "version": VERSION, **self}, indent=2, ensure_ascii=False) + "\n"
         if path is not None:
-            FilePath(path).write_text(text, encoding="utf-8")
+            write_text(FilePath(path), text)
         return text
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 from diffmix._paths import conf_dir
 from diffmix.errors import CheckpointError, DiffmixError, OutputError, SettingsError
+from diffmix.files import write_text
 
 LIMITS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**31 - 1),
@@ -114,7 +115,7 @@ def run(config: dict[str, Any]) -> dict[str, float]:
         "minutes_of_last_run": round((time.monotonic() - begun) / 60, 1),
     }
     system.mixer.save(output / "model", **card)
-    (output / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    write_text(output / "scores.json", json.dumps(scores, indent=1) + "\n")
     return scores
 
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diffmix"
 
 LAYERS = (
     {"errors", "types", "progress", "_paths"},
-    {"kernels"},
+    {"kernels", "files"},
     {"params", "settings"},
     {"losses", "metrics"},
     {"processors"},

@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diffmix.errors import AudioError, OutputError
+from diffmix.files import replacing
 
 EXTENSIONS = (".wav", ".wave", ".aif", ".aiff", ".aifc", ".flac", ".ogg", ".oga", ".mp3")
 """File name extensions that are read."""
@@ -126,31 +126,6 @@ def write_wav(path: str | os.PathLike[str], audio: Tensor, sample_rate: int, bit
                 file.write(frames[start : start + _BLOCK])
     except soundfile.SoundFileError as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; move it to `path` on success, remove it on failure.
-
-    A reader never sees half a file, also when the program is killed. Raises OutputError when the folder is missing
-    or not writable, or the disk is full.
-    """
-    if path.is_dir():
-        raise OutputError(f"{path}: cannot be written, because it is a folder")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written, because the folder {path.parent} does not exist")
-    temporary = path.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        temporary.touch(exist_ok=False)
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:

@@ -13,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, cast
 
-from diffmix.errors import OutputError, PresetError
+from diffmix.errors import PresetError
 from diffmix.export import standalone
+from diffmix.files import write_text
 from diffmix.settings import shortest
 from diffmix.types import Path
 
@@ -100,22 +101,12 @@ def save(preset: Preset, path: Path) -> None:
     Raises PresetError if it is not valid, OutputError if the file cannot be written.
     """
     validate(preset)
-    _write(FilePath(path), json.dumps(preset, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _write(path: FilePath, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+    write_text(FilePath(path), json.dumps(preset, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_player(path: Path) -> None:
     """Write the Python file that plays the ``preset.json`` beside it without diffmix, usually as ``preset.py``."""
-    _write(FilePath(path), FilePath(standalone.__file__).read_text(encoding="utf-8"))
+    write_text(FilePath(path), FilePath(standalone.__file__).read_text(encoding="utf-8"))
 
 
 def load(path: Path) -> Preset:

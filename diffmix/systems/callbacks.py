@@ -1,11 +1,11 @@
 """What happens around training steps."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import lightning
 
+from diffmix.files import replacing
 from diffmix.progress import Advance
 
 
@@ -19,11 +19,8 @@ class StepCheckpoint(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save after every ``every`` steps and after the last one."""
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
-            temporary = self.path.with_suffix(".part")
-            trainer.save_checkpoint(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
+            with replacing(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
 
 
 class StepProgress(lightning.Callback):

@@ -289,7 +289,7 @@ def test_a_preset_is_not_written_where_it_cannot_be(preset: dict[str, Any], tmp_
     with pytest.raises(OutputError, match="cannot be written"):
         save(preset, tmp_path / "missing" / "a.json")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="folder cannot be written: Is a directory"):
+    with pytest.raises(OutputError, match="folder: cannot be written, because it is a folder"):
         write_player(tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 

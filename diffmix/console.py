@@ -69,12 +69,12 @@ class Node:
 
 
 DESK: dict[str, dict[str, Sequence[float]]] = {
-    "trim": {"gain_db": (-40, 60)},
+    "trim": {"gain_db": (-40, 60, 0)},
     "highpass": {"cutoff_frequency_hz": (10, 500, 10)},
-    "fader": {"gain_db": (-48, 12)},
+    "fader": {"gain_db": (-48, 12, 0)},
     "send": {"gain_db": (-60, 6, -60)},
     "reverb": {"dry_level": (0, 0)},
-    "master.gain": {"gain_db": (-40, 40)},
+    "master.gain": {"gain_db": (-40, 40, 0)},
 }
 """Where a desk needs less than an effect's whole range."""
 

@@ -71,10 +71,13 @@ def formula(function: Formula) -> Formula:
 def evaluate(name: str, settings: Sequence[Tensor], sample_rate: float, twin: bool) -> Tensor:
     """Coefficients of a formula, float64.
 
-    Shape: settings (...) that broadcast together give (..., number of coefficients). With ``twin`` the values are
-    those of the float32 arithmetic, on any device; the gradient is always that of the float64 one.
+    Shape: settings (...) that broadcast together give (..., number of coefficients); one with fewer dimensions than
+    another is constant along the last ones, as (B,) beside (B, T) is. With ``twin`` the values are those of the
+    float32 arithmetic, on any device; the gradient is always that of the float64 one.
     """
-    values = torch.broadcast_tensors(*(s.to(torch.float64) for s in settings))
+    most = max(s.ndim for s in settings)
+    full = (s.reshape(s.shape + (1,) * (most - s.ndim)) for s in settings)
+    values = torch.broadcast_tensors(*(s.to(torch.float64) for s in full))
     ideal = torch.stack(tuple(_formulas[name](_float64, *values, sample_rate)), -1)
     return _twin_coefficients(ideal, torch.stack(values).detach(), float(sample_rate), name) if twin else ideal
 

@@ -3,12 +3,15 @@
 ``torch.library.custom_op`` offers the same, but its first call imports ``torch._dynamo``, which takes seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from diffmix.kernels import stream
+from diffmix.kernels.backend import over_rows
 
 _library = torch.library.Library("diffmix", "FRAGMENT")
 
@@ -41,6 +44,100 @@ def operator(
         return getattr(torch.ops.diffmix, name).default
 
     return define
+
+
+Loops = tuple[Callable[..., None], Callable[..., None]]
+
+
+def recursion(
+    name: str, loops: Callable[[int], Loops], tile: int = 0
+) -> Callable[[Tensor, Tensor, Tensor, int, list[int]], tuple[Tensor, Tensor]]:
+    """A compiled recursion over rows as a differentiable operator ``diffmix::<name>``.
+
+    ``loops(P)`` gives, compiled lazily, for P coefficients:
+
+        forward(x, c, states, y, tile, first, last, *options)
+        backward(gy, x, c, states, gx, gc, tile, first, last, *options)
+
+    which work on rows [first, last) of C-contiguous arrays: x (R, I, T) and y (R, O, T) in float32 or float64, the
+    coefficients c (R, F, P) in float64, with F = 1 where they are constant and F = T where they change each sample,
+    and states (R, tiles + 1, S) of x's dtype: ``states[:, k]`` before tile k of ``tile`` samples (0: one tile), the
+    last one after the end. forward finds ``states[:, 0]`` filled and writes the others; backward reads them, writes gx
+    and adds to gc, which starts as zeros (R, F, P) float64. States get no gradient.
+
+    The operator takes x, c, the state to start from (R, S), the number of outputs O and the options (integers), and
+    returns ``(y, states)``. Tensors of other devices are computed on the host and come back.
+    """
+
+    def tiles(x: Tensor) -> int:
+        return -(-x.shape[-1] // tile) if tile else 1
+
+    def arrays(*tensors: Tensor) -> list[np.ndarray]:
+        return [t.detach().cpu().contiguous().numpy() for t in tensors]
+
+    def empty(x: Tensor, c: Tensor, start: Tensor, outputs: int, options: list[int]) -> tuple[Tensor, Tensor]:
+        rows, _, samples = x.shape
+        return x.new_empty(rows, outputs, samples), x.new_empty(rows, tiles(x) + 1, start.shape[-1])
+
+    def backward(
+        gy: Tensor, x: Tensor, c: Tensor, states: Tensor, outputs: int, options: list[int]
+    ) -> tuple[Tensor, Tensor]:
+        gradient, signal, coefficients, saved = arrays(gy.to(x.dtype), x, c, states)
+        gx, gc = np.empty_like(signal), np.zeros_like(coefficients)
+        run = loops(c.shape[-1])[1]
+        over_rows(lambda a, b: run(gradient, signal, coefficients, saved, gx, gc, tile, a, b, *options), len(signal))
+        return torch.from_numpy(gx).to(x.device), torch.from_numpy(gc).to(c.device)
+
+    def run_backward(ctx: Any, gy: Tensor, _: Tensor) -> tuple[Any, ...]:
+        return *adjoint(gy, *ctx.saved_tensors, ctx.outputs, ctx.options), None, None, None
+
+    def save(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        x, c, _, ctx.outputs, ctx.options = inputs
+        ctx.save_for_backward(x, c, output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    def forward(x: Tensor, c: Tensor, start: Tensor, outputs: int, options: list[int]) -> tuple[Tensor, Tensor]:
+        signal, coefficients, before = arrays(x, c, start)
+        rows, _, samples = signal.shape
+        y = np.empty((rows, outputs, samples), signal.dtype)
+        states = np.empty((rows, tiles(x) + 1, before.shape[-1]), signal.dtype)
+        states[:, 0] = before
+        run = loops(c.shape[-1])[0]
+        over_rows(lambda a, b: run(signal, coefficients, states, y, tile, a, b, *options), rows)
+        return torch.from_numpy(y).to(x.device), torch.from_numpy(states).to(x.device)
+
+    backward.__name__ = f"{name}_backward"
+    forward.__name__ = name
+    adjoint = operator(
+        fake=lambda gy, x, c, states, outputs, options: (x.new_empty(x.shape), c.new_empty(c.shape)),
+    )(backward)
+    return operator(fake=empty, backward=run_backward, save=save)(forward)
+
+
+def run(
+    operation: Callable[..., tuple[Tensor, Tensor]],
+    x: Tensor,
+    coefficients: Tensor,
+    memory: int,
+    outputs: int | None = None,
+    options: Sequence[int] = (),
+) -> Tensor:
+    """Apply a `recursion` to rows x (R, I, T) with coefficients (R, F, P), keeping ``memory`` numbers of state.
+
+    Computes in float32, or in float64 if x is; the result has the dtype of x.
+    """
+    signal = x if x.dtype == torch.float64 else x.to(torch.float32)
+    start = stream.memory((x.shape[0], memory), signal)
+    outputs = x.shape[1] if outputs is None else outputs
+    y, states = operation(signal, coefficients.to(torch.float64), start, outputs, list(options))
+    stream.keep(states[:, -1])
+    return y.to(x.dtype)
+
+
+def rows(x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Channels as rows of their own: x (B, C, T) to (B C, 1, T), coefficients (B, P) or (B, T, P) to (B C, F, P)."""
+    c = coefficients if coefficients.ndim == 3 else coefficients[:, None]
+    return x.reshape(-1, 1, x.shape[-1]), c.repeat_interleave(x.shape[1], 0)
 
 
 def flat(x: Tensor) -> np.ndarray:

@@ -40,9 +40,9 @@ def compiled(x: Tensor) -> bool:
     return x.device.type == "cpu" and _backend.get() == "auto"
 
 
-def is_twin(x: Tensor) -> bool:
-    """True if effects on this tensor reproduce Pedalboard's float32 arithmetic."""
-    return compiled(x) and x.dtype == torch.float32
+def is_twin(x: Tensor, *settings: Tensor) -> bool:
+    """True if effects on this tensor reproduce Pedalboard's float32 arithmetic: settings that move are beyond it."""
+    return compiled(x) and x.dtype != torch.float64 and all(s.ndim < 2 for s in settings)
 
 
 _pool: ThreadPoolExecutor | None = None

@@ -13,15 +13,13 @@ M. Massberg and J. D. Reiss, "Digital dynamic range compressor design", J. Audio
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diffmix.kernels._arithmetic import evaluate, formula
-from diffmix.kernels._operator import flat, operator, per_row
-from diffmix.kernels.backend import compiled, over_rows
+from diffmix.kernels._operator import Loops, operator, recursion, rows, run
+from diffmix.kernels.backend import compiled, is_twin
 
-_TILE = 512  # samples between two envelopes saved for the backward
 _CHUNK = 65536  # samples whose branches the portable path finds together, in about ten rounds
 
 
@@ -32,7 +30,8 @@ def compressor(
 
     Args:
         x: audio (B, C, T); float32 on the CPU gives Pedalboard's samples, float64 the ideal recursion.
-        threshold_db: level above which the ratio applies, above -200 dB (B,).
+        threshold_db: level above which the ratio applies, above -200 dB (B,); this and the others may also change
+            each sample (B, T).
         ratio: input dB per output dB above the threshold, at least 1 (B,).
         attack_ms: time to follow a rising level (B,); below 0.001 ms it is followed at once, with zero gradient.
         release_ms: time to follow a falling level (B,); as above.
@@ -44,10 +43,8 @@ def compressor(
     settings = threshold_db, ratio, attack_ms, release_ms
     if not compiled(x):
         return _portable(x.to(torch.float64), evaluate("_compressor", settings, sample_rate, False)).to(x.dtype)
-    ideal = x.dtype == torch.float64
-    coefficients = evaluate("_compressor", settings, sample_rate, twin=not ideal)
-    y, _ = _compress(x if ideal else x.to(torch.float32), coefficients)
-    return y.to(x.dtype)
+    coefficients = evaluate("_compressor", settings, sample_rate, is_twin(x, *settings))
+    return run(_compress, *rows(x, coefficients), memory=1).view(x.shape)
 
 
 def static_curve_db(level_db: Tensor, threshold_db: Tensor, ratio: Tensor) -> Tensor:
@@ -68,46 +65,19 @@ def _compressor(
     return m.gain(threshold_db), 1 / ratio - 1, memory(attack_ms), memory(release_ms)
 
 
-@operator(fake=lambda gy, x, coefficients, states: (x.new_empty(x.shape), coefficients.new_empty(coefficients.shape)))
-def _compress_backward(gy: Tensor, x: Tensor, coefficients: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients to x and the coefficients; the latter sums over the channels that shared them."""
-    from diffmix.kernels._dynamics_numba import backward
+def _loops(_: int) -> Loops:
+    from diffmix.kernels._dynamics_numba import backward, forward
 
-    items, channels, _ = x.shape
-    signal, exact = flat(x), per_row(coefficients, x)
-    gx, gradient = np.empty_like(signal), np.zeros_like(exact)
-    arrays = flat(gy), signal, exact.astype(signal.dtype), flat(states), gx, gradient
-    over_rows(lambda a, b: backward(*arrays, _TILE, a, b), items * channels)
-    return torch.from_numpy(gx).reshape(x.shape), torch.from_numpy(gradient).reshape(items, channels, 4).sum(1)
+    return forward, backward
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs, output[1])
-
-
-def _tiles(x: Tensor) -> int:
-    return -(-x.shape[-1] // _TILE)
-
-
-@operator(
-    fake=lambda x, coefficients: (x.new_empty(x.shape), x.new_empty(x.shape[0] * x.shape[1], _tiles(x))),
-    backward=lambda ctx, gy, _: _compress_backward(gy, *ctx.saved_tensors),
-    save=_save,
-)
-def _compress(x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-    """``(y, states)``: the compressed signal, and every row's envelope before each tile, for the backward."""
-    from diffmix.kernels._dynamics_numba import forward
-
-    rows, signal = x.shape[0] * x.shape[1], flat(x)
-    y, states = np.empty_like(signal), np.empty(rows * _tiles(x), signal.dtype)
-    arrays = signal, per_row(coefficients, x).astype(signal.dtype), y, states
-    over_rows(lambda a, b: forward(*arrays, _TILE, a, b), rows)
-    return torch.from_numpy(y).reshape(x.shape), torch.from_numpy(states).reshape(rows, -1)
+_compress = recursion("compress", _loops, tile=512)
 
 
 def _portable(x: Tensor, coefficients: Tensor) -> Tensor:
     """The same in float64 torch: first the branches, without gradient, then a linear recursion under them."""
-    threshold, exponent, attack, release = coefficients[:, None, None].unbind(-1)  # (B, 1, 1) each
+    c = coefficients if coefficients.ndim == 3 else coefficients[:, None]
+    threshold, exponent, attack, release = c[:, None].unbind(-1)  # (B, 1, 1 or T) each
     level = x.abs()
     rising = _attacks(level.detach(), attack.detach(), release.detach())
     memory = torch.where(rising, attack, release)

@@ -18,15 +18,16 @@ def apply_matrix(x: Tensor, matrix: Tensor) -> Tensor:
 
     Args:
         x: audio (B, I, T).
-        matrix: gains (B, O, I), rows are outputs.
+        matrix: gains (B, O, I), rows are outputs; or one matrix per sample (B, T, O, I).
 
     Returns:
         Audio (B, O, T), dtype of ``x``.
     """
     m = matrix.to(x.dtype)
-    y = m[:, :, :1] * x[:, :1]
+    m = m[..., None] if m.ndim == 3 else m.permute(0, 2, 3, 1)  # (B, O, I, 1 or T)
+    y = m[:, :, 0] * x[:, :1]
     for i in range(1, x.shape[1]):
-        y = y + m[:, :, i : i + 1] * x[:, i : i + 1]
+        y = y + m[:, :, i] * x[:, i : i + 1]
     return y
 
 
@@ -36,10 +37,10 @@ def pan_matrix(pan: Tensor) -> Tensor:
     The cosine is written as the sine of the complement, so that a hard pan leaves exact silence on the other side.
 
     Args:
-        pan: (B,) from -1 (left) over 0 (centre, -3.01 dB on each side) to 1 (right).
+        pan: (B,) or (B, T) from -1 (left) over 0 (centre, -3.01 dB on each side) to 1 (right).
 
     Returns:
-        float64 gains (B, 2, 1).
+        float64 gains (..., 2, 1).
     """
     p = pan.double()
     return torch.stack([torch.sin(math.pi / 4 * (1 - p)), torch.sin(math.pi / 4 * (1 + p))], dim=-1)[..., None]
@@ -52,11 +53,11 @@ def balance_width_matrix(balance: Tensor, width: Tensor) -> Tensor:
     output and ``M - S`` times ``cos(max(0, -balance) pi / 2)`` the right one.
 
     Args:
-        balance: (B,) from -1 (only left) over 0 (unchanged) to 1 (only right).
-        width: (B,) from 0 (mono) over 1 (unchanged) to 2 (side doubled).
+        balance: (B,) or (B, T) from -1 (only left) over 0 (unchanged) to 1 (only right).
+        width: (B,) or (B, T) from 0 (mono) over 1 (unchanged) to 2 (side doubled).
 
     Returns:
-        float64 gains (B, 2, 2), rows are outputs; the identity, exactly, at balance 0 and width 1.
+        float64 gains (..., 2, 2), rows are outputs; the identity, exactly, at balance 0 and width 1.
     """
     b, w = balance.double(), width.double()
     left = torch.sin(math.pi / 2 * (1 - b.clamp_min(0)))  # the sine of the complement: exactly 1 and 0 at the ends

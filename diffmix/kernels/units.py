@@ -34,7 +34,7 @@ def db_to_gain(db: Tensor) -> Tensor:
     Returns:
         Gain, shape and dtype of ``db``.
     """
-    gain = evaluate("_gain", (db,), 0.0, is_twin(db))[..., 0]  # the formula needs no sample rate
+    gain = evaluate("_gain", (db,), 0.0, is_twin(db, db))[..., 0]  # the formula needs no sample rate
     return torch.where(db <= SILENCE_DB, gain - gain.detach(), gain).to(db.dtype)
 
 
@@ -56,9 +56,14 @@ def gain(x: Tensor, gain_db: Tensor) -> Tensor:
 
     Args:
         x: audio (B, C, T).
-        gain_db: gain in dB (B,).
+        gain_db: gain in dB (B,), or one per sample (B, T).
 
     Returns:
         Audio (B, C, T).
     """
-    return x * db_to_gain(gain_db.to(x.dtype))[:, None, None]
+    return x * per_sample(db_to_gain(gain_db.to(x.dtype)))
+
+
+def per_sample(value: Tensor) -> Tensor:
+    """A value per item (B,) or per sample (B, T) as (B, 1, 1) or (B, 1, T), to meet audio (B, C, T)."""
+    return value[:, None, None] if value.ndim == 1 else value[:, None]

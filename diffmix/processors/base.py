@@ -1,77 +1,176 @@
 """The base of every effect: parameters declared once, a process in physical units, a forward in controls."""
 
+import functools
 import inspect
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from diffmix.errors import AudioError, PresetError, SettingsError
 from diffmix.kernels.backend import is_twin
 from diffmix.kernels.biquad import frequency_response
 from diffmix.kernels.iir import sos_cascade
+from diffmix.kernels.stream import State, streaming
 from diffmix.params import Param, ParamSpec
-from diffmix.types import Numbers, Ranges
+from diffmix.types import Numbers, Ranges, Values
 
 REGISTRY: dict[str, type["Processor"]] = {}
 """Every effect by class name; the contract tests run over it."""
 
 Matrix = list[list[float]]
-Plugin = tuple[str, dict[str, float]]
+Plugin = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where a signal enters or leaves an effect; ``channels`` is None for any number."""
+
+    name: str
+    channels: int | None = None
+    kind: Literal["audio", "side chain", "control"] = "audio"
+    optional: bool = False
 
 
 class Processor(nn.Module):
-    """A stateless effect.
+    """An effect; it keeps nothing between calls.
 
     A subclass declares each `Param` as a class attribute and takes the same names as keywords of `process`; a
-    mismatch is an error at import. ``inlet`` and ``outlet`` are channel counts, None for any and the same.
+    mismatch is an error at import. Effects with many like parameters declare them as a dict of Params named ``bands``
+    and take ``**values``.
+
+    ``inlets`` and ``outlets`` are its `Port`s. The first inlet is ``x``; further ones are keywords of `process`, in
+    front of the parameters, None by default where optional. With several outlets `process` returns a tuple.
+
     ``neutral`` says that the declared defaults leave the signal as it is. ``pedalboard`` says that Pedalboard has
-    a plugin of the same name and parameters, whose float32 output this effect reproduces.
+    a plugin of the same name and parameters, whose float32 output this effect reproduces; otherwise ``uncarried``
+    says in a sentence what Pedalboard cannot express, unless `plugins` or `matrix` can. ``streams`` is False for
+    effects that need the whole signal; ``exact_chunks`` for those that chunks round otherwise (by FFT).
     """
 
-    inlet: ClassVar[int | None] = None
-    outlet: ClassVar[int | None] = None
+    inlets: ClassVar[tuple[Port, ...]] = (Port("in"),)
+    outlets: ClassVar[tuple[Port, ...]] = (Port("out"),)
     neutral: ClassVar[bool] = False
     pedalboard: ClassVar[bool] = True
+    uncarried: ClassVar[str] = ""
+    streams: ClassVar[bool] = True
+    exact_chunks: ClassVar[bool] = True
     declared: ClassVar[dict[str, Param]] = {}
+    bands: ClassVar[dict[str, Param]] = {}
     keywords_of: ClassVar[str] = "process"
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "process" in vars(cls):
+            cls.process = _prepared(cls.process)  # type: ignore[method-assign]
         if abstract:
             return
         family = reversed(cls.__mro__)  # what an abstract base declares, its effects have
         cls.declared = {
             name: value for base in family for name, value in vars(base).items() if isinstance(value, Param)
-        }
+        } | cls.bands
         method = getattr(cls, cls.keywords_of)
-        keywords = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        if keywords != list(cls.declared):
-            raise TypeError(
-                f"{cls.__name__}.{cls.keywords_of} takes {keywords}, but the class declares {list(cls.declared)}"
-            )
+        parameters = inspect.signature(method).parameters.values()
+        keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        expected = [port.name for port in cls.inlets[1:]] + [n for n in cls.declared if n not in cls.bands]
+        if keywords != expected:
+            raise TypeError(f"{cls.__name__}.{cls.keywords_of} takes {keywords}, but the class declares {expected}")
         REGISTRY[cls.__name__] = cls
 
-    def __init__(self, sample_rate: float, ranges: Ranges | None = None) -> None:
-        """An effect at ``sample_rate`` in Hz, its ranges narrowed by ``ranges`` (name to (low, high)) if given."""
+    def __init__(
+        self,
+        sample_rate: float,
+        ranges: Ranges | None = None,
+        precision: Literal["float32", "float64"] = "float32",
+    ) -> None:
+        """An effect at ``sample_rate`` in Hz, its ranges narrowed by ``ranges`` (name to (low, high)) if given.
+
+        ``precision="float64"`` computes float32 audio in float64: the ideal recursion, not Pedalboard's arithmetic.
+        """
         super().__init__()
+        if precision not in ("float32", "float64"):
+            raise SettingsError(f"precision is 'float32' or 'float64', got {precision!r}")
         self.sample_rate = float(sample_rate)
+        self.precision = precision
         self.spec = ParamSpec(self.declared).narrowed(ranges or {})
 
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
-        """Audio x (B, C, T) with physical values, each (B,), to audio (B, C', T)."""
+        """Audio x (B, C, T) with physical values to audio (B, C', T).
+
+        Each value is (B,), or, if its `Param` is modulatable, a curve (B, F): F points from the first sample to the
+        last, joined by straight lines.
+        """
         raise NotImplementedError
 
-    def forward(self, x: Tensor, u: Tensor) -> Tensor:
-        """Audio x (B, C, T) with controls u (B, P) in [0, 1], to audio (B, C', T)."""
-        return self.process(x, **self.spec.denormalize(u))
+    def process_chunk(self, x: Tensor, state: State | None, **values: Tensor) -> tuple[Tensor, State]:
+        """One chunk x (B, C, T) of a longer signal: ``(y, state for the next chunk)``; the first state is None.
+
+        Chunks of any lengths give the samples of one call of `process`, but for `latency_samples`: what looks ahead
+        comes that much later. Curves span their chunk. States carry no gradient. Raises AudioError for a state of
+        another effect, and for effects that need the whole signal (``streams`` is False).
+        """
+        if not self.streams:
+            raise AudioError(f"{type(self).__name__} needs the whole signal and cannot run in chunks")
+        with streaming(state) as tape:
+            y = self.process(x, **values)
+        return y, tuple(tape.after)
+
+    def latency_samples(self, values: Numbers) -> int:
+        """How many samples later `process_chunk` is than `process`, which compensates it."""
+        return 0
+
+    def forward(self, x: Tensor, u: Tensor, **signals: Tensor) -> Tensor:
+        """Audio x (B, C, T) with controls u (B, P) in [0, 1], to audio; ``signals`` are further inlets."""
+        return self.process(x, **signals, **self.spec.denormalize(u))
 
     def plugins(self, values: Numbers) -> list[Plugin]:
-        """The Pedalboard plugins that sound the same: (class name, constructor arguments), in order."""
+        """The Pedalboard plugins that sound the same: (class name, constructor arguments), in order.
+
+        Raises PresetError where Pedalboard cannot express the effect.
+        """
+        if self.uncarried:
+            raise PresetError(f"{type(self).__name__} cannot be carried into Pedalboard: {self.uncarried}")
         return [(type(self).__name__, dict(values))]
 
     def matrix(self, values: Numbers) -> Matrix | None:
         """The channel matrix (rows are outputs) of an effect that only mixes channels, else None."""
         return None
+
+
+def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
+    """What every `process` does first: curves reach it at the sample rate, and audio in the effect's precision."""
+
+    @functools.wraps(process)
+    def prepared(self: Processor, x: Tensor, **values: Any) -> Any:
+        for name, p in self.spec:
+            if name in values and values[name].ndim == 2:
+                if not p.modulatable:
+                    raise SettingsError(f"{type(self).__name__}.{name} takes one value per item, not a curve")
+                values[name] = curve(values[name], x.shape[-1])
+        if self.precision == "float32" or x.dtype == torch.float64:
+            return process(self, x, **values)
+        exact = {n: v.double() if isinstance(v, Tensor) else v for n, v in values.items()}
+        y = process(self, x.double(), **exact)
+        return tuple(part.to(x.dtype) for part in y) if isinstance(y, tuple) else y.to(x.dtype)
+
+    return prepared
+
+
+def curve(points: Tensor, samples: int) -> Tensor:
+    """Control points (B, F), first and last on the first and last sample, to one value per sample (B, T).
+
+    Straight lines between points; F = T is taken as it is, F = 1 is constant.
+    """
+    count = points.shape[-1]
+    if count == samples:
+        return points
+    at = torch.arange(samples, dtype=torch.float64, device=points.device) * ((count - 1) / max(samples - 1, 1))
+    left = at.long().clamp_max(max(count - 2, 0))
+    part = at - left
+    right = (left + 1).clamp_max(count - 1)
+    return (points[:, left] * (1 - part) + points[:, right] * part).to(points.dtype)
 
 
 class LinearFilter(Processor, abstract=True):
@@ -83,9 +182,13 @@ class LinearFilter(Processor, abstract=True):
         """Sections (B, K, 5) float64, each [b0 b1 b2 a1 a2]; ``twin``: with Pedalboard's float32 coefficients."""
         raise NotImplementedError
 
+    def sections_for(self, x: Tensor, values: Values) -> Tensor:
+        """The sections that filter x: (B, K, 5), or (B, T, K, 5) where values move."""
+        return self.sections(is_twin(x, *values.values()), **values)
+
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
         """Audio x (B, C, T) through the sections."""
-        return sos_cascade(x, self.sections(is_twin(x), **values))
+        return sos_cascade(x, self.sections_for(x, values))
 
     def response_db(self, frequency_hz: Tensor, values: Numbers) -> Tensor:
         """Magnitude response in dB (F,) at ``frequency_hz`` (F,)."""

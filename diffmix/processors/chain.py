@@ -6,7 +6,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from diffmix.kernels.backend import is_twin
 from diffmix.kernels.iir import sos_cascade
 from diffmix.params import joined, split_name
 from diffmix.processors.base import LinearFilter, Plugin, Processor
@@ -22,6 +21,14 @@ def by_stage(values: Mapping[str, T]) -> dict[str, dict[str, T]]:
         stage, rest = split_name(name)
         grouped.setdefault(stage, {})[rest] = value
     return grouped
+
+
+def cascaded(parts: list[Tensor]) -> Tensor:
+    """Sections (B, K, 5), or (B, T, K, 5) where they move, one after the other."""
+    samples = [part.shape[1] for part in parts if part.ndim == 4]
+    if samples:
+        parts = [p if p.ndim == 4 else p[:, None].expand(-1, samples[0], -1, -1) for p in parts]
+    return torch.cat(parts, -2)
 
 
 class Chain(Processor, abstract=True):
@@ -47,12 +54,12 @@ class Chain(Processor, abstract=True):
         sections: list[Tensor] = []  # of the filters met since the last other effect
         for name, stage in self.stages.items():
             if isinstance(stage, LinearFilter):
-                sections.append(stage.sections(is_twin(x), **grouped[name]))
+                sections.append(stage.sections_for(x, grouped[name]))
                 continue
             if sections:
-                x, sections = sos_cascade(x, torch.cat(sections, -2)), []
+                x, sections = sos_cascade(x, cascaded(sections)), []
             x = stage.process(x, **grouped[name])
-        return sos_cascade(x, torch.cat(sections, -2)) if sections else x
+        return sos_cascade(x, cascaded(sections)) if sections else x
 
     def plugins(self, values: Numbers) -> list[Plugin]:
         """The plugins of every stage, in order."""

@@ -5,14 +5,14 @@ from torch import Tensor
 
 from diffmix.kernels import stereo
 from diffmix.params import Param
-from diffmix.processors.base import Matrix, Plugin, Processor
+from diffmix.processors.base import Matrix, Plugin, Port, Processor
 from diffmix.types import Numbers
 
 
 class Pan(Processor):
     """Mono to stereo by the constant-power law: left cos, right sin of (pan + 1) pi / 4; -3 dB in the centre."""
 
-    inlet, outlet = 1, 2
+    inlets, outlets = (Port("in", 1),), (Port("out", 2),)
     pedalboard = False
     pan = Param(-1, 1, 0, "", doc="-1 left, 0 centre, 1 right", modulatable=True)
 
@@ -32,7 +32,7 @@ class Pan(Processor):
 class BalanceWidth(Processor):
     """Stereo to stereo: width of the side signal, then a balance that turns down the far channel only."""
 
-    inlet, outlet = 2, 2
+    inlets, outlets = (Port("in", 2),), (Port("out", 2),)
     neutral = True
     pedalboard = False
     balance = Param(-1, 1, 0, "", doc="-1 left only, 0 as it is, 1 right only", modulatable=True)

@@ -1,8 +1,13 @@
 """The laws that every effect obeys, run over every registered one."""
 
+import itertools
+
+import pedalboard
 import pytest
 import torch
+from torch.nn.functional import pad
 
+from diffmix.errors import AudioError, SettingsError
 from diffmix.params import Param
 from diffmix.processors import REGISTRY, Chain, Compressor, Gain, HighpassFilter, ParametricEQ, Processor
 
@@ -25,7 +30,23 @@ def _effect(request: pytest.FixtureRequest) -> Processor:
 
 def noise(effect: Processor, batch: int = 2, length: int = 600, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return 0.3 * torch.randn(batch, effect.inlet or 2, length, generator=generator, dtype=torch.float64).to(dtype)
+    shape = batch, effect.inlets[0].channels or 2, length
+    return 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def further(effect: Processor, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the other inlets of an effect get: the input backwards, in as many channels as they take."""
+    return {port.name: x.flip(-1)[:, : port.channels or x.shape[1]] for port in effect.inlets[1:] if not port.optional}
+
+
+def run(effect: Processor, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """All outlets of an effect under controls, one after the other in the channels."""
+    y = effect(x, u, **further(effect, x))
+    return torch.cat(y, 1) if isinstance(y, tuple) else y
+
+
+def outputs(effect: Processor, x: torch.Tensor) -> int:
+    return sum(port.channels or x.shape[1] for port in effect.outlets)
 
 
 def controls(effect: Processor, batch: int = 2, seed: int = 2) -> torch.Tensor:
@@ -42,23 +63,23 @@ def test_registry_holds_the_slice() -> None:
 @pytest.mark.parametrize("length", [1, 7, 600])
 def test_shape_and_dtype_are_kept(effect: Processor, length: int) -> None:
     x, u = noise(effect, length=length), controls(effect)
-    y = effect(x, u)
-    assert y.shape == (2, effect.outlet or x.shape[1], length)
+    y = run(effect, x, u)
+    assert y.shape == (2, outputs(effect, x), length)
     assert y.dtype == x.dtype
-    assert effect(x.double(), u.double()).dtype == torch.float64
+    assert run(effect, x.double(), u.double()).dtype == torch.float64
 
 
 def test_items_do_not_see_each_other(effect: Processor) -> None:
     x, u = noise(effect, 3), controls(effect, 3)
-    together = effect(x, u)
+    together = run(effect, x, u)
     for i in range(3):
-        assert torch.equal(effect(x[i : i + 1], u[i : i + 1]), together[i : i + 1])
+        assert torch.equal(run(effect, x[i : i + 1], u[i : i + 1]), together[i : i + 1])
 
 
 def test_same_in_same_out_and_input_untouched(effect: Processor) -> None:
     x, u = noise(effect), controls(effect)
     kept = x.clone(), u.clone()
-    assert torch.equal(effect(x, u), effect(x, u))
+    assert torch.equal(run(effect, x, u), run(effect, x, u))
     assert torch.equal(x, kept[0])
     assert torch.equal(u, kept[1])
 
@@ -83,7 +104,7 @@ def test_neutral_default_is_the_identity(effect: Processor) -> None:
         pytest.skip("this effect has no neutral point at its defaults")
     x = noise(effect, length=4000)
     values = {name: torch.full((2,), p.default) for name, p in effect.spec}
-    y = effect.process(x, **values)
+    y = effect.process(x, **further(effect, x), **values)
     # one rounding of float32 per section is all that may differ
     assert (y - x).abs().max() <= 4e-7
 
@@ -91,14 +112,14 @@ def test_neutral_default_is_the_identity(effect: Processor) -> None:
 @pytest.mark.parametrize("signal", ["silence", "impulse", "full scale"])
 @pytest.mark.parametrize("setting", ["default", "zeros", "ones"])
 def test_gradients_are_finite(effect: Processor, signal: str, setting: str) -> None:
-    x = torch.zeros(1, effect.inlet or 2, 400)
+    x = torch.zeros(1, effect.inlets[0].channels or 2, 400)
     if signal == "impulse":
         x[..., 3] = 1
     if signal == "full scale":
         x += torch.where(torch.arange(400) % 50 < 25, 1.0, -1.0)
     u = {"default": effect.spec.default(), "zeros": torch.zeros(effect.spec.size), "ones": torch.ones(effect.spec.size)}
     x, v = x.requires_grad_(), u[setting][None].clone().requires_grad_()
-    effect(x, v).square().sum().backward()
+    run(effect, x, v).square().sum().backward()
     assert x.grad is not None
     assert v.grad is not None
     assert torch.isfinite(x.grad).all()
@@ -109,8 +130,8 @@ def test_no_dead_parameter(effect: Processor) -> None:
     # in the upper half of every range, and hot, so that compressors work
     x = noise(effect, 4, 3000) * 2
     u = (0.5 + 0.4 * controls(effect, 4)).requires_grad_()
-    weight = torch.randn(4, effect.outlet or x.shape[1], 3000, generator=torch.Generator().manual_seed(5))
-    (effect(x, u) * weight).sum().backward()
+    weight = torch.randn(4, outputs(effect, x), 3000, generator=torch.Generator().manual_seed(5))
+    (run(effect, x, u) * weight).sum().backward()
     assert u.grad is not None
     for column, name in enumerate(effect.spec.names):
         assert u.grad[:, column].abs().max() > 1e-7, f"{name} has no effect"
@@ -119,7 +140,9 @@ def test_no_dead_parameter(effect: Processor) -> None:
 def test_gradients_equal_finite_differences(effect: Processor) -> None:
     x = noise(effect, 1, 300, torch.float64).requires_grad_()
     u = (0.2 + 0.6 * controls(effect, 1)).double().requires_grad_()
-    assert torch.autograd.gradcheck(effect, (x, u), eps=1e-6, atol=2e-5, rtol=1e-4, nondet_tol=0)
+    assert torch.autograd.gradcheck(
+        lambda a, b: run(effect, a, b), (x, u), eps=1e-6, atol=2e-5, rtol=1e-4, nondet_tol=0
+    )
 
 
 def test_settings_round_trip(effect: Processor) -> None:
@@ -127,8 +150,73 @@ def test_settings_round_trip(effect: Processor) -> None:
     values = {k: v.item() for k, v in effect.spec.denormalize(u).items()}
     assert effect.spec.check(values) == values
     x = noise(effect, 1)
-    again = effect.process(x, **{k: torch.tensor([v]) for k, v in values.items()})
-    assert torch.equal(again, effect(x, u))
+    again = effect.process(x, **further(effect, x), **{k: torch.tensor([v]) for k, v in values.items()})
+    again = torch.cat(again, 1) if isinstance(again, tuple) else again
+    assert torch.equal(again, run(effect, x, u))
+
+
+@pytest.mark.parametrize("cuts", [(1, 2, 600, 8200), (4096,)])
+def test_chunks_equal_the_whole(effect: Processor, cuts: tuple[int, ...]) -> None:
+    x, u = noise(effect, 1, 9000), controls(effect, 1)
+    values = effect.spec.denormalize(u)
+    if not effect.streams:
+        with pytest.raises(AudioError, match="needs the whole signal"):
+            effect.process_chunk(x, None, **values)
+        return
+    signals = further(effect, x)
+    late = effect.latency_samples({k: v.item() for k, v in values.items()})
+    state, parts = None, []
+    for a, b in itertools.pairwise((0, *cuts, 9000, 9000 + late) if late else (0, *cuts, 9000)):
+        chunk, *more = (pad(s, (0, late))[..., a:b] for s in (x, *signals.values()))
+        y, state = effect.process_chunk(chunk, state, **dict(zip(signals, more, strict=True)), **values)
+        parts.append(torch.cat(y, 1) if isinstance(y, tuple) else y)
+    whole = run(effect, x, u)
+    streamed = torch.cat(parts, -1)[..., late:]
+    # convolutions by FFT of different lengths round differently: -120 dB of full scale
+    assert torch.equal(streamed, whole) if effect.exact_chunks else (streamed - whole).abs().max() <= 1e-6
+
+
+def test_a_state_of_something_else_is_refused() -> None:
+    x = torch.randn(1, 2, 50)
+    compressor, values = Compressor(RATE), {n: torch.tensor([p.default]) for n, p in Compressor.declared.items()}
+    _, state = compressor.process_chunk(x, None, **values)
+    with pytest.raises(AudioError, match=r"memory 1 needs \(1, 1\)"):
+        compressor.process_chunk(x[:, :1], state, **values)
+
+
+def test_curves(effect: Processor) -> None:
+    """A constant curve is a constant; a curve that steps gives each side's samples where nothing is remembered."""
+    x, u = noise(effect, 1, 2000), controls(effect, 1)
+    values, signals = effect.spec.denormalize(u), further(effect, x)
+
+    def play(**changed: torch.Tensor) -> torch.Tensor:
+        y = effect.process(x, **signals, **{**values, **changed})
+        return torch.cat(y, 1) if isinstance(y, tuple) else y
+
+    whole = play()
+    for name, p in effect.spec:
+        flat = values[name][:, None].expand(-1, 5)
+        if not p.modulatable:
+            with pytest.raises(SettingsError, match=f"{name} takes one value per item, not a curve"):
+                play(**{name: flat})
+            continue
+        # a curve's coefficients are ideal, a constant's are Pedalboard's float32 ones
+        assert (play(**{name: flat}) - whole).abs().max() <= 2e-4 * max(1, whole.abs().max()), name
+        ends = torch.tensor([[p.low, p.high]], dtype=torch.float32).requires_grad_()
+        moved = play(**{name: 0.5 * values[name].detach()[:, None] + 0.5 * ends})
+        assert torch.isfinite(moved).all(), name
+        (gradient,) = torch.autograd.grad(moved.square().sum(), ends)
+        assert torch.isfinite(gradient).all(), name
+
+
+@pytest.mark.parametrize("name", sorted(n for n, kind in REGISTRY.items() if kind.pedalboard))
+def test_twins_have_pedalboards_names_and_defaults(name: str) -> None:
+    theirs = getattr(pedalboard, name)()
+    for parameter, p in REGISTRY[name].declared.items():
+        assert p.default == pytest.approx(getattr(theirs, parameter), rel=1e-6), parameter
+        for value in (p.low, p.high):
+            setattr(theirs, parameter, value)
+            assert getattr(theirs, parameter) == pytest.approx(value, rel=1e-5, abs=1e-5), parameter
 
 
 @pytest.mark.slow

@@ -208,12 +208,13 @@ def test_a_steady_level_follows_the_static_curve() -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck's own
 def test_the_operators_are_registered_properly() -> None:
     for samples, dtype in ((600, torch.float32), (3, torch.float64)):
-        x = torch.randn(2, 2, samples, dtype=dtype, requires_grad=True)
-        coefficients = torch.tensor([0.1, -0.7, 0.5, 0.9], dtype=torch.float64).repeat(2, 1).requires_grad_()
-        torch.library.opcheck(dynamics._compress, (x, coefficients))
-        states = dynamics._compress(x, coefficients)[1].detach()
-        arguments = (torch.randn_like(x), x.detach(), coefficients.detach(), states)
-        torch.library.opcheck(dynamics._compress_backward, arguments)
+        x = torch.randn(4, 1, samples, dtype=dtype, requires_grad=True)
+        coefficients = torch.tensor([0.1, -0.7, 0.5, 0.9], dtype=torch.float64).repeat(4, 1, 1).requires_grad_()
+        start = torch.zeros(4, 1, dtype=dtype)
+        torch.library.opcheck(dynamics._compress, (x, coefficients, start, 1, []))
+        states = dynamics._compress(x, coefficients, start, 1, [])[1].detach()
+        arguments = (torch.randn_like(x), x.detach(), coefficients.detach(), states, 1, [])
+        torch.library.opcheck(torch.ops.diffmix.compress_backward.default, arguments)
     level = torch.rand(2, 2, 50, dtype=torch.float64)
     torch.library.opcheck(dynamics._attacks, (level, level[:, :1, :1], level[:, :1, 1:2]))
 

@@ -6,12 +6,15 @@ channels must be crossed, which no Pedalboard plugin does, applies ``matrix`` (r
 described in ``preset.schema.json``; `diffmix.export.standalone` is the reader, written beside each preset.
 """
 
+import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from diffmix.errors import PresetError
 from diffmix.export import standalone
@@ -34,14 +37,16 @@ def build(nodes: "Sequence[Node]", sample_rate: int, sources: Sources) -> Preset
     Raises PresetError if a stage follows the one that mixes a node's channels, which a preset cannot hold.
     """
     files = _inside_one_folder(sources)
+    entries = [_node(node, sources, files) for node in nodes]
+    newest = any(kind == "BrickwallLimiter" for entry in entries for kind in _types(entry["plugins"]))
     preset = {
         "format": "diffmix-preset",
         "version": 1,
         "generator": f"diffmix {_version()}",
-        "pedalboard": ">=0.9.16",
+        "pedalboard": ">=0.9.26" if newest else ">=0.9.16",
         "sample_rate": int(sample_rate),
         "output": nodes[-1].name,
-        "nodes": [_node(node, sources, files) for node in nodes],
+        "nodes": entries,
     }
     validate(preset)
     return preset
@@ -73,10 +78,7 @@ def _node(node: "Node", sources: Sources, files: Mapping[str, list[str]]) -> dic
             raise PresetError(f"Node {node.name!r}: stage {stage!r} follows the one that mixes the channels.")
         matrix = processor.matrix(values)
         if matrix is None:
-            plugins += [
-                {"type": kind, "params": {key: shortest(value) for key, value in params.items()}}
-                for kind, params in processor.plugins(values)
-            ]
+            plugins += [_plugin(*plugin) for plugin in processor.plugins(values)]
     entry: dict[str, Any] = {"name": node.name}
     if not node.inputs:
         entry["source"] = {"files": files[node.name], "channels": sources[node.name][1]}
@@ -85,6 +87,25 @@ def _node(node: "Node", sources: Sources, files: Mapping[str, list[str]]) -> dic
     if matrix is not None:
         entry["matrix"] = [[shortest(value) for value in row] for row in matrix]
     return entry
+
+
+def _plugin(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a plugin with the arguments that `Processor.plugins` gives."""
+    if "plugins" in arguments:
+        return {"type": kind, "plugins": [_plugin(*inner) for inner in arguments["plugins"]]}
+    params = {key: shortest(value) if isinstance(value, float) else value for key, value in arguments.items()}
+    if "impulse_response_filename" in params:  # Pedalboard takes samples under this name too
+        del params["sample_rate"]  # it is the preset's
+        samples = np.ascontiguousarray(params.pop("impulse_response_filename"), "<f4")
+        audio = {"channels": len(samples), "float32": base64.b64encode(samples.tobytes()).decode()}
+        params = {"impulse_response": audio, **params}
+    return {"type": kind, "params": params}
+
+
+def _types(plugins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for plugin in plugins:
+        yield plugin["type"]
+        yield from _types(plugin.get("plugins", ()))
 
 
 def validate(preset: object) -> None:
@@ -136,11 +157,19 @@ def schema() -> dict[str, Any]:
         limits = {"type": "number", "minimum": low, "maximum": high}
         return limits | ({"description": unit} if unit else {})
 
+    def parameter(limit: standalone.Limit) -> dict[str, Any]:
+        if isinstance(limit, list):
+            return {"enum": limit}
+        return audio if limit == standalone.AUDIO else number(*limit)
+
     text = {"type": "string"}
+    audio = fixed({"channels": {"enum": [1, 2]}, "float32": {"type": "string", "contentEncoding": "base64"}})
     plugins = [
-        fixed({"type": {"const": kind}, "params": fixed({key: number(*limit) for key, limit in limits.items()})})
+        fixed({"type": {"const": kind}, "params": fixed({key: parameter(limit) for key, limit in limits.items()})})
         for kind, limits in standalone.LIMITS.items()
     ]
+    nested = {"type": "array", "items": {"$ref": "#/$defs/plugin"}}
+    plugins += [fixed({"type": {"const": kind}, "plugins": nested}) for kind in standalone.NESTS]
     row = {"type": "array", "items": number(*standalone.FACTOR), "minItems": 1, "maxItems": 2}
     file = {"type": "string", "minLength": 1, "pattern": r"^(?!/)(?!(.*/)?\.\.(/|$))"}
     source = fixed(
@@ -155,7 +184,7 @@ def schema() -> dict[str, Any]:
             "name": text,
             "source": source,
             "inputs": {"type": "array", "items": edge},
-            "plugins": {"type": "array", "items": {"oneOf": plugins}},
+            "plugins": nested,
             "matrix": {"type": "array", "items": row, "minItems": 1, "maxItems": 2},
         },
         optional=("source", "matrix"),
@@ -170,4 +199,5 @@ def schema() -> dict[str, Any]:
         "output": text,
         "nodes": {"type": "array", "items": node, "minItems": 1},
     }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "diffmix preset", **fixed(head)}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "diffmix preset"}
+    return {**dialect, **fixed(head), "$defs": {"plugin": {"oneOf": plugins}}}

@@ -5,6 +5,8 @@ Edit the numbers in preset.json and run it again. From Python: `render(preset, b
 """
 
 import argparse
+import base64
+import binascii
 import json
 import math
 import os
@@ -14,14 +16,34 @@ from pathlib import Path
 import numpy as np
 
 
+def live(plugin, sample_rate):
+    """A `pedalboard` plugin of a preset's entry; those inside a Chain or a Mix are made the same way."""
+    import pedalboard
+
+    kind = getattr(pedalboard, plugin["type"])
+    if "plugins" in plugin:
+        return kind([live(inner, sample_rate) for inner in plugin["plugins"]])
+    arguments = dict(plugin["params"])
+    if "mode" in arguments:
+        arguments["mode"] = getattr(kind.Mode, arguments["mode"])
+    if "impulse_response" in arguments:
+        arguments["impulse_response_filename"] = samples(arguments.pop("impulse_response"))
+        arguments["sample_rate"] = sample_rate
+    return kind(**arguments)
+
+
 def boards(preset):
     """One live `pedalboard.Pedalboard` per node, by the node's name."""
     import pedalboard
 
-    return {
-        node["name"]: pedalboard.Pedalboard([getattr(pedalboard, p["type"])(**p["params"]) for p in node["plugins"]])
-        for node in preset["nodes"]
-    }
+    rate = preset["sample_rate"]
+    return {node["name"]: pedalboard.Pedalboard([live(p, rate) for p in node["plugins"]]) for node in preset["nodes"]}
+
+
+def samples(audio):
+    """Audio (C, T) as a preset holds it: the bytes of little-endian float32, channel after channel, in base64."""
+    data = np.frombuffer(base64.b64decode(audio["float32"]), "<f4")
+    return data.reshape(audio["channels"], -1)
 
 
 def gain(db):
@@ -50,9 +72,11 @@ def render(preset, boards, stems):
                     sums[target["name"]] = sums.get(target["name"], 0) + gain(edge["gain_db"]) * y
 
 
-# What Pedalboard accepts and plays without becoming unstable: (lowest, highest, unit) of each plugin's parameters.
+# What Pedalboard accepts and plays without becoming unstable, by plugin and parameter: (lowest, highest, unit), or the
+# choices there are, or AUDIO. A Chain or a Mix has no parameters, but plugins.
 
-Limit = tuple[float, float, str]
+AUDIO = "audio"
+Limit = tuple[float, float, str] | list[str] | str
 DB, MS, HZ, PART = (-200, 200, "dB"), (0, 100_000, "ms"), (0.01, 1_000_000, "Hz"), (0, 1, "")
 RATIO, Q = (1, 1_000_000, ":1"), (0.0001, 1_000_000, "")
 EQ: dict[str, Limit] = {"cutoff_frequency_hz": HZ, "gain_db": DB, "q": Q}
@@ -74,8 +98,17 @@ LIMITS: dict[str, dict[str, Limit]] = {
     "Delay": {"delay_seconds": (0, 30, "s"), "feedback": PART, "mix": PART},
     "Chorus": {**LFO, "centre_delay_ms": (1, 100, "ms"), "feedback": (-0.99, 0.99, ""), "mix": PART},
     "Phaser": {**LFO, "centre_frequency_hz": (20, 20_000, "Hz"), "feedback": (-0.99, 0.99, ""), "mix": PART},
+    "LadderFilter": {
+        "mode": ["LPF12", "HPF12", "BPF12", "LPF24", "HPF24", "BPF24"],
+        "cutoff_hz": HZ,
+        "resonance": PART,
+        "drive": (1, 1_000, ""),
+    },
+    "BrickwallLimiter": {"ceiling_db": DB, "release_ms": (0.001, 100_000, "ms"), "lookahead_ms": (0.001, 100, "ms")},
+    "Convolution": {"impulse_response": AUDIO, "mix": PART},
     "Reverb": dict.fromkeys(("room_size", "damping", "wet_level", "dry_level", "width", "freeze_mode"), PART),
 }
+NESTS = ("Chain", "Mix")
 SEND, FACTOR, RATE = (-1_000, 200, "dB"), (-1_000, 1_000, ""), (4_000, 768_000, "Hz")
 
 
@@ -163,14 +196,42 @@ def check_inlet(where, node, channels):
 
 
 def check_plugin(where, plugin, sample_rate):
-    """Check that a plugin is one of LIMITS, with all its parameters inside the limits."""
+    """Check that a plugin is one of LIMITS, with all its parameters inside the limits, or a nest of such."""
+    if isinstance(plugin, dict) and plugin.get("type") in NESTS:
+        fields(where, plugin, {"type": str, "plugins": list})
+        for i, inner in enumerate(plugin["plugins"], 1):
+            check_plugin(f"{where} ({plugin['type']}), plugin {i}", inner, sample_rate)
+        return
     fields(where, plugin, {"type": str, "params": dict})
     kind, values = plugin["type"], plugin["params"]
     if kind not in LIMITS:
-        raise Mistake(f"{where}: {kind!r} is unknown; allowed are {', '.join(LIMITS)}.")
-    fields(f"{where} ({kind})", values, dict.fromkeys(LIMITS[kind], float))
-    for key, (low, _, unit) in LIMITS[kind].items():
-        within(f"{where} ({kind}): {key}", values[key], low, highest(kind, key, sample_rate), unit)
+        raise Mistake(f"{where}: {kind!r} is unknown; allowed are {', '.join([*LIMITS, *NESTS])}.")
+    where = f"{where} ({kind})"
+    kinds = {
+        key: dict if limit == AUDIO else str if isinstance(limit, list) else float
+        for key, limit in LIMITS[kind].items()
+    }
+    fields(where, values, kinds)
+    for key, limit in LIMITS[kind].items():
+        if limit == AUDIO:
+            check_audio(f"{where}: {key}", values[key])
+        elif isinstance(limit, list):
+            if values[key] not in limit:
+                raise Mistake(f"{where}: {key} is {values[key]!r}; allowed are {', '.join(limit)}.")
+        else:
+            within(f"{where}: {key}", values[key], limit[0], highest(kind, key, sample_rate), limit[2])
+
+
+def check_audio(where, audio):
+    """Check that audio is one or two channels of finite samples in base64."""
+    fields(where, audio, {"channels": int, "float32": str})
+    within(f"{where}: channels", audio["channels"], 1, 2, "")
+    try:
+        data = samples(audio)
+    except (binascii.Error, ValueError) as error:
+        raise Mistake(f"{where} cannot be decoded: {error}.") from None
+    if not data.size or not np.isfinite(data).all():
+        raise Mistake(f"{where} has no samples, or some that are not numbers.")
 
 
 def check_matrix(where, matrix, count):

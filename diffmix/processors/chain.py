@@ -1,4 +1,4 @@
-"""Effects in series."""
+"""Effects in series and in parallel."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from diffmix.kernels import stream
 from diffmix.kernels.iir import sos_cascade
 from diffmix.params import joined, split_name
 from diffmix.processors.base import LinearFilter, Plugin, Processor
@@ -31,37 +32,94 @@ def cascaded(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts, -2)
 
 
-class Chain(Processor, abstract=True):
+class _Named(Processor, abstract=True):
+    """Effects by name; parameters are named ``stage.parameter``."""
+
+    def __init__(self, **stages: Processor) -> None:
+        if not stages:
+            raise ValueError(f"a {type(self).__name__} needs at least one effect")
+        rates = {stage.sample_rate for stage in stages.values()}
+        if len(rates) > 1:
+            raise ValueError(f"effects of one {type(self).__name__} run at one sample rate, got {sorted(rates)} Hz")
+        super().__init__(rates.pop())
+        for name, stage in stages.items():
+            self.add_module(name, stage)
+        self.stages = stages
+        self.spec = joined({name: stage.spec for name, stage in stages.items()})
+        self.streams = all(stage.streams for stage in stages.values())  # type: ignore[misc]
+        self.exact_chunks = all(stage.exact_chunks for stage in stages.values())  # type: ignore[misc]
+
+
+class Chain(_Named, abstract=True):
     """Named effects in series: ``Chain(eq=ParametricEQ(44100), comp=Compressor(44100))``.
 
     Its parameters are named ``stage.parameter``. Neighbouring filters run as one cascade, in one pass over the
     audio, which changes no sample.
     """
 
-    def __init__(self, **stages: Processor) -> None:
-        if not stages:
-            raise ValueError("a chain needs at least one effect")
-        first = next(iter(stages.values()))
-        super().__init__(first.sample_rate)
-        for name, stage in stages.items():
-            self.add_module(name, stage)
-        self.stages = stages
-        self.spec = joined({name: stage.spec for name, stage in stages.items()})
-
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
-        """Audio x (B, C, T) through every stage; values by dotted name, each (B,)."""
+        """Audio x (B, C, T) through every stage; values by dotted name, each (B,) or a curve (B, F)."""
         grouped = by_stage(values)
         sections: list[Tensor] = []  # of the filters met since the last other effect
         for name, stage in self.stages.items():
-            if isinstance(stage, LinearFilter):
-                sections.append(stage.sections_for(x, grouped[name]))
+            mine = grouped.get(name, {})
+            if isinstance(stage, LinearFilter) and stage.precision == "float32":
+                sections.append(stage.sections_for(x, mine))
                 continue
             if sections:
                 x, sections = sos_cascade(x, cascaded(sections)), []
-            x = stage.process(x, **grouped[name])
+            x = stage.process(x, **mine)
         return sos_cascade(x, cascaded(sections)) if sections else x
+
+    def latency_samples(self, values: Numbers) -> int:
+        """The sum of the stages'."""
+        grouped = by_stage(values)
+        return sum(stage.latency_samples(grouped.get(name, {})) for name, stage in self.stages.items())
 
     def plugins(self, values: Numbers) -> list[Plugin]:
         """The plugins of every stage, in order."""
         grouped = by_stage(values)
-        return [plugin for name, stage in self.stages.items() for plugin in stage.plugins(grouped[name])]
+        return [plugin for name, stage in self.stages.items() for plugin in stage.plugins(grouped.get(name, {}))]
+
+
+class Mix(_Named, abstract=True):
+    """Named effects in parallel, summed: ``Mix(dry=Gain(44100), wet=Chain(delay=Delay(44100), gain=Gain(44100)))``.
+
+    Twin of ``pedalboard.Mix``: every branch gets the input, and the sum has unit gain. Branches that look ahead do
+    not run behind the others.
+    """
+
+    def process(self, x: Tensor, **values: Tensor) -> Tensor:
+        """The sum of all branches of audio x (B, C, T); values by dotted name, each (B,) or a curve (B, F)."""
+        grouped = by_stage(values)
+        outputs = [stage.process(x, **grouped.get(name, {})) for name, stage in self.stages.items()]
+        if stream.is_streaming():
+            late = [self._latency(name, grouped.get(name, {})) for name in self.stages]
+            outputs = [_delayed(y, max(late) - n) for y, n in zip(outputs, late, strict=True)]
+        y = outputs[0]
+        for other in outputs[1:]:
+            y = y + other
+        return y
+
+    def _latency(self, name: str, values: Mapping[str, Tensor]) -> int:
+        return self.stages[name].latency_samples({n: v.flatten()[0].item() for n, v in values.items()})
+
+    def latency_samples(self, values: Numbers) -> int:
+        """That of the latest branch."""
+        grouped = by_stage(values)
+        return max(stage.latency_samples(grouped.get(name, {})) for name, stage in self.stages.items())
+
+    def plugins(self, values: Numbers) -> list[Plugin]:
+        """One ``Mix`` of chains."""
+        grouped = by_stage(values)
+        branches = [stage.plugins(grouped.get(name, {})) for name, stage in self.stages.items()]
+        return [("Mix", {"plugins": [("Chain", {"plugins": branch}) for branch in branches]})]
+
+
+def _delayed(y: Tensor, samples: int) -> Tensor:
+    """A chunk that many samples later, the first ones from the state."""
+    if not samples:
+        return y
+    both = torch.cat([stream.memory((*y.shape[:-1], samples), y), y], -1)
+    stream.keep(both[..., both.shape[-1] - samples :])
+    return both[..., : y.shape[-1]]

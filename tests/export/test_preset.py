@@ -1,5 +1,6 @@
 """Presets: what is exported is what was heard, and every mistake gets one sentence."""
 
+import base64
 import copy
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import pedalboard
 import pytest
 import soundfile
 import torch
@@ -264,12 +266,75 @@ def test_the_schema_shipped_is_the_generated_one_and_accepts_presets(preset: dic
 def test_pedalboard_takes_every_plugin_at_both_ends_of_its_limits(kind: str, preset: dict[str, Any]) -> None:
     limits = standalone.LIMITS[kind]
     x = np.full((2, 512), 0.1, np.float32)
+
+    def value(key: str, end: int) -> Any:
+        if limits[key] == standalone.AUDIO:
+            return {"channels": 1 + end, "float32": base64.b64encode(np.ones(200, "<f4").tobytes()).decode()}
+        return (
+            limits[key][-1]
+            if isinstance(limits[key], list)
+            else (limits[key][0], standalone.highest(kind, key, RATE))[end]
+        )
+
     for end in (0, 1):
-        params = {key: (limit[0], standalone.highest(kind, key, RATE))[end] for key, limit in limits.items()}
+        params = {key: value(key, end) for key in limits}
         nodes = [{"name": "a", "inputs": [], "plugins": [{"type": kind, "params": params}]}]
         nodes[0]["source"] = {"files": ["a.wav"], "channels": 2}
         one = {**preset, "output": "a", "nodes": nodes}
         assert to_pedalboard(one).render({"a": x}).shape == x.shape
+
+
+def of_plugins(*plugins: Any) -> dict[str, Any]:
+    node = {"name": "a", "source": {"files": ["a.wav"], "channels": 2}, "inputs": [], "plugins": list(plugins)}
+    head = {"format": "diffmix-preset", "version": 1, "generator": "test", "pedalboard": ">=0.9.26"}
+    return {**head, "sample_rate": RATE, "output": "a", "nodes": [node]}
+
+
+def test_plugins_inside_plugins_and_impulse_responses_are_played(tmp_path: Path) -> None:
+    """A mix of an effect and a room, beside Pedalboard's own: the file holds the response to the last bit."""
+    rng = np.random.default_rng(0)
+    room = (rng.standard_normal((2, 300)) * 0.99 ** np.arange(300)).astype(np.float32)
+    inner = [
+        (
+            "Chain",
+            {"plugins": [("LadderFilter", {"mode": "HPF24", "cutoff_hz": 300.0, "resonance": 0.2, "drive": 1.5})]},
+        ),
+        ("Chain", {"plugins": [("Convolution", {"impulse_response_filename": room, "mix": 0.5, "sample_rate": RATE})]}),
+    ]
+    preset = of_plugins(preset_module._plugin("Mix", {"plugins": inner}))
+    save(preset, tmp_path / "a.json")
+    jsonschema.validate(preset, schema(), cls=jsonschema.Draft202012Validator)
+    x = rng.standard_normal((2, 2000)).astype(np.float32) / 4
+    ladder = pedalboard.LadderFilter(pedalboard.LadderFilter.Mode.HPF24, 300, 0.2, 1.5)
+    expected = pedalboard.Mix([ladder, pedalboard.Convolution(room, 0.5, RATE)])(x, RATE)
+    assert np.array_equal(to_pedalboard(load(tmp_path / "a.json")).render({"a": x}), expected)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "sentence"),
+    [
+        (
+            {"type": "Mix", "plugins": [{"type": "Gain", "params": {"gain_db": 1e9}}]},
+            r"\(Mix\), plugin 1 \(Gain\): gain_db",
+        ),
+        ({"type": "Mix", "params": {}}, "has an unknown field 'params'"),
+        (
+            {"type": "LadderFilter", "params": {"mode": "LPF6", "cutoff_hz": 1, "resonance": 0, "drive": 1}},
+            "mode is 'LPF6'; allowed are LPF12",
+        ),
+        (
+            {"type": "Convolution", "params": {"impulse_response": {"channels": 1, "float32": "AAA"}, "mix": 1}},
+            "impulse_response cannot be decoded",
+        ),
+        (
+            {"type": "Convolution", "params": {"impulse_response": {"channels": 1, "float32": ""}, "mix": 1}},
+            "impulse_response has no samples",
+        ),
+    ],
+)
+def test_mistakes_inside_plugins_are_named(plugin: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PresetError, match=sentence):
+        validate(of_plugins(plugin))
 
 
 def test_files_that_are_no_presets(tmp_path: Path) -> None:

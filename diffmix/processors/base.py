@@ -47,7 +47,8 @@ class Processor(nn.Module):
     ``neutral`` says that the declared defaults leave the signal as it is. ``pedalboard`` says that Pedalboard has
     a plugin of the same name and parameters, whose float32 output this effect reproduces; otherwise ``uncarried``
     says in a sentence what Pedalboard cannot express, unless `plugins` or `matrix` can. ``streams`` is False for
-    effects that need the whole signal; ``exact_chunks`` for those that chunks round otherwise (by FFT).
+    effects that need the whole signal; ``exact_chunks`` for those that chunks round otherwise (by FFT). ``surrogate`` names the
+    parameters (and "x") whose true gradient is zero or undefined, and which get the one their class documents.
     """
 
     inlets: ClassVar[tuple[Port, ...]] = (Port("in"),)
@@ -57,6 +58,7 @@ class Processor(nn.Module):
     uncarried: ClassVar[str] = ""
     streams: ClassVar[bool] = True
     exact_chunks: ClassVar[bool] = True
+    surrogate: ClassVar[frozenset[str]] = frozenset()
     declared: ClassVar[dict[str, Param]] = {}
     bands: ClassVar[dict[str, Param]] = {}
     keywords_of: ClassVar[str] = "process"

@@ -1,0 +1,61 @@
+"""Compiled loops of a bank of FIR filters, one row at a time."""
+
+import numpy as np
+from numba import njit
+
+_BLOCK = 1024  # samples at a time: what one filter reads and writes stays in the first-level cache
+
+
+@njit(nogil=True, cache=True)
+def _add(out, line, taps):
+    """out[n] += sum over k of taps[k] line[n + k], always in this order, for each n alike."""
+    count = out.size
+    for k in range(taps.size):
+        h = taps[k]
+        if h != 0:
+            shifted = line[k : k + count]
+            for n in range(count):
+                out[n] += h * shifted[n]
+
+
+@njit(nogil=True, cache=True)
+def forward(x, c, states, y, _, first, last, taps):
+    """Rows [first, last): y (R, O, T) from x (R, I, T) and c (R, 1, O I K); states hold the last K - 1 inputs of each.
+
+    y[o, n] = sum over i and k of c[o, i, k] x[i, n - k]
+    """
+    inputs, outputs, samples = x.shape[1], y.shape[1], x.shape[2]
+    before = taps - 1
+    line = np.empty(before + _BLOCK, x.dtype)
+    for row in range(first, last):
+        h = c[row, 0].reshape(outputs, inputs, taps)[:, :, ::-1].astype(x.dtype)
+        y[row] = 0
+        for start in range(0, samples, _BLOCK):
+            count = min(_BLOCK, samples - start)
+            for i in range(inputs):
+                for n in range(before + count):
+                    at = start - before + n
+                    line[n] = x[row, i, at] if at >= 0 else states[row, 0, (i + 1) * before + at]
+                for o in range(outputs):
+                    _add(y[row, o, start : start + count], line, h[o, i])
+        for i in range(inputs):
+            for n in range(before):
+                at = samples - before + n
+                states[row, 1, i * before + n] = x[row, i, at] if at >= 0 else states[row, 0, (i + 1) * before + at]
+
+
+@njit(nogil=True, cache=True)
+def backward(gy, x, c, states, gx, gc, _, first, last, taps):
+    """Adjoint of rows [first, last): gx[i, n] = sum over o and k of c[o, i, k] gy[o, n + k]; the taps are constants."""
+    inputs, outputs, samples = x.shape[1], gy.shape[1], x.shape[2]
+    line = np.empty(_BLOCK + taps - 1, x.dtype)
+    for row in range(first, last):
+        h = c[row, 0].reshape(outputs, inputs, taps).astype(x.dtype)
+        gx[row] = 0
+        for start in range(0, samples, _BLOCK):
+            count = min(_BLOCK, samples - start)
+            for o in range(outputs):
+                for n in range(count + taps - 1):
+                    line[n] = gy[row, o, start + n] if start + n < samples else 0
+                for i in range(inputs):
+                    _add(gx[row, i, start : start + count], line, h[o, i])

@@ -80,6 +80,14 @@ def dasp_compressor(x: Tensor, values: Values, knee_db: Tensor, makeup_db: Tenso
     return dasp.compressor(x, SAMPLE_RATE, *knobs, knee_db, makeup_db)
 
 
+def dasp_reverb(x: Tensor, values: Values) -> Tensor:
+    """Audio (B, 2, T) through dasp-pytorch's noise reverb, its convolution by FFT; bands and mix (B, 1) each."""
+    mix = values.get("mix", torch.ones(len(x), 1))
+    bands = {n: v for n, v in values.items() if n != "mix"}
+    with mock.patch.object(dasp, "torch", _FftForVmap()):
+        return dasp.noise_shaped_reverberation(x, SAMPLE_RATE, **bands, mix=mix)
+
+
 def dasp_console(x: Tensor, seed: int) -> Rendering:
     """dasp-pytorch's functions; stereo tracks take gains as placement, since its panner takes mono only."""
     generator = torch.Generator().manual_seed(seed)
@@ -104,10 +112,7 @@ def dasp_console(x: Tensor, seed: int) -> Rendering:
         else:
             angle = pan[0] * math.pi / 2
             y = (y * torch.stack([angle.cos(), angle.sin()], -1)[..., None]).transpose(0, 1)[None]
-        with mock.patch.object(dasp, "torch", _FftForVmap()):
-            wet = dasp.noise_shaped_reverberation(
-                dasp.stereo_bus(y, SAMPLE_RATE, send_db), SAMPLE_RATE, **bands, mix=mix
-            )
+        wet = dasp_reverb(dasp.stereo_bus(y, SAMPLE_RATE, send_db), {**bands, "mix": mix})
         mixed = compress(dasp_eq(y.sum(2) + wet, master_eq), master_compressor)
         knobs = [v for part in (eq, compressor, master_eq, master_compressor, bands) for v in part.values()]
         return mixed, [tracks, gain_db, knee_db, makeup_db, pan, send_db, mix, *knobs]

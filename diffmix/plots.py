@@ -72,7 +72,8 @@ def style() -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float) -> "Figure":
+def blank(width: float, height: float) -> "Figure":
+    """An empty figure, inches."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -93,7 +94,7 @@ def response_db(filters: Sequence[tuple[Processor, Numbers]], frequency_hz: np.n
 def eq_curve(filters: Sequence[tuple[Processor, Numbers]], title: str = "Equaliser") -> "Figure":
     """Magnitude response of filters in series, for example ``[(eq, settings["master"]["eq"])]``."""
     with style():
-        figure = _figure(4.0, 2.6)
+        figure = blank(4.0, 2.6)
         hz = frequencies(filters[0][0].sample_rate)
         _eq(figure.add_subplot(), hz, response_db(filters, hz), title)
     return figure
@@ -105,13 +106,13 @@ def _eq(axes: "Axes", hz: np.ndarray, db: np.ndarray, title: str) -> None:
     axes.plot(hz, db, color=GAIN)
     reach = max(6.0, 3 * math.ceil((float(abs(db[hz > 40]).max()) + 1) / 3))
     axes.set(ylim=(-reach, reach), ylabel="dB", title=title)
-    _octaves(axes, hz, every=2)
+    octaves(axes, hz, every=2)
 
 
 def compressor_curve(compressor: Processor, values: Numbers, title: str = "Compressor") -> "Figure":
     """Output level over input level, both steady, in dB."""
     with style():
-        figure = _figure(2.6, 2.6)
+        figure = blank(2.6, 2.6)
         out_db = cast(Compressor, compressor).curve_db(torch.from_numpy(LEVEL_DB), values).numpy()
         _compressor(figure.add_subplot(), out_db, title)
     return figure
@@ -147,7 +148,7 @@ def third_octaves(audio: np.ndarray, sample_rate: float) -> tuple[np.ndarray, np
 def spectrum(bands: Mapping[str, Sequence[float]]) -> "Figure":
     """Third-octave spectrum of the mix over that of the unmixed sum; ``bands`` as in `diffmix.report.measure`."""
     with style():
-        figure = _figure(6.4, 2.6)
+        figure = blank(6.4, 2.6)
         _spectrum(figure.add_subplot(), bands)
     return figure
 
@@ -160,10 +161,10 @@ def _spectrum(axes: "Axes", bands: Mapping[str, Sequence[float]]) -> None:
     bottom = max(-60.0, 5 * math.floor(min(mix_db.min(), unmixed_db.min()) / 5))
     axes.set(ylim=(bottom, top), ylabel="dB of the total", title="Spectrum in third octaves")
     axes.legend(loc="lower center", ncols=2)
-    _octaves(axes, hz)
+    octaves(axes, hz)
 
 
-def _octaves(axes: "Axes", hz: np.ndarray, every: int = 1) -> None:
+def octaves(axes: "Axes", hz: np.ndarray, every: int = 1) -> None:
     """A logarithmic frequency axis with the numbers people know, one per ``every`` octaves."""
     from matplotlib.ticker import NullLocator
 
@@ -179,7 +180,7 @@ def _octaves(axes: "Axes", hz: np.ndarray, every: int = 1) -> None:
 def levels(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
     """Loudness of each track before and after; ``tracks`` as in `diffmix.report.measure`."""
     with style():
-        figure = _figure(6.4, 0.9 + 0.24 * len(tracks))
+        figure = blank(6.4, 0.9 + 0.24 * len(tracks))
         axes = figure.add_subplot()
         _rows(axes, len(tracks), list(tracks))
         _levels(axes, list(tracks.values()))
@@ -189,7 +190,7 @@ def levels(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
 def pan_map(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
     """Where each track sits between left and right; a stereo track as a bar of its width."""
     with style():
-        figure = _figure(6.4, 0.9 + 0.24 * len(tracks))
+        figure = blank(6.4, 0.9 + 0.24 * len(tracks))
         axes = figure.add_subplot()
         _rows(axes, len(tracks), list(tracks))
         _pans(axes, list(tracks.values()))
@@ -297,7 +298,7 @@ def console_overview(measured: Mapping[str, Any]) -> "Figure":
     per_column = math.ceil(len(tracks) / columns)
     rows_height = 1.1 + 0.34 * per_column
     with style():
-        figure = _figure(12.0 * columns, 3.2 + rows_height)
+        figure = blank(12.0 * columns, 3.2 + rows_height)
         top, bottom = cast(Any, figure.subfigures)(2, 1, height_ratios=[3.2, rows_height])
         numbers, picture = top.subfigures(1, 2, width_ratios=[2.7, 12 * columns - 2.7])
         _numbers(numbers, measured)
@@ -339,7 +340,7 @@ def _strips(panel: "SubFigure", tracks: Mapping[str, Mapping[str, Any]], rows: i
     _levels(level, strips)
     _pans(pan, strips)
     hz = np.array(strips[0]["eq"]["frequency_hz"])
-    _octaves(eq, hz, every=2)
+    octaves(eq, hz, every=2)
     _curves(eq, hz, [np.array(strip["eq"]["gain_db"]) for strip in strips], ROW_DB)
     eq.set_title(f"Equaliser, ±{ROW_DB:g} dB per row")
     _curves(compressor, LEVEL_DB, [np.array(strip["compressor"]["gain_db"]) for strip in strips], 2 * ROW_DB)

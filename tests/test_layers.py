@@ -15,13 +15,14 @@ LAYERS = (
     {"params", "settings"},
     {"losses", "metrics"},
     {"processors"},
-    {"console", "graph", "estimators", "data", "export", "plots", "report"},
+    {"console", "graph", "estimators", "data", "export", "plots", "portraits", "report"},
     {"systems", "mix"},
     {"api", "train", "eval", "cli", "__main__"},
     {"__init__"},
 )
 SIDEWAYS = {
     ("report", "plots"),
+    ("portraits", "plots"),
     ("cli", "api"),
     ("cli", "__init__"),
     ("cli", "train"),

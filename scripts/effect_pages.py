@@ -1,0 +1,153 @@
+"""Write a page per effect into docs/effects from its declaration, with a picture, and a gallery of all pictures.
+
+`python scripts/effect_pages.py` writes everything; `--check` only says whether the texts are as they would be written.
+"""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+
+from diffmix.plots import style
+from diffmix.portraits import portrait
+from diffmix.processors import REGISTRY, Processor
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "effects"
+RATE = 44100
+
+TELLING: dict[str, dict[str, float]] = {}
+"""Settings for the picture where the defaults show nothing."""
+
+
+def number(value: float) -> str:
+    """A limit as a person writes it."""
+    return f"{value:g}"
+
+
+def page(kind: type[Processor]) -> str:
+    """The text of an effect's page: what it is, its ports, its parameters, how it leaves for other tools."""
+    lines = [f"# {kind.__name__}", "", inspect.getdoc(kind) or "", ""]
+    if has_picture(kind):
+        lines += [f"![{kind.__name__}]({kind.__name__}.svg)", ""]
+        shown = ", ".join(f"`{n}={v:g}`" for n, v in telling(kind).items() if v != kind.declared[n].default)
+        lines += [f"*Shown with {shown}.*" if shown else "*Shown at its defaults.*", ""]
+    lines += ["| parameter | range | default | scale | moves | |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {p.range_text()} | {p.default:g} | {p.scale} | {'yes' if p.modulatable else ''} | {p.doc} |"
+        for name, p in kind.declared.items()
+    ] or ["| none | | | | | |"]
+    choices = [p for p in inspect.signature(kind.__init__).parameters.values() if p.name not in COMMON]
+    if choices:
+        lines += [
+            "",
+            "Choices at construction: " + ", ".join(f"`{str(p).replace(chr(39), '')}`" for p in choices) + ".",
+        ]
+    ports = [
+        f"in `{p.name}` ({p.kind}, {p.channels or 'any'} channels{', optional' if p.optional else ''})"
+        for p in kind.inlets
+    ]
+    ports += [f"out `{p.name}` ({p.kind}, {p.channels or 'any'} channels)" for p in kind.outlets]
+    lines += ["", "Ports: " + "; ".join(ports) + "."]
+    lines += ["", f"Pedalboard: {exported(kind)}"]
+    if kind.surrogate:
+        names = ", ".join(f"`{name}`" for name in sorted(kind.surrogate))
+        lines += ["", f"Surrogate gradients: {names}."]
+    if not kind.streams:
+        lines += ["", "Needs the whole signal: does not run in chunks."]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+COMMON = ("self", "sample_rate", "ranges", "precision")
+
+
+def exported(kind: type[Processor]) -> str:
+    """How the effect is carried into Pedalboard."""
+    if kind.pedalboard:
+        return f"twin of `pedalboard.{kind.__name__}`, sample for sample on the CPU."
+    if kind.uncarried:
+        return f"cannot be carried: {kind.uncarried}"
+    if not kind(RATE).plugins(defaults(kind)):
+        return "a matrix of the preset."
+    names = [name for name, _ in kind(RATE).plugins(defaults(kind))]
+    return f"as {', '.join(f'{names.count(n)} {n}' for n in dict.fromkeys(names))}."
+
+
+def defaults(kind: type[Processor]) -> dict[str, float]:
+    """The declared defaults."""
+    return {name: p.default for name, p in kind.declared.items()}
+
+
+def telling(kind: type[Processor]) -> dict[str, float]:
+    """The settings of the picture."""
+    return defaults(kind) | TELLING.get(kind.__name__, {})
+
+
+def has_picture(kind: type[Processor]) -> bool:
+    """True if a picture is known to say something."""
+    from diffmix.portraits import PICTURES
+
+    return kind.__module__.rsplit(".", 1)[-1] in PICTURES
+
+
+def effects() -> dict[str, type[Processor]]:
+    """Every effect of diffmix itself, by name."""
+    return {n: kind for n, kind in sorted(REGISTRY.items()) if kind.__module__.startswith("diffmix.processors.")}
+
+
+def texts() -> dict[Path, str]:
+    """All pages, and the index."""
+    kinds = effects()
+    pages = {DOCS / f"{name}.md": page(kind) for name, kind in kinds.items()}
+    rows = [
+        f"| [{name}]({name}.md) | {(inspect.getdoc(kind) or '').splitlines()[0]} | {'twin' if kind.pedalboard else ''} |"
+        for name, kind in kinds.items()
+    ]
+    head = ["# Effects", "", "Made from their declarations by `python scripts/effect_pages.py`; do not edit.", ""]
+    index = [*head, "![All of them](gallery.png)", "", "| effect | | Pedalboard |", "|---|---|---|", *rows]
+    return pages | {DOCS / "README.md": "\n".join(index) + "\n"}
+
+
+def draw() -> None:
+    """Every effect's picture, and the gallery of them."""
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    kinds = {name: kind for name, kind in effects().items() if has_picture(kind)}
+    for name, kind in kinds.items():
+        figure = portrait(kind(RATE), telling(kind))
+        with style():
+            figure.savefig(DOCS / f"{name}.svg", metadata={"Date": None})
+            figure.suptitle(name, fontsize=11)
+            figure.savefig(DOCS / f".{name}.png", dpi=60)
+        print(name)
+    columns = 4
+    rows = -(-len(kinds) // columns)
+    gallery = Figure(figsize=(4.4 * columns, 1.7 * rows))
+    for i, name in enumerate(kinds):
+        axes = gallery.add_axes(((i % columns) / columns, 1 - (i // columns + 1) / rows, 1 / columns, 1 / rows))
+        axes.imshow(imread(DOCS / f".{name}.png"))
+        axes.axis("off")
+        (DOCS / f".{name}.png").unlink()
+    gallery.savefig(DOCS / "gallery.png", dpi=80)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    if parser.parse_args().check:
+        stale = [p.name for p, text in texts().items() if not p.is_file() or p.read_text(encoding="utf-8") != text]
+        stale += [p.name for p in DOCS.glob("*.md") if p not in texts()]
+        print("\n".join(stale))
+        return int(bool(stale))
+    DOCS.mkdir(parents=True, exist_ok=True)
+    for old in [*DOCS.glob("*.md"), *DOCS.glob("*.svg")]:
+        old.unlink()
+    for path, text in texts().items():
+        path.write_text(text, encoding="utf-8")
+    draw()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from diffmix.plots import style
-from diffmix.portraits import portrait
+from diffmix.portraits import pictures, portrait
 from diffmix.processors import REGISTRY, Processor
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "effects"
@@ -27,7 +27,7 @@ def number(value: float) -> str:
 def page(kind: type[Processor]) -> str:
     """The text of an effect's page: what it is, its ports, its parameters, how it leaves for other tools."""
     lines = [f"# {kind.__name__}", "", inspect.getdoc(kind) or "", ""]
-    if has_picture(kind):
+    if pictures(kind):
         lines += [f"![{kind.__name__}]({kind.__name__}.svg)", ""]
         shown = ", ".join(f"`{n}={v:g}`" for n, v in telling(kind).items() if v != kind.declared[n].default)
         lines += [f"*Shown with {shown}.*" if shown else "*Shown at its defaults.*", ""]
@@ -82,16 +82,14 @@ def telling(kind: type[Processor]) -> dict[str, float]:
     return defaults(kind) | TELLING.get(kind.__name__, {})
 
 
-def has_picture(kind: type[Processor]) -> bool:
-    """True if a picture is known to say something."""
-    from diffmix.portraits import PICTURES
-
-    return kind.__module__.rsplit(".", 1)[-1] in PICTURES
-
-
 def effects() -> dict[str, type[Processor]]:
     """Every effect of diffmix itself, by name."""
     return {n: kind for n, kind in sorted(REGISTRY.items()) if kind.__module__.startswith("diffmix.processors.")}
+
+
+def first_line(kind: type[Processor]) -> str:
+    """What the effect is, in a sentence."""
+    return (inspect.getdoc(kind) or "").splitlines()[0]
 
 
 def texts() -> dict[Path, str]:
@@ -99,7 +97,7 @@ def texts() -> dict[Path, str]:
     kinds = effects()
     pages = {DOCS / f"{name}.md": page(kind) for name, kind in kinds.items()}
     rows = [
-        f"| [{name}]({name}.md) | {(inspect.getdoc(kind) or '').splitlines()[0]} | {'twin' if kind.pedalboard else ''} |"
+        f"| [{name}]({name}.md) | {first_line(kind)} | {'twin' if kind.pedalboard else ''} |"
         for name, kind in kinds.items()
     ]
     head = ["# Effects", "", "Made from their declarations by `python scripts/effect_pages.py`; do not edit.", ""]
@@ -112,7 +110,7 @@ def draw() -> None:
     from matplotlib.figure import Figure
     from matplotlib.image import imread
 
-    kinds = {name: kind for name, kind in effects().items() if has_picture(kind)}
+    kinds = {name: kind for name, kind in effects().items() if pictures(kind)}
     for name, kind in kinds.items():
         figure = portrait(kind(RATE), telling(kind))
         with style():

@@ -7,7 +7,7 @@ plugins that an export would write, so a wrong name, unit or order shows as a di
 import argparse
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,14 @@ from torch import Tensor
 from benchmarks.common import Cell, decibels, publish, table
 from diffmix.console import Console, track_loudness
 from diffmix.data.audio import read, resample
-from diffmix.export import build, to_pedalboard
-from diffmix.processors import ParametricEQ, Processor
-from diffmix.processors.base import REGISTRY
-from diffmix.types import Ranges
+from diffmix.errors import PresetError
+from diffmix.export import build, standalone, to_pedalboard
+from diffmix.export.preset import entry
+from diffmix.processors import REGISTRY, Convolution, LadderFilter, ParametricEQ, Processor
+from diffmix.types import Ranges, Values
 
-SAMPLE_RATES = (22050, 44100, 48000, 96000)
-SECONDS = 1.0
+SAMPLE_RATES = (44100, 48000, 96000)
+SECONDS = 0.5
 _EQ: dict[str, tuple[float, float]] = {
     **{f"{band}_gain_db": (-6, 6) for band in ParametricEQ.BANDS},
     **{f"{band}_q": (0.5, 2) for band in ParametricEQ.BANDS},
@@ -44,46 +45,80 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "recipes" / "automix" / "exam
 
 
 def signals(sample_rate: int, channels: int, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-    """(name, audio (1, C, T)) of noise, an impulse, a sweep and an excerpt of a recording."""
+    """(name, audio (C, T)) of noise, an impulse, a sweep, drum-like hits and excerpts of two recordings."""
     length = int(SECONDS * sample_rate)
     t = torch.arange(length, dtype=torch.float64) / sample_rate
-    sweep = 0.5 * torch.sin(2 * math.pi * 20 * SECONDS / 6.9 * torch.expm1(6.9 * t / SECONDS))
     impulse = torch.zeros(length)
     impulse[0] = 1.0
-    yield "noise", 0.25 * torch.randn(1, channels, length, generator=generator)
-    yield "impulse", impulse.expand(1, channels, length).contiguous()
-    yield "sweep", sweep.float().expand(1, channels, length).contiguous()
-    path = sorted(EXAMPLE.glob("*.flac"))[0]
-    audio, rate = read(path)
-    audio = audio[:, : int(SECONDS * rate)]
-    yield "recording", resample(audio.mean(0).expand(channels, -1), rate, sample_rate)[None].contiguous()
+    noise = torch.randn(channels, length, generator=generator)
+    hits = torch.exp(-(t % 0.125) / 0.02) + 0.5 * torch.exp(-(t % 0.1875) / 0.1) * torch.sin(2 * math.pi * 60 * t)
+    yield "noise", 0.25 * noise
+    yield "impulse", impulse.expand(channels, length)
+    yield (
+        "sweep",
+        (0.5 * torch.sin(2 * math.pi * 20 * SECONDS / 6.9 * torch.expm1(6.9 * t / SECONDS)))
+        .float()
+        .expand(channels, length),
+    )
+    yield "hits", 0.4 * noise * hits.float()
+    for path in sorted(EXAMPLE.glob("*.flac"))[:2]:
+        audio, rate = read(path)
+        audio = audio[:, rate : rate + int(SECONDS * rate) + 1]
+        stereo = resample(audio.mean(0, keepdim=True) if channels == 1 else audio.expand(2, -1), rate, sample_rate)
+        yield path.stem, stereo[:, :length].contiguous()
 
 
-def difference(effect: Processor, values: Mapping[str, float], x: Tensor) -> float:
-    """Largest absolute difference between an effect and the Pedalboard plugins it exports to."""
-    board = pedalboard.Pedalboard([getattr(pedalboard, n)(**arguments) for n, arguments in effect.plugins(values)])
-    theirs = board(x[0].numpy(), effect.sample_rate, reset=True)
+def variants(kind: type[Processor], sample_rate: int, generator: torch.Generator) -> list[Processor]:
+    """An effect in every choice it has, at frequencies at which Pedalboard's first-order filters are stable."""
+    top = 0.49 * sample_rate
+    ranges = {name: (p.low, min(p.high, top)) for name, p in kind.declared.items() if p.unit == "Hz"}
+    if kind is LadderFilter:
+        return [LadderFilter(sample_rate, ranges, mode=mode) for mode in LadderFilter.MODES]
+    if kind is Convolution:
+        fade = torch.logspace(0, -3, sample_rate // 10)
+        rooms = torch.randn(3, 2, len(fade), generator=generator) * fade
+        return [Convolution(sample_rate, ranges, impulse_response=room) for room in rooms]
+    return [kind(sample_rate, ranges)]
+
+
+def differences(effect: Processor, values: Values, x: Tensor) -> list[float]:
+    """Largest absolute difference to the Pedalboard plugins that an effect exports to, per item of values (S,)."""
+    count = len(next(iter(values.values()), torch.zeros(1)))
     with torch.no_grad():
-        ours = effect.process(x, **{name: torch.tensor([value]) for name, value in values.items()})[0]
-    return float(np.abs(ours.numpy() - theirs).max())
+        ours = effect.process(x.expand(count, -1, -1), **values).numpy()
+    found = []
+    for i, y in enumerate(ours):
+        exported = effect.plugins({name: v[i].item() for name, v in values.items()})
+        board = pedalboard.Pedalboard([standalone.live(entry(*plugin), effect.sample_rate) for plugin in exported])
+        found.append(float(np.abs(y - board(x.numpy(), effect.sample_rate)).max()))
+    return found
+
+
+def exports(kind: type[Processor]) -> bool:
+    """True if an effect becomes Pedalboard plugins, and is not one of those that call Pedalboard themselves."""
+    if kind.uncarried or not kind.__module__.startswith("diffmix.processors."):
+        return False
+    try:
+        return bool(kind(SAMPLE_RATES[0]).plugins({name: p.default for name, p in kind.declared.items()}))
+    except PresetError:
+        return False
 
 
 def effects(settings: int, generator: torch.Generator) -> list[list[Cell]]:
     """One row per effect: cases, how many are equal to the last bit, largest difference, in dB of full scale."""
     rows: list[list[Cell]] = []
     for name, kind in sorted(REGISTRY.items()):
-        if not kind(SAMPLE_RATES[0]).plugins({name: p.default for name, p in kind.declared.items()}):
-            continue  # mixes channels only, which Pedalboard cannot: a preset holds its matrix
+        if not exports(kind):
+            continue
         found = []
         for sample_rate in SAMPLE_RATES:
-            top = 0.49 * sample_rate  # Pedalboard's first-order filters are unstable above
-            ranges = {name: (p.low, min(p.high, top)) for name, p in kind.declared.items() if p.unit == "Hz"}
-            effect = kind(sample_rate, ranges)
+            choices = variants(kind, sample_rate, generator)
+            each = -(-settings // len(choices))
             for channels in (1, 2):
                 for _, x in signals(sample_rate, channels, generator):
-                    for u in effect.spec.sample(settings, generator):
-                        values = {n: v.item() for n, v in effect.spec.denormalize(u).items()}
-                        found.append(difference(effect, values, x))
+                    for effect in choices:
+                        values = effect.spec.denormalize(effect.spec.sample(each, generator))
+                        found += differences(effect, values, x)
         rows.append([name, len(found), sum(d == 0 for d in found), max(found), decibels(max(found))])
         print(*rows[-1])
     return rows
@@ -136,21 +171,20 @@ NOTE = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", type=int, default=4, help="random settings per case")
+    parser.add_argument("--settings", type=int, default=50, help="random settings per case of an effect")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    def seeded(measure: Callable[[int, torch.Generator], list[list[Cell]]]) -> list[list[Cell]]:
-        return measure(arguments.settings, torch.Generator().manual_seed(arguments.seed))
-
-    single, whole = seeded(effects), seeded(consoles)
+    single = effects(arguments.settings, torch.Generator().manual_seed(arguments.seed))
+    whole = consoles(4, torch.Generator().manual_seed(arguments.seed))
     tables = [
         table(
             "Effects",
             ["effect", "cases", "equal to the last bit", "largest difference", "dB of full scale"],
             single,
             f"{arguments.settings} random settings over the whole ranges × {', '.join(map(str, SAMPLE_RATES))} Hz × "
-            "mono, stereo × noise, impulse, sweep, recording; 1 s each. Frequencies below 0.49 of the sample rate.",
+            f"mono, stereo × noise, impulse, sweep, hits, two recordings; {SECONDS:g} s each. Frequencies below "
+            "0.49 of the sample rate.",
         ),
         table(
             "Console",

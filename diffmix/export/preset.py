@@ -78,21 +78,21 @@ def _node(node: "Node", sources: Sources, files: Mapping[str, list[str]]) -> dic
             raise PresetError(f"Node {node.name!r}: stage {stage!r} follows the one that mixes the channels.")
         matrix = processor.matrix(values)
         if matrix is None:
-            plugins += [_plugin(*plugin) for plugin in processor.plugins(values)]
-    entry: dict[str, Any] = {"name": node.name}
+            plugins += [entry(*plugin) for plugin in processor.plugins(values)]
+    written: dict[str, Any] = {"name": node.name}
     if not node.inputs:
-        entry["source"] = {"files": files[node.name], "channels": sources[node.name][1]}
-    entry["inputs"] = [{"from": source, "gain_db": shortest(gain_db)} for source, gain_db in node.inputs]
-    entry["plugins"] = plugins
+        written["source"] = {"files": files[node.name], "channels": sources[node.name][1]}
+    written["inputs"] = [{"from": source, "gain_db": shortest(gain_db)} for source, gain_db in node.inputs]
+    written["plugins"] = plugins
     if matrix is not None:
-        entry["matrix"] = [[shortest(value) for value in row] for row in matrix]
-    return entry
+        written["matrix"] = [[shortest(value) for value in row] for row in matrix]
+    return written
 
 
-def _plugin(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry of a plugin with the arguments that `Processor.plugins` gives."""
+def entry(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A plugin as a preset holds it, with the arguments that `Processor.plugins` gives."""
     if "plugins" in arguments:
-        return {"type": kind, "plugins": [_plugin(*inner) for inner in arguments["plugins"]]}
+        return {"type": kind, "plugins": [entry(*inner) for inner in arguments["plugins"]]}
     params = {key: shortest(value) if isinstance(value, float) else value for key, value in arguments.items()}
     if "impulse_response_filename" in params:  # Pedalboard takes samples under this name too
         del params["sample_rate"]  # it is the preset's

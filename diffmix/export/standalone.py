@@ -26,6 +26,8 @@ def live(plugin, sample_rate):
     arguments = dict(plugin["params"])
     if "mode" in arguments:
         arguments["mode"] = getattr(kind.Mode, arguments["mode"])
+    if "quality" in arguments:
+        arguments["quality"] = getattr(pedalboard.Resample.Quality, arguments["quality"])
     if "impulse_response" in arguments:
         arguments["impulse_response_filename"] = samples(arguments.pop("impulse_response"))
         arguments["sample_rate"] = sample_rate
@@ -79,6 +81,15 @@ AUDIO = "audio"
 Limit = tuple[float, float, str] | list[str] | str
 DB, MS, HZ, PART = (-200, 200, "dB"), (0, 100_000, "ms"), (0.01, 1_000_000, "Hz"), (0, 1, "")
 RATIO, Q = (1, 1_000_000, ":1"), (0.0001, 1_000_000, "")
+SINC = "WindowedSinc"
+QUALITY = [
+    "ZeroOrderHold",
+    "Linear",
+    "CatmullRom",
+    "Lagrange",
+    SINC,
+    *(f"{SINC}{n}" for n in (256, 128, 64, 32, 16, 8)),
+]
 EQ: dict[str, Limit] = {"cutoff_frequency_hz": HZ, "gain_db": DB, "q": Q}
 LFO: dict[str, Limit] = {"rate_hz": (0, 100, "Hz"), "depth": PART}
 LIMITS: dict[str, dict[str, Limit]] = {
@@ -106,6 +117,10 @@ LIMITS: dict[str, dict[str, Limit]] = {
     },
     "BrickwallLimiter": {"ceiling_db": DB, "release_ms": (0.001, 100_000, "ms"), "lookahead_ms": (0.001, 100, "ms")},
     "Convolution": {"impulse_response": AUDIO, "mix": PART},
+    "PitchShift": {"semitones": (-72, 72, "semitones")},
+    "Resample": {"target_sample_rate": (100, 768_000, "Hz"), "quality": QUALITY},
+    "GSMFullRateCompressor": {"quality": QUALITY},
+    "MP3Compressor": {"vbr_quality": (0, 9.9, "")},
     "Reverb": dict.fromkeys(("room_size", "damping", "wet_level", "dry_level", "width", "freeze_mode"), PART),
 }
 NESTS = ("Chain", "Mix")

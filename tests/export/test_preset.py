@@ -301,7 +301,7 @@ def test_plugins_inside_plugins_and_impulse_responses_are_played(tmp_path: Path)
         ),
         ("Chain", {"plugins": [("Convolution", {"impulse_response_filename": room, "mix": 0.5, "sample_rate": RATE})]}),
     ]
-    preset = of_plugins(preset_module._plugin("Mix", {"plugins": inner}))
+    preset = of_plugins(preset_module.entry("Mix", {"plugins": inner}))
     save(preset, tmp_path / "a.json")
     jsonschema.validate(preset, schema(), cls=jsonschema.Draft202012Validator)
     x = rng.standard_normal((2, 2000)).astype(np.float32) / 4

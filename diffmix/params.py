@@ -99,6 +99,8 @@ class ParamSpec(nn.Module):
 
     def normalize(self, values: Mapping[str, Tensor | float]) -> Tensor:
         """Physical values by name, each (...) or a number, to controls (..., P); a locked knob reads 0.5."""
+        if not self.params:
+            return torch.zeros(0, device=self.low.device)
         columns = torch.broadcast_tensors(*(torch.as_tensor(values[n], device=self.low.device) for n in self.names))
         v = torch.stack([c.double() for c in columns], -1)
         low, high = self.low.double(), self.high.double()

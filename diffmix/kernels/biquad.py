@@ -134,3 +134,47 @@ def frequency_response(sos: Tensor, frequency_hz: Tensor, sample_rate: float) ->
     b0, b1, b2, a1, a2 = sos.to(torch.float64).unsqueeze(-1).unbind(-2)
     section = (b0 + delay * (b1 + delay * b2)) / (1 + delay * (a1 + delay * a2))
     return section.prod(-2)
+
+
+def _resonance(m: Any, cutoff_frequency_hz: Any, q: Any, sample_rate: float) -> tuple[Any, ...]:
+    """cos w, alpha, and the denominator that second-order low-, band- and high-pass and band-reject share."""
+    w = _angle(m, cutoff_frequency_hz, sample_rate)
+    alpha = m.sin(w) / (q * 2)
+    c = m.cos(w)
+    return c, alpha, (1 + alpha, -2 * c, 1 - alpha)
+
+
+@formula
+def _resonant_lowpass(m: Any, cutoff_frequency_hz: Any, q: Any, sample_rate: float) -> tuple[Any, ...]:
+    c, _, a = _resonance(m, cutoff_frequency_hz, q, sample_rate)
+    half = (1 - c) / 2
+    return _normalised(half, 1 - c, half, *a)
+
+
+@formula
+def _resonant_highpass(m: Any, cutoff_frequency_hz: Any, q: Any, sample_rate: float) -> tuple[Any, ...]:
+    c, _, a = _resonance(m, cutoff_frequency_hz, q, sample_rate)
+    half = (1 + c) / 2
+    return _normalised(half, -1 - c, half, *a)
+
+
+@formula
+def _resonant_bandpass(m: Any, cutoff_frequency_hz: Any, q: Any, sample_rate: float) -> tuple[Any, ...]:
+    _, alpha, a = _resonance(m, cutoff_frequency_hz, q, sample_rate)
+    return _normalised(alpha, m.zeros(alpha), -alpha, *a)
+
+
+@formula
+def _resonant_bandreject(m: Any, cutoff_frequency_hz: Any, q: Any, sample_rate: float) -> tuple[Any, ...]:
+    c, _, a = _resonance(m, cutoff_frequency_hz, q, sample_rate)
+    return _normalised(m.zeros(c) + 1, -2 * c, m.zeros(c) + 1, *a)
+
+
+def resonant(kind: str, cutoff_frequency_hz: Tensor, q: Tensor, sample_rate: float) -> Tensor:
+    """Second-order low-pass, high-pass, band-pass or band-reject, by ``kind`` written as one word; ``q`` > 0.
+
+    At the cutoff a low- or high-pass has the gain ``q`` (0.7071: Butterworth), a band-pass 1 and a band-reject 0; the
+    bandwidth of the last two, between -3 dB points, is cutoff/q before the bilinear transform's warping. The cutoff is
+    clamped as for :func:`peak`. Shape as for :func:`peak`.
+    """
+    return evaluate(f"_resonant_{kind}", (cutoff_frequency_hz, q), sample_rate, False)

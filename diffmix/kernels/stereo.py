@@ -5,6 +5,7 @@ a reader of a preset has to follow to hear the same samples.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,19 +32,36 @@ def apply_matrix(x: Tensor, matrix: Tensor) -> Tensor:
     return y
 
 
-def pan_matrix(pan: Tensor) -> Tensor:
-    """Constant-power pan law: with ``theta = (pan + 1) pi / 4``, ``L = cos(theta)`` and ``R = sin(theta)``.
+PAN_LAWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "constant power": lambda p: torch.sin(math.pi / 4 * (1 + p)),
+    "-4.5 dB": lambda p: torch.sin(math.pi / 4 * (1 + p)) ** 1.5,
+    "linear": lambda p: (1 + p) / 2,
+    "balanced": lambda p: torch.sin(math.pi / 2 * (1 + p.clamp_max(0))),
+}
+"""Gain of the right side at pan p; the left one's is that at -p. The sines make hard pans exactly silent."""
 
-    The cosine is written as the sine of the complement, so that a hard pan leaves exact silence on the other side.
+
+def pan_matrix(pan: Tensor, law: str = "constant power") -> Tensor:
+    """Gains of a mono source on both sides, R(pan) and L(pan) = R(-pan), by one of `PAN_LAWS`.
+
+    ================  ====================================  ==========  ==================================
+    law               R(p)                                  centre, dB  keeps constant
+    ================  ====================================  ==========  ==================================
+    constant power    sin((1 + p) pi/4)                     -3.01       L^2 + R^2: loudness in a room
+    -4.5 dB           sin((1 + p) pi/4)^(3/2)               -4.52       a compromise of the two beside it
+    linear            (1 + p) / 2                           -6.02       L + R: level of the mono sum
+    balanced          cos(max(0, -p) pi/2)                  0           the near side
+    ================  ====================================  ==========  ==================================
 
     Args:
-        pan: (B,) or (B, T) from -1 (left) over 0 (centre, -3.01 dB on each side) to 1 (right).
+        pan: (B,) or (B, T) from -1 (left) over 0 (centre) to 1 (right).
+        law: the law's name.
 
     Returns:
         float64 gains (..., 2, 1).
     """
-    p = pan.double()
-    return torch.stack([torch.sin(math.pi / 4 * (1 - p)), torch.sin(math.pi / 4 * (1 + p))], dim=-1)[..., None]
+    p, right = pan.double(), PAN_LAWS[law]
+    return torch.stack([right(-p), right(p)], dim=-1)[..., None]
 
 
 def balance_width_matrix(balance: Tensor, width: Tensor) -> Tensor:
@@ -68,8 +86,18 @@ def balance_width_matrix(balance: Tensor, width: Tensor) -> Tensor:
     )
 
 
+def mid_side_matrix() -> Tensor:
+    """What turns left and right into middle (L + R) / 2 and side (L - R) / 2: float64 (1, 2, 2)."""
+    return torch.tensor([[[0.5, 0.5], [0.5, -0.5]]], dtype=torch.float64)
+
+
+def left_right_matrix() -> Tensor:
+    """What turns middle and side back into left M + S and right M - S: float64 (1, 2, 2)."""
+    return torch.tensor([[[1.0, 1.0], [1.0, -1.0]]], dtype=torch.float64)
+
+
 def pan(x: Tensor, pan: Tensor) -> Tensor:
-    """Place a mono track between the loudspeakers by :func:`pan_matrix`.
+    """Place a mono track between the loudspeakers by :func:`pan_matrix`, with constant power.
 
     Args:
         x: audio (B, 1, T).

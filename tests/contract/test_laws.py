@@ -121,12 +121,15 @@ def test_gradients_are_finite(effect: Processor, signal: str, setting: str) -> N
     x, v = x.requires_grad_(), u[setting][None].clone().requires_grad_()
     run(effect, x, v).square().sum().backward()
     assert x.grad is not None
-    assert v.grad is not None
     assert torch.isfinite(x.grad).all()
-    assert torch.isfinite(v.grad).all()
+    if effect.spec.size:
+        assert v.grad is not None
+        assert torch.isfinite(v.grad).all()
 
 
 def test_no_dead_parameter(effect: Processor) -> None:
+    if not effect.spec.size:
+        pytest.skip("this effect has no parameters")
     # in the upper half of every range, and hot, so that compressors work
     x = noise(effect, 4, 3000) * 2
     u = (0.5 + 0.4 * controls(effect, 4)).requires_grad_()
@@ -238,7 +241,7 @@ def test_compiles_whole_and_equal(effect: Processor) -> None:
         a, b = x.clone().requires_grad_(), u.clone().requires_grad_()
         y = f(a, b)
         (y * weight).sum().backward()
-        results.append((y.detach(), a.grad, b.grad))
+        results.append((y.detach(), a.grad, b.grad if effect.spec.size else b))
     for eager, fast in zip(*results, strict=True):
         # inductor may reorder the few float64 operations around the recursions: last bits of float32
         assert torch.allclose(eager, fast, rtol=1e-5, atol=1e-6)

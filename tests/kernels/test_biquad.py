@@ -123,3 +123,39 @@ def test_the_twin_operator_is_registered_properly() -> None:
     f, g, q = settings(3)
     ideal = biquad.peak(f, g, q, 44100).requires_grad_()
     torch.library.opcheck(_arithmetic._twin_coefficients, (ideal, torch.stack([f, g, q]).double(), 44100.0, "_peak"))
+
+
+@pytest.mark.parametrize("kind", ["lowpass", "highpass", "bandpass", "bandreject"])
+def test_resonant_sections_meet_their_definition(kind: str) -> None:
+    """Gain at 0 Hz, at the cutoff and at the Nyquist frequency, from the cookbook's analogue prototypes."""
+    q = torch.tensor([0.3, 0.5**0.5, 8.0], dtype=torch.float64)
+    sos = biquad.resonant(kind, torch.tensor([1000.0]), q, 48000)
+    assert sos.shape == (3, 5)
+    h = biquad.frequency_response(sos[:, None], torch.tensor([0.0, 1000.0, 24000.0]), 48000).abs()
+    one, zero = torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    expected = {
+        "lowpass": (one, q, zero),
+        "highpass": (zero, q, one),
+        "bandpass": (zero, one, zero),
+        "bandreject": (one, zero, one),
+    }[kind]
+    torch.testing.assert_close(h, torch.stack(expected, -1), rtol=1e-9, atol=1e-12)
+
+
+def test_resonant_sections_are_scipys() -> None:
+    signal = pytest.importorskip("scipy.signal")
+    cutoff, q = torch.tensor([3000.0], dtype=torch.float64), torch.tensor([0.5**0.5], dtype=torch.float64)
+    for kind, name in (("lowpass", "low"), ("highpass", "high")):
+        b, a = signal.butter(2, 3000, name, fs=48000)
+        np.testing.assert_allclose(biquad.resonant(kind, cutoff, q, 48000)[0], [*b, *a[1:]], rtol=1e-12)
+    for kind, design in (("bandpass", signal.iirpeak), ("bandreject", signal.iirnotch)):
+        # SciPy's bandwidth is warped otherwise: the same Q only far below the sample rate
+        b, a = design(100, 5, fs=48000)
+        got = biquad.resonant(kind, torch.tensor([100.0]), torch.tensor([5.0]), 48000)[0]
+        np.testing.assert_allclose(got, [*b, *a[1:]], rtol=1e-4, atol=1e-9)
+
+
+def test_resonant_designs_pass_gradcheck() -> None:
+    f, q = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in ([0.12, 3.0], [0.5, 6.0]))
+    for kind in ("lowpass", "highpass", "bandpass", "bandreject"):
+        assert torch.autograd.gradcheck(lambda *p, k=kind: biquad.resonant(k, p[0] * 1e3, p[1], 48000), (f, q))

@@ -56,8 +56,16 @@ def upsample(x: Tensor, factor: int) -> Tensor:
 
     Shape: x (B, C, T) gives (B, C, factor T) of the same dtype.
     """
+    return phases(x, factor).mT.reshape(*x.shape[:-1], -1)
+
+
+def phases(x: Tensor, factor: int) -> Tensor:
+    """What `upsample` gives, with the ``factor`` samples of each one apart.
+
+    Shape: x (B, C, T) gives (B, C, factor, T) of the same dtype.
+    """
     taps = _filter(factor, x.device).reshape(-1, factor).mT[:, None]  # (L, 1, K)
-    return filter_bank(x.reshape(-1, 1, x.shape[-1]), taps).mT.reshape(*x.shape[:-1], -1)
+    return filter_bank(x.reshape(-1, 1, x.shape[-1]), taps).reshape(*x.shape[:-1], factor, -1)
 
 
 def downsample(x: Tensor, factor: int) -> Tensor:
@@ -67,8 +75,8 @@ def downsample(x: Tensor, factor: int) -> Tensor:
     """
     # phase p of sample n meets h at L k - p
     taps = pad(_filter(factor, x.device), (factor - 1, 1)).reshape(-1, factor).flip(-1).mT[None] / factor  # (1, L, K)
-    phases = x.reshape(-1, x.shape[-1] // factor, factor).mT
-    return filter_bank(phases, taps).reshape(*x.shape[:-1], -1)
+    apart = x.reshape(-1, x.shape[-1] // factor, factor).mT
+    return filter_bank(apart, taps).reshape(*x.shape[:-1], -1)
 
 
 def filter_bank(x: Tensor, taps: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ from diffmix.processors.eq import (
 )
 from diffmix.processors.filters import Crossover, GraphicEQ, ResonantFilter
 from diffmix.processors.gain import Gain
+from diffmix.processors.mastering import LoudnessNormaliser, TruePeakLimiter
+from diffmix.processors.multiband import DeEsser, MultibandCompressor
+from diffmix.processors.neural import NeuralEffect
 from diffmix.processors.reverb import Reverb
 from diffmix.processors.stereo import BalanceWidth, Imager, MidSideMerge, MidSideSplit, Pan
 
@@ -23,6 +26,7 @@ __all__ = [
     "Chain",
     "Compressor",
     "Crossover",
+    "DeEsser",
     "EnvelopeFollower",
     "Expander",
     "Gain",
@@ -33,10 +37,13 @@ __all__ = [
     "KneeCompressor",
     "KneeGate",
     "LinearFilter",
+    "LoudnessNormaliser",
     "LowShelfFilter",
     "LowpassFilter",
     "MidSideMerge",
     "MidSideSplit",
+    "MultibandCompressor",
+    "NeuralEffect",
     "Pan",
     "ParametricEQ",
     "PeakFilter",
@@ -44,4 +51,5 @@ __all__ = [
     "ResonantFilter",
     "Reverb",
     "TransientShaper",
+    "TruePeakLimiter",
 ]

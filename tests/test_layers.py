@@ -15,7 +15,7 @@ LAYERS = (
     {"params", "settings"},
     {"losses", "metrics"},
     {"processors"},
-    {"console", "graph", "estimators", "data", "export", "plots", "portraits", "report"},
+    {"console", "graph", "estimators", "data", "export", "plugins", "plots", "portraits", "report"},
     {"systems", "mix"},
     {"api", "train", "eval", "cli", "__main__"},
     {"__init__"},
@@ -36,7 +36,7 @@ HOMES = {
     "llvmlite": {"kernels"},
     "auraloss": {"losses"},
     "dasp_pytorch": set[str](),  # a peer, for tests and benchmarks
-    "pedalboard": {"export"},
+    "pedalboard": {"export", "plugins"},
     "soundfile": {"data.audio", "export.standalone"},
     "torchaudio": {"data.audio"},
     "matplotlib": {"plots", "report"},

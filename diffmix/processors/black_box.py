@@ -55,8 +55,8 @@ class BlackBox(Processor, abstract=True):
 
     pedalboard: ClassVar[bool] = False
     streams: ClassVar[bool] = False
-    uncarried: str = "it is a function of its own."  # type: ignore[misc]
-    input_gradient: InputGradient = "reversed"
+    uncarried = "it is a function of its own."
+    input_gradient: InputGradient = "reversed"  # of an instance, where each may have its own
     epsilon: float = 1e-3
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:

@@ -1,0 +1,5 @@
+"""Effects made by others, as nodes: Pedalboard's own plugins and VST3 files. Their gradients are estimated."""
+
+from diffmix.plugins.builtin import GSMFullRateCompressor, MP3Compressor, PedalboardNode, PitchShift, Resample
+
+__all__ = ["GSMFullRateCompressor", "MP3Compressor", "PedalboardNode", "PitchShift", "Resample"]

@@ -1,99 +1,91 @@
 # mypy: disable-error-code="call-arg, var-annotated"
 # (numba calls intrinsics without their first parameter and infers what is not annotated)
-"""Compiled loops for a cascade of second-order sections (transposed direct form II), one row at a time.
+"""Compiled loops for a cascade of second-order sections (transposed direct form II).
 
     o = b0 v + s1,   s1 <- (b1 v - a1 o) + s2,   s2 <- b2 v - a2 o
 
-All K sections advance inside one sample step with their 2K states in registers, so that the processor overlaps the
-sections of neighbouring samples; a section at a time would wait for every o -> s1 -> o round trip. The step is emitted
-as plain multiplications and additions without fast-math flags: LLVM may not fuse or reorder them, which keeps float32
-results equal to Pedalboard's.
+Rows lie side by side in the lanes of vectors. All K sections advance inside one sample step with their 2K states in
+registers, so that the processor overlaps the sections of neighbouring samples; a section at a time would wait for every
+o -> s1 -> o round trip. The steps are plain multiplications and additions, which keeps float32 results equal to
+Pedalboard's. The adjoint is float64: in float32 its states would cost three digits of the gradients.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from diffmix.kernels._operator import Loops
+from diffmix.kernels._simd import (
+    cast,
+    fma,
+    lanes,
+    load,
+    load_tuple,
+    read,
+    read_tile,
+    store,
+    store_tuple,
+    write,
+    write_tile,
+)
 
 BLOCK = 8192  # Pedalboard processes so many samples at a time and cleans its states after each
-
-
-def _data(context: Any, builder: Any, array_type: Any, array: Any, index: Any, offset: int = 0) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [builder.add(index, context.get_constant(types.intp, offset))])
-
-
-@intrinsic(prefer_literal=True)
-def load_tuple(typingctx: Any, array: Any, start: Any, count: Any) -> Any:
-    """``count`` (a literal) elements of a flat array from ``start`` on, as a tuple that lives in registers."""
-    if not isinstance(count, types.IntegerLiteral):
-        raise RequireLiteralValue("count")
-    result = types.UniTuple(array.dtype, count.literal_value)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = [
-            builder.load(_data(context, builder, signature.args[0], args[0], args[1], k)) for k in range(result.count)
-        ]
-        return cgutils.pack_array(builder, values)
-
-    return result(array, types.intp, count), codegen
+ROWS = lanes(4)  # side by side in the forward
+HALF = lanes(8)  # and in the adjoint
 
 
 @intrinsic
-def store_tuple(typingctx: Any, array: Any, start: Any, values: Any) -> Any:
-    """Write a tuple to a flat array from ``start`` on."""
+def step(typingctx: Any, signals: Any, at: Any, between: Any, states: Any, coefficients: Any) -> Any:
+    """One sample of every lane, ``signals[at:]``, through all sections; returns the new states.
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        for k, value in enumerate(cgutils.unpack_tuple(builder, args[2])):
-            builder.store(value, _data(context, builder, signature.args[0], args[0], args[1], k))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, values), codegen
-
-
-@intrinsic
-def snapped(typingctx: Any, states: Any) -> Any:
-    """The states with every magnitude of at most 1e-8 replaced by zero."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        result = []
-        for s in cgutils.unpack_tuple(builder, args[0]):
-            low, high, zero = (context.get_constant(states.dtype, v) for v in (-1e-8, 1e-8, 0))
-            audible = builder.or_(builder.fcmp_ordered("<", s, low), builder.fcmp_ordered(">", s, high))
-            result.append(builder.select(audible, s, zero))
-        return cgutils.pack_array(builder, result)
-
-    return states(states), codegen
-
-
-@intrinsic
-def step(typingctx: Any, value: Any, states: Any, coefficients: Any) -> Any:
-    """One sample through all sections: ``(every section's output, new states)``.
-
-    ``states`` is (s1, s2) and ``coefficients`` (b0, b1, b2, a1, a2) per section, flattened.
+    Each section's output is stored ``between`` numbers after its input. States are (s1, s2) and coefficients
+    (b0, b1, b2, a1, a2) per section, flattened.
     """
-    outputs = types.UniTuple(value, states.count // 2)
-    result = types.Tuple((outputs, states))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        v, s, c = args[0], cgutils.unpack_tuple(builder, args[1]), cgutils.unpack_tuple(builder, args[2])
+        array, place = (context, builder, signature.args[0], args[0]), args[1]
+        s, c = cgutils.unpack_tuple(builder, args[3]), cgutils.unpack_tuple(builder, args[4])
         mul, add, sub = builder.fmul, builder.fadd, builder.fsub
-        out, new = [], []
-        for k in range(outputs.count):
+        v = read(*array, place, states.dtype)
+        new = []
+        for k in range(len(s) // 2):
             b0, b1, b2, a1, a2 = c[5 * k : 5 * k + 5]
             o = add(mul(b0, v), s[2 * k])
             new += [add(sub(mul(b1, v), mul(a1, o)), s[2 * k + 1]), sub(mul(b2, v), mul(a2, o))]
-            out.append(o)
+            place = builder.add(place, args[2])
+            write(*array, place, o)
             v = o
-        pair = cgutils.pack_array(builder, out), cgutils.pack_array(builder, new)
-        return context.make_tuple(builder, result, pair)
+        return cgutils.pack_array(builder, new)
 
-    return result(value, states, coefficients), codegen
+    return states(signals, types.intp, types.intp, states, coefficients), codegen
+
+
+@njit(nogil=True)
+def play(signals, between, count, saved, s, c, position, tiny):
+    """``count`` samples of a tile through all sections; returns the states after it.
+
+    At every multiple of `BLOCK` states of at most ``tiny`` become zero; ``position`` counts from the last one.
+    """
+    i = 0
+    while i < count:
+        if position == 0:
+            store_tuple(saved, 0, s)
+            for k in range(saved.size):
+                if not abs(saved[k]) > tiny:
+                    saved[k] = 0
+            s = load_tuple(saved, 0, s, s[0])
+        stop = min(count, i + BLOCK - position)
+        position = (position + stop - i) % BLOCK
+        while i < stop:
+            s = step(signals, i * ROWS, between, s, c)
+            i += 1
+    return s
 
 
 @lru_cache
@@ -105,68 +97,182 @@ def kernels(sections: int) -> tuple[Callable[..., None], Callable[..., None]]:
     K, STATES, COEFFICIENTS = sections, 2 * sections, 5 * sections  # literals inside the loops
 
     @njit(nogil=True, cache=True)
-    def forward(x, coefficients, y, states, length, first, last, snap):
-        """Filter rows [first, last) of flat x into y; states (R, tiles, 2K), flat, receive those before each tile."""
-        samples = x.size // (coefficients.size // COEFFICIENTS)
-        tiles = (samples + length - 1) // length
-        for row in range(first, last):
-            c = load_tuple(coefficients, row * COEFFICIENTS, COEFFICIENTS)
-            s = load_tuple(states, row * tiles * STATES, STATES)
-            for tile in range(tiles):
-                if snap and tile * length % BLOCK == 0:
-                    s = snapped(s)
-                store_tuple(states, (row * tiles + tile) * STATES, s)
-                start = row * samples + tile * length
-                for i in range(start, min(start + length, (row + 1) * samples)):
-                    out, s = step(x[i], s, c)
-                    y[i] = out[K - 1]
+    def forward(x, c, states, y, rows, length, tiny):
+        """Filter `ROWS` rows of x (R, 1, T) into y, with c (5K, lanes) of x's type."""
+        samples, tiles = x.shape[2], states.shape[1] - 1
+        offsets = rows * samples
+        tile, saved = np.empty(length * ROWS, x.dtype), np.empty(STATES * ROWS, x.dtype)
+        for lane in range(ROWS):
+            for k in range(STATES):
+                saved[k * ROWS + lane] = states[rows[lane], 0, k]
+        position = int(states[rows[0], 0, STATES])
+        s, coefficients = load_tuple(saved, 0, STATES, ROWS), load_tuple(c, 0, COEFFICIENTS, ROWS)
+        for t in range(tiles):
+            start = t * length
+            count = min(length, samples - start)
+            read_tile(x, offsets, start, count, tile, s[0])
+            s = play(tile, 0, count, saved, s, coefficients, position, tiny)
+            write_tile(tile, y, offsets, start, count, s[0])
+            position = (position + count) % BLOCK
+            store_tuple(saved, 0, s)
+            for lane in range(ROWS):
+                for k in range(STATES):
+                    states[rows[lane], t + 1, k] = saved[k * ROWS + lane]
+                states[rows[lane], t + 1, STATES] = position
 
-    @njit(nogil=True, cache=True, fastmath={"contract"})
-    def backward(gy, x, coefficients, exact, states, gx, gc, length, first, last):
-        """Adjoint of rows [first, last): gx like x, gc (R, 5K) float64, with float64 adjoint states.
+    @njit(nogil=True, cache=True)
+    def backward(gy, x, c, exact, states, gx, w, gc, rows, first, tiles, used, length, tiny):
+        """Adjoint of ``tiles`` tiles of `ROWS` lanes, each from tile ``first`` of one of ``rows`` on.
 
-        Tiles run backwards; each recomputes its sections' signals from the saved state, then sections run backwards.
-        With the adjoint w_n of a section's output, and its input v and output o,
+        The signals' c (5K, lanes) as in `forward`; exact and gc (halves, 5K, lanes) and w (halves, 2K, lanes) float64.
+        w is the adjoint state after the tiles and becomes the one before them; gc is added to. Tiles run backwards;
+        each recomputes its sections' signals from the saved state, then sections run backwards. With the adjoint w_n of
+        a section's output, and its input v and output o,
 
             w_n = g_n - a1 w_{n+1} - a2 w_{n+2},        g'_n = b0 w_n + b1 w_{n+1} + b2 w_{n+2},
             d/db_j = sum w_{n+j} v_n,                   d/da_j = -sum w_{n+j} o_n.
         """
-        samples = x.size // (coefficients.size // COEFFICIENTS)
-        tiles = (samples + length - 1) // length
-        signals = np.empty(length * (K + 1), x.dtype)
-        g = np.empty(length, np.float64)
-        w = np.empty(STATES, np.float64)
-        for row in range(first, last):
-            c = load_tuple(coefficients, row * COEFFICIENTS, COEFFICIENTS)
-            w[:] = 0
-            for tile in range(tiles - 1, -1, -1):
-                start = row * samples + tile * length
-                count = min(length, (row + 1) * samples - start)
-                s = load_tuple(states, (row * tiles + tile) * STATES, STATES)
+        samples, between = x.shape[2], length * ROWS
+        signals, saved = np.empty((K + 1) * between, x.dtype), np.empty(STATES * ROWS, x.dtype)
+        g = np.empty(between, np.float64)
+        offsets = rows * samples + first * length
+        coefficients = load_tuple(c, 0, COEFFICIENTS, ROWS)
+        for t in range(tiles - 1, -1, -1):
+            start = t * length
+            count = min(length, samples - first[0] * length - start)
+            for lane in range(ROWS):
+                for k in range(STATES):
+                    saved[k * ROWS + lane] = states[rows[lane], first[lane] + t, k]
+            position = int(states[rows[0], first[0] + t, STATES])
+            s = load_tuple(saved, 0, STATES, ROWS)
+            read_tile(gy, offsets, start, count, signals, s[0])
+            for half in range(0, used, HALF):
                 for i in range(count):
-                    v = x[start + i]
-                    signals[i * (K + 1)] = v
-                    out, s = step(v, s, c)
-                    store_tuple(signals, i * (K + 1) + 1, out)
-                    g[i] = gy[start + i]
+                    store(g, half * length + i * HALF, cast(load(signals, i * ROWS + half, HALF), np.float64))
+            read_tile(x, offsets, start, count, signals, s[0])
+            play(signals, between, count, saved, s, coefficients, position, tiny)
+            for half in range(0, used, HALF):
                 for k in range(K - 1, -1, -1):
-                    b0, b1, b2, a1, a2 = load_tuple(exact, (row * K + k) * 5, 5)
-                    d0, d1, d2, e1, e2 = load_tuple(gc, (row * K + k) * 5, 5)
-                    w1, w2 = w[2 * k], w[2 * k + 1]
+                    b0, b1, b2, a1, a2 = load_tuple(exact, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
+                    d0, d1, d2, e1, e2 = load_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
+                    w1, w2 = load_tuple(w, half * STATES + 2 * k * HALF, 2, HALF)
+                    n1, n2 = -a1, -a2
                     for i in range(count - 1, -1, -1):
-                        v = np.float64(signals[i * (K + 1) + k])
-                        o = np.float64(signals[i * (K + 1) + k + 1])
-                        w0 = (g[i] - a2 * w2) - a1 * w1
-                        g[i] = b0 * w0 + b1 * w1 + b2 * w2
-                        d0 += w0 * v
-                        d1 += w1 * v
-                        d2 += w2 * v
-                        e1 -= w1 * o
-                        e2 -= w2 * o
-                        w2, w1 = w1, w0
-                    w[2 * k], w[2 * k + 1] = w1, w2
-                    store_tuple(gc, (row * K + k) * 5, (d0, d1, d2, e1, e2))
+                        at = k * between + i * ROWS + half
+                        v = cast(load(signals, at, HALF), np.float64)
+                        o = cast(load(signals, at + between, HALF), np.float64)
+                        w0 = fma(n1, w1, fma(n2, w2, load(g, half * length + i * HALF, HALF)))
+                        store(g, half * length + i * HALF, fma(b2, w2, fma(b1, w1, b0 * w0)))
+                        d0, d1, d2 = fma(w0, v, d0), fma(w1, v, d1), fma(w2, v, d2)
+                        e1, e2 = e1 - w1 * o, e2 - w2 * o
+                        w1, w2 = w0, w1
+                    store_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, (d0, d1, d2, e1, e2))
+                    store_tuple(w, half * STATES + 2 * k * HALF, (w1, w2))
+            for half in range(0, ROWS, HALF):
+                done = half if half < used else 0  # the second half repeats the first where that holds all rows
                 for i in range(count):
-                    gx[start + i] = g[i]
+                    store(signals, i * ROWS + half, cast(load(g, done * length + i * HALF, HALF), x.dtype.type))
+            write_tile(signals, gx, offsets, start, count, s[0])
 
     return forward, backward
+
+
+def loops(coefficients: int) -> Loops:
+    """What `recursion` takes for so many coefficients, five for each section; the state ends with the position."""
+    sections = coefficients // 5
+    play_lanes, adjoint_of_lanes = kernels(sections)
+
+    def packed(c: NDArray[np.float64], rows: NDArray[np.int64], width: int) -> NDArray[np.float64]:
+        """Coefficients (R, 1, 5K) of the rows as they lie in vectors: (vectors, 5K, width), flat."""
+        return np.ascontiguousarray(c[rows, 0].reshape(-1, width, coefficients).transpose(0, 2, 1)).reshape(-1)
+
+    def tiny(x: NDArray[Any]) -> Any:
+        return x.dtype.type(1e-8 if x.dtype == np.float32 else 0)  # the ideal recursion zeroes nothing
+
+    def groups(first: int, last: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Rows by lanes: how many, and which; further lanes repeat them."""
+        for row in range(first, last, ROWS):
+            count = min(ROWS, last - row)
+            lane = np.arange(ROWS) % (ROWS if count > HALF else HALF)
+            yield count, row + np.minimum(lane, count - 1)
+
+    def forward(x, c, states, y, length, first, last):
+        for _, rows in groups(first, last):
+            play_lanes(x, packed(c, rows, ROWS).astype(x.dtype), states, y, rows, length, tiny(x))
+
+    def backward(gy, x, c, states, gx, gc, length, first, last):
+        for count, rows in groups(first, last):
+            w, gradient = np.zeros(2 * sections * ROWS), np.zeros(coefficients * ROWS)
+            adjoint_of_lanes(
+                gy, x, packed(c, rows, ROWS).astype(x.dtype), packed(c, rows, HALF), states, gx, w, gradient,
+                rows, np.zeros_like(rows), states.shape[1] - 1, count, length, tiny(x),
+            )  # fmt: skip
+            by_lane = gradient.reshape(-1, coefficients, HALF).transpose(0, 2, 1).reshape(ROWS, coefficients)
+            gc[rows[:count], 0] = by_lane[:count]
+
+    return forward, backward
+
+
+@njit(nogil=True, cache=True)
+def moving_forward(x, c, states, y, length, first, last):
+    """Filter items [first, last) of x (B, C, T) into y, with coefficients c (B, T, 5K) of each sample.
+
+    states (B, tiles + 1, 2CK): (s1, s2) of each section, of one channel after the other.
+    """
+    samples, sections = x.shape[2], c.shape[2] // 5
+    for row in range(first, last):
+        for t in range(states.shape[1] - 1):
+            start, stop = t * length, min((t + 1) * length, samples)
+            for channel in range(x.shape[1]):
+                signal = y[row, channel]
+                signal[start:stop] = x[row, channel, start:stop]
+                for k in range(sections):
+                    at = 2 * (channel * sections + k)
+                    s1, s2 = states[row, t, at], states[row, t, at + 1]
+                    for i in range(start, stop):
+                        b0, b1, b2, a1, a2 = c[row, i, 5 * k : 5 * k + 5]
+                        v = signal[i]
+                        signal[i] = o = b0 * v + s1
+                        s1 = (b1 * v - a1 * o) + s2
+                        s2 = b2 * v - a2 * o
+                    states[row, t + 1, at], states[row, t + 1, at + 1] = s1, s2
+
+
+@njit(nogil=True, cache=True)
+def moving_backward(gy, x, c, states, gx, gc, length, first, last):
+    """Adjoint of items [first, last): that of `kernels`, each sample with its own coefficients."""
+    samples, sections = x.shape[2], c.shape[2] // 5
+    signals = np.empty((sections + 1, length))
+    for row in range(first, last):
+        w = np.zeros(2 * x.shape[1] * sections)
+        for t in range(states.shape[1] - 2, -1, -1):
+            start, stop = t * length, min((t + 1) * length, samples)
+            for channel in range(x.shape[1]):
+                signals[0, : stop - start] = x[row, channel, start:stop]
+                for k in range(sections):
+                    at = 2 * (channel * sections + k)
+                    s1, s2 = states[row, t, at], states[row, t, at + 1]
+                    for i in range(stop - start):
+                        b0, b1, b2, a1, a2 = c[row, start + i, 5 * k : 5 * k + 5]
+                        v = signals[k, i]
+                        signals[k + 1, i] = o = b0 * v + s1
+                        s1 = (b1 * v - a1 * o) + s2
+                        s2 = b2 * v - a2 * o
+                g = gx[row, channel]
+                g[start:stop] = gy[row, channel, start:stop]
+                for k in range(sections - 1, -1, -1):
+                    at = 2 * (channel * sections + k)
+                    w1, w2 = w[at], w[at + 1]
+                    for i in range(stop - 1, start - 1, -1):
+                        b0, b1, b2, a1, a2 = c[row, i, 5 * k : 5 * k + 5]
+                        v, o = signals[k, i - start], signals[k + 1, i - start]
+                        w0 = (g[i] - a2 * w2) - a1 * w1
+                        g[i] = b0 * w0 + b1 * w1 + b2 * w2
+                        d = gc[row, i, 5 * k : 5 * k + 5]
+                        d[0] += w0 * v
+                        d[1] += w1 * v
+                        d[2] += w2 * v
+                        d[3] -= w1 * o
+                        d[4] -= w2 * o
+                        w1, w2 = w0, w1
+                    w[at], w[at + 1] = w1, w2

@@ -10,7 +10,8 @@ LLVM vectorises loops over lanes rarely and never reliably, since arrays may ove
 
 Nothing carries fast-math flags: additions and multiplications are rounded one by one as they are written, on every
 processor, so that float32 lanes equal float32 scalars to the last bit. Only `fma` fuses. W and other counts are
-literals or integers that a closure captures. Vectors wider than the processor's are split by LLVM.
+literals, integers that a closure captures, or any vector or tuple that has as many. Vectors wider than the processor's
+are split by LLVM.
 
 The disk cache of a kernel does not notice changes in this module: remove ``__pycache__/*.nb*`` after an edit.
 """
@@ -21,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue, TypingError
 from numba.core.registry import cpu_target
@@ -49,7 +50,7 @@ def lanes(size: int) -> int:
 class Vec(types.Type):
     """The numba type of ``lanes`` numbers (or truth values) of type ``dtype``."""
 
-    def __init__(self, dtype: types.Type, lanes: int) -> None:
+    def __init__(self, dtype: Any, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
         super().__init__(f"Vec({dtype}, {lanes})")
 
@@ -90,6 +91,9 @@ def _index(i: int) -> ir.Constant:
 
 
 def _count(literal: Any) -> int:
+    """A literal, or what a vector or tuple has."""
+    if isinstance(literal, Vec | types.UniTuple):
+        return literal.lanes if isinstance(literal, Vec) else literal.count
     if not isinstance(literal, types.IntegerLiteral):
         raise RequireLiteralValue("how many")
     return int(literal.literal_value)
@@ -176,12 +180,14 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, t
     return builder.bitcast(builder.gep(data, [at]), target.as_pointer())
 
 
-def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Vec) -> Any:
+def read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Vec) -> Any:
+    """Emit what `load` does, inside another intrinsic."""
     size = array_type.dtype.bitwidth // 8  # alignment: that of one element
     return builder.load(_pointer(context, builder, array_type, array, at, _ir(vector)), align=size)
 
 
-def _write(context: Any, builder: Any, array_type: Any, array: Any, at: Any, value: Any) -> None:
+def write(context: Any, builder: Any, array_type: Any, array: Any, at: Any, value: Any) -> None:
+    """Emit what `store` does, inside another intrinsic."""
     size = array_type.dtype.bitwidth // 8
     builder.store(value, _pointer(context, builder, array_type, array, at, value.type), align=size)
 
@@ -192,7 +198,7 @@ def load(typingctx: Any, array: Any, at: Any, W: Any) -> Any:
     vector = Vec(array.dtype, _count(W))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _read(context, builder, signature.args[0], args[0], args[1], vector)
+        return read(context, builder, signature.args[0], args[0], args[1], vector)
 
     return vector(array, types.intp, W), codegen
 
@@ -204,7 +210,7 @@ def store(typingctx: Any, array: Any, at: Any, vector: Any) -> Any:
         raise TypingError(f"a {vector} cannot be stored in {array}")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _write(context, builder, signature.args[0], args[0], args[1], args[2])
+        write(context, builder, signature.args[0], args[0], args[1], args[2])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), codegen
@@ -220,8 +226,8 @@ def load_tuple(typingctx: Any, array: Any, at: Any, count: Any, W: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         def value(k: int) -> Any:
             place = builder.add(args[1], context.get_constant(types.intp, k * width))
-            read = _read(context, builder, signature.args[0], args[0], place, vector)
-            return read if width > 1 else builder.extract_element(read, _index(0))
+            found = read(context, builder, signature.args[0], args[0], place, vector)
+            return found if width > 1 else builder.extract_element(found, _index(0))
 
         return cgutils.pack_array(builder, [value(k) for k in range(result.count)])
 
@@ -236,7 +242,7 @@ def store_tuple(typingctx: Any, array: Any, at: Any, values: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for k, value in enumerate(cgutils.unpack_tuple(builder, args[2])):
             place = builder.add(args[1], context.get_constant(types.intp, k * width))
-            _write(context, builder, signature.args[0], args[0], place, value)
+            write(context, builder, signature.args[0], args[0], place, value)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, values), codegen
@@ -252,7 +258,7 @@ def load_rows(typingctx: Any, array: Any, offsets: Any, at: Any, W: Any) -> Any:
         data = context.make_array(signature.args[1])(context, builder, args[1]).data
         starts = [builder.load(builder.gep(data, [_index(r)])) for r in range(vector.lanes)]
         rows = [
-            _read(context, builder, signature.args[0], args[0], builder.add(start, args[2]), vector) for start in starts
+            read(context, builder, signature.args[0], args[0], builder.add(start, args[2]), vector) for start in starts
         ]
         return cgutils.pack_array(builder, rows)
 
@@ -267,7 +273,7 @@ def store_rows(typingctx: Any, array: Any, offsets: Any, at: Any, values: Any) -
         data = context.make_array(signature.args[1])(context, builder, args[1]).data
         for r, value in enumerate(cgutils.unpack_tuple(builder, args[3])):
             start = builder.load(builder.gep(data, [_index(r)]))
-            _write(context, builder, signature.args[0], args[0], builder.add(start, args[2]), value)
+            write(context, builder, signature.args[0], args[0], builder.add(start, args[2]), value)
         return context.get_dummy_value()
 
     return types.void(array, offsets, types.intp, values), codegen
@@ -325,7 +331,7 @@ def _permuted(
     kind = ir.FunctionType(_ir(eight), [_ir(eight), _ir(integers), _ir(eight)])
     pick = cgutils.get_or_insert_function(builder.module, kind, name)
     parts = [
-        _read(context, builder, table_type, table, context.get_constant(types.intp, k), eight)
+        read(context, builder, table_type, table, context.get_constant(types.intp, k), eight)
         for k in range(0, entries, 8)
     ]
     wide = index if given.dtype == types.int64 else builder.sext(index, _ir(given.like(types.int64)))
@@ -498,3 +504,32 @@ def with_lane(typingctx: Any, a: Any, i: Any, value: Any) -> Any:
         return builder.insert_element(args[0], args[2], args[1])
 
     return a(a, types.intp, a.dtype), codegen
+
+
+# Tiles: `count` samples of W rows, transposed to tile[i W + l], sample i of lane l
+
+
+@njit(nogil=True)
+def read_tile(x, offsets, at, count, tile, like):
+    """Samples from ``offsets[l] + at`` on of every lane l to a tile; ``like`` is any vector of W lanes."""
+    W = offsets.size
+    whole = count - count % W
+    for i in range(0, whole, W):
+        store_tuple(tile, i * W, transpose(load_rows(x, offsets, at + i, like)))
+    flat = x.reshape(-1)
+    for i in range(whole, count):
+        for r in range(W):
+            tile[i * W + r] = flat[offsets[r] + at + i]
+
+
+@njit(nogil=True)
+def write_tile(tile, y, offsets, at, count, like):
+    """A tile back to where `read_tile` would find it."""
+    W = offsets.size
+    whole = count - count % W
+    for i in range(0, whole, W):
+        store_rows(y, offsets, at + i, transpose(load_tuple(tile, i * W, like, like)))
+    flat = y.reshape(-1)
+    for i in range(whole, count):
+        for r in range(W):
+            flat[offsets[r] + at + i] = tile[i * W + r]

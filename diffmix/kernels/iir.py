@@ -6,15 +6,12 @@ R. W. Schafer, "Discrete-Time Signal Processing", chapter 6); its backward is th
 run on reversed time, derived in ``_iir_numba``. Elsewhere a blocked state space in float64 torch computes the same.
 """
 
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from diffmix.kernels._operator import flat, operator, per_row
-from diffmix.kernels.backend import compiled, over_rows
+from diffmix.kernels._operator import Loops, recursion, rows, run
+from diffmix.kernels.backend import compiled
 
 _LONGEST = 8  # sections in one pass: more would spill the registers and only lengthen compilation
 _TILE = 512  # samples between two states saved for the backward; divides Pedalboard's block
@@ -24,58 +21,39 @@ _BLOCK = 128  # samples per block of the portable path
 def sos_cascade(x: Tensor, sos: Tensor) -> Tensor:
     """Filter a signal by K second-order sections in series, from zero state.
 
-    Shape: ``x`` (B, C, T) and ``sos`` (B, K, 5), rows ``[b0 b1 b2 a1 a2]`` with a0 = 1, give (B, C, T) of x's dtype.
+    Sections that change each sample are always computed in float64, and on the CPU; their structure is the same, so
+    that a state carries over from one set of coefficients to the next.
+
+    Shape: ``x`` (B, C, T) and ``sos`` (B, K, 5), or (B, T, K, 5) where it moves, rows ``[b0 b1 b2 a1 a2]`` with
+    a0 = 1, give (B, C, T) of x's dtype.
     Gradients: to ``x`` and ``sos``, exact; the portable path also has higher derivatives.
     """
     sos = sos.to(torch.float64)
+    if sos.ndim == 4:
+        memory = 2 * sos.shape[2] * x.shape[1]
+        return run(_moving_cascade, x.to(torch.float64), sos.flatten(2), memory).to(x.dtype)
     if not compiled(x):
         return _state_space(x.to(torch.float64), sos).to(x.dtype)
     y = x if x.dtype == torch.float64 else x.to(torch.float32)
     for part in sos.split(_LONGEST, 1):
-        y, _ = _sos_cascade(y, part)
+        y = run(_cascade, *rows(y, part.flatten(1)), memory=2 * part.shape[1] + 1).view(x.shape)
     return y.to(x.dtype)
 
 
-@operator(fake=lambda gy, x, sos, states: (x.new_empty(x.shape), sos.new_empty(sos.shape)))
-def _sos_cascade_backward(gy: Tensor, x: Tensor, sos: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients to x and sos; the latter sums over the channels that shared a filter."""
-    from diffmix.kernels._iir_numba import kernels
+def _loops(coefficients: int) -> Loops:
+    from diffmix.kernels._iir_numba import loops
 
-    (items, channels, _), sections = x.shape, sos.shape[1]
-    signal, exact = flat(x), per_row(sos, x)
-    gx, gradient = np.empty_like(signal), np.zeros_like(exact)
-    arrays = flat(gy), signal, exact.astype(signal.dtype), exact, flat(states), gx, gradient
-    _, backward = kernels(sections)
-    over_rows(lambda a, b: backward(*arrays, _TILE, a, b), items * channels)
-    per_channel = torch.from_numpy(gradient).reshape(items, channels, sections, 5)
-    return torch.from_numpy(gx).reshape(x.shape), per_channel.sum(1)
+    return loops(coefficients)
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs, output[1])
+def _moving_loops(_: int) -> Loops:
+    from diffmix.kernels._iir_numba import moving_backward, moving_forward
+
+    return moving_forward, moving_backward
 
 
-@operator(
-    fake=lambda x, sos: (x.new_empty(x.shape), x.new_empty(x.shape[0] * x.shape[1], _tiles(x), 2 * sos.shape[1])),
-    backward=lambda ctx, gy, _: _sos_cascade_backward(gy, *ctx.saved_tensors),
-    save=_save,
-)
-def _sos_cascade(x: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
-    """``(y, states)``: the filtered signal, and every row's 2K states before each tile, for the backward."""
-    from diffmix.kernels._iir_numba import kernels
-
-    rows, sections = x.shape[0] * x.shape[1], sos.shape[1]
-    signal = flat(x)
-    y = np.empty_like(signal)
-    states = np.zeros(rows * _tiles(x) * 2 * sections, y.dtype)
-    arrays = signal, per_row(sos, x).astype(y.dtype), y, states
-    forward, _ = kernels(sections)
-    over_rows(lambda a, b: forward(*arrays, _TILE, a, b, x.dtype == torch.float32), rows)
-    return torch.from_numpy(y).reshape(x.shape), torch.from_numpy(states).reshape(rows, -1, 2 * sections)
-
-
-def _tiles(x: Tensor) -> int:
-    return -(-x.shape[-1] // _TILE)
+_cascade = recursion("sos_cascade", _loops, _TILE)
+_moving_cascade = recursion("moving_sos_cascade", _moving_loops, _TILE)
 
 
 def _state_space(x: Tensor, sos: Tensor) -> Tensor:

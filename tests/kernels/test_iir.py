@@ -214,13 +214,14 @@ def test_gradients_are_finite_on_extreme_signals(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck's own
 def test_the_operators_are_registered_properly() -> None:
-    sos = board(2, 44100, twin=True)[0][:, :2].clone().requires_grad_()
+    c = board(2, 44100, twin=True)[0][:, None, :2].flatten(2).clone().requires_grad_()
     for samples, dtype in ((600, torch.float32), (3, torch.float64)):
-        x = torch.randn(2, 2, samples, dtype=dtype, requires_grad=True)
-        torch.library.opcheck(iir._sos_cascade, (x, sos))
-        states = iir._sos_cascade(x, sos)[1]
-        arguments = (torch.randn_like(x), x.detach(), sos.detach(), states.detach())
-        torch.library.opcheck(iir._sos_cascade_backward, arguments)
+        x = torch.randn(2, 1, samples, dtype=dtype, requires_grad=True)
+        start = torch.zeros(2, 5, dtype=dtype)
+        torch.library.opcheck(iir._cascade, (x, c, start, 1, []))
+        states = iir._cascade(x, c, start, 1, [])[1].detach()
+        arguments = (torch.randn_like(x), x.detach(), c.detach(), states, 1, [])
+        torch.library.opcheck(torch.ops.diffmix.sos_cascade_backward.default, arguments)
 
 
 @pytest.mark.slow

@@ -13,7 +13,11 @@ from diffmix.types import Numbers, Ranges
 
 
 class PedalboardNode(BlackBox, abstract=True):
-    """A plugin of Pedalboard by the name of the class: `render` is that plugin, made anew for each job."""
+    """A plugin of Pedalboard by the name of the class: `render` is that plugin, made anew for each job.
+
+    In a preset it plays the same, unless another of these comes before it on the same board: Pedalboard makes up for
+    latency at the end of a board, so that the frames of the second then begin elsewhere in the audio.
+    """
 
     pedalboard = True
     uncarried = ""
@@ -111,9 +115,7 @@ class MP3Compressor(PedalboardNode):
     """MP3 and back (LAME, variable bit rate). Is ``pedalboard.MP3Compressor``; 32, 44.1 and 48 kHz only.
 
     Its input gradient is that of its output, as if it gave back what it gets. The output jumps with the quality,
-    hence the large step of the estimate, which shows where to go but not how far. A preset plays it alike unless a
-    plugin with latency (Resample, the GSM codec, PitchShift) comes before it: Pedalboard makes up for the latency of
-    a board at its end, so that MP3's frames then begin elsewhere.
+    hence the large step of the estimate, which shows where to go but not how far.
     """
 
     input_gradient = "through"

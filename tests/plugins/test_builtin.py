@@ -50,18 +50,21 @@ def test_mp3_names_its_sample_rates() -> None:
         MP3Compressor(96000)
 
 
-def test_presets_play_them() -> None:
-    effects = {"a": Resample(RATE, quality="Linear"), "b": GSMFullRateCompressor(RATE), "c": PitchShift(RATE)}
-    board = Chain(trim=Gain(RATE), d=MP3Compressor(RATE), **effects)
-    u = board.spec.sample(1, torch.Generator().manual_seed(2))
-    values = {name: value.item() for name, value in board.spec.denormalize(u).items()}
-    entries = [{"type": kind, "params": arguments} for kind, arguments in board.plugins(values)]
+@pytest.mark.parametrize(
+    "effect",
+    [PitchShift(RATE), Resample(RATE, quality="Linear"), GSMFullRateCompressor(RATE), MP3Compressor(RATE)],
+    ids=lambda e: type(e).__name__,
+)
+def test_presets_play_them(effect: PedalboardNode) -> None:
+    strip = Chain(trim=Gain(RATE), effect=effect)
+    u = strip.spec.sample(1, torch.Generator().manual_seed(2))
+    values = {name: value.item() for name, value in strip.spec.denormalize(u).items()}
+    entries = [{"type": kind, "params": arguments} for kind, arguments in strip.plugins(values)]
     node = {"name": "x", "source": {"files": ["x.wav"], "channels": 2}, "inputs": [], "plugins": entries}
     head = {"format": "diffmix-preset", "version": 1, "generator": "test", "pedalboard": ">=0.9.16"}
     preset = {**head, "sample_rate": RATE, "output": "x", "nodes": [node]}
     x = signals(2)[0]
-    y = board(x[None], u)[0]
-    assert np.array_equal(to_pedalboard(preset).render({"x": x.numpy()}), y.numpy())
+    assert np.array_equal(to_pedalboard(preset).render({"x": x.numpy()}), strip(x[None], u)[0].numpy())
 
 
 def log_spectrum(x: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from diffmix.processors.base import REGISTRY, LinearFilter, Processor
 from diffmix.processors.chain import Chain
+from diffmix.processors.control import LFO
+from diffmix.processors.delay import Delay, FilteredDelay, PingPongDelay
 from diffmix.processors.desk_dynamics import EnvelopeFollower, Expander, KneeCompressor, KneeGate, TransientShaper
 from diffmix.processors.dynamics import Compressor
 from diffmix.processors.eq import (
@@ -15,20 +17,34 @@ from diffmix.processors.eq import (
 from diffmix.processors.filters import Crossover, GraphicEQ, ResonantFilter
 from diffmix.processors.gain import Gain
 from diffmix.processors.mastering import LoudnessNormaliser, TruePeakLimiter
+from diffmix.processors.modulation import (
+    Chorus,
+    Flanger,
+    ModulatedChorus,
+    ModulatedDelay,
+    ModulatedPhaser,
+    Phaser,
+    Vibrato,
+)
 from diffmix.processors.multiband import DeEsser, MultibandCompressor
 from diffmix.processors.neural import NeuralEffect
 from diffmix.processors.reverb import Reverb
 from diffmix.processors.stereo import BalanceWidth, Imager, MidSideMerge, MidSideSplit, Pan
 
 __all__ = [
+    "LFO",
     "REGISTRY",
     "BalanceWidth",
     "Chain",
+    "Chorus",
     "Compressor",
     "Crossover",
     "DeEsser",
+    "Delay",
     "EnvelopeFollower",
     "Expander",
+    "FilteredDelay",
+    "Flanger",
     "Gain",
     "GraphicEQ",
     "HighShelfFilter",
@@ -42,14 +58,20 @@ __all__ = [
     "LowpassFilter",
     "MidSideMerge",
     "MidSideSplit",
+    "ModulatedChorus",
+    "ModulatedDelay",
+    "ModulatedPhaser",
     "MultibandCompressor",
     "NeuralEffect",
     "Pan",
     "ParametricEQ",
     "PeakFilter",
+    "Phaser",
+    "PingPongDelay",
     "Processor",
     "ResonantFilter",
     "Reverb",
     "TransientShaper",
     "TruePeakLimiter",
+    "Vibrato",
 ]

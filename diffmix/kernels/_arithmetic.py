@@ -39,28 +39,37 @@ def _map(name: str, *arrays: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array([function(*v) for v in values], np.float32).reshape(arrays[0].shape)
 
 
-# `gain` is amplitude from decibels, 10^(dB/20); `decay` is exp(rate/time), which Pedalboard rounds only afterwards.
+# `gain` is amplitude from decibels, 10^(dB/20); `decay` is exp(rate/time), which Pedalboard rounds only afterwards;
+# `whole` are numbers that Pedalboard truncates to integers, and the ideal does not.
 _float64 = SimpleNamespace(
     sin=torch.sin,
     cos=torch.cos,
     tan=torch.tan,
     log10=torch.log10,
+    exp=torch.exp,
+    power=torch.pow,
     decay=lambda rate, time: torch.exp(rate / time),
     sqrt=torch.sqrt,
     clip=torch.clamp,
     zeros=torch.zeros_like,
     gain=lambda db: torch.exp(db * (math.log(10) / 20)),
+    power10=lambda v: torch.exp(v * math.log(10)),
+    whole=lambda v: v,
 )
 _float32 = SimpleNamespace(
     sin=partial(_map, "sinf"),
     cos=partial(_map, "cosf"),
     tan=partial(_map, "tanf"),
     log10=partial(_map, "log10f"),
+    exp=partial(_map, "expf"),
+    power=lambda base, exponent: _map("powf", base, np.full_like(base, exponent)),
     decay=lambda rate, time: np.vectorize(lambda t: math.exp(rate / t), [np.float32])(time.astype(np.float64)),
     sqrt=np.sqrt,
     clip=np.clip,
     zeros=np.zeros_like,
     gain=lambda db: _map("powf", np.full_like(db, 10), db * np.float32(0.05)),
+    power10=lambda v: _map("powf", np.full_like(v, 10), v),
+    whole=np.trunc,
 )
 
 

@@ -21,13 +21,15 @@ class _Band(LinearFilter, abstract=True):
     """One section with a cutoff, a gain and a Q."""
 
     neutral = True
-    cutoff_frequency_hz = Param(20, 20000, 440, "Hz", "log", "centre of a peak, middle of a shelf's slope")
-    gain_db = Param(-24, 24, 0, "dB", doc="level at the centre of a peak, on the shelf")
-    q = Param(0.1, 18, 0.70710678, "", "log", "narrowness of a peak, steepness of a shelf: above 0.71 it overshoots")
+    cutoff_frequency_hz = Param(20, 20000, 440, "Hz", "log", "centre of a peak, middle of a shelf's slope", True)
+    gain_db = Param(-24, 24, 0, "dB", "lin", "level at the centre of a peak, on the shelf", True)
+    q = Param(
+        0.1, 18, 0.70710678, "", "log", "narrowness of a peak, steepness of a shelf: above 0.71 it overshoots", True
+    )
     design: ClassVar[Callable[..., Tensor]]
 
     def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor, gain_db: Tensor, q: Tensor) -> Tensor:
-        """One section, (B, 1, 5)."""
+        """One section, (B, 1, 5), or (B, T, 1, 5) where values move."""
         return self.design(cutoff_frequency_hz, gain_db, q, self.sample_rate, twin).unsqueeze(-2)
 
 
@@ -52,11 +54,11 @@ class HighShelfFilter(_Band):
 class _Pass(LinearFilter, abstract=True):
     """One first-order section, 6 dB per octave."""
 
-    cutoff_frequency_hz = Param(10, 20000, 50, "Hz", "log", "-3 dB point")
+    cutoff_frequency_hz = Param(10, 20000, 50, "Hz", "log", "-3 dB point", True)
     design: ClassVar[Callable[..., Tensor]]
 
     def sections(self, twin: bool, *, cutoff_frequency_hz: Tensor) -> Tensor:
-        """One section, (B, 1, 5)."""
+        """One section, (B, 1, 5), or (B, T, 1, 5) where values move."""
         return self.design(cutoff_frequency_hz, self.sample_rate, twin).unsqueeze(-2)
 
 
@@ -72,78 +74,38 @@ class LowpassFilter(_Pass):
     design = staticmethod(biquad.lowpass)
 
 
+def _band(name: str, low_hz: float, high_hz: float, default_hz: float, highest_q: float, q: float) -> dict[str, Param]:
+    return {
+        f"{name}_{_FREQUENCY}": Param(low_hz, high_hz, default_hz, "Hz", "log", modulatable=True),
+        f"{name}_gain_db": Param(-18, 18, 0, "dB", modulatable=True),
+        f"{name}_q": Param(0.3, highest_q, q, "", "log", modulatable=True),
+    }
+
+
 class ParametricEQ(LinearFilter):
     """Six bands in series: low shelf, four peaks, high shelf. Six Pedalboard plugins, one pass over the audio."""
 
     neutral = True
     pedalboard = False
-    low_shelf_cutoff_frequency_hz = Param(30, 500, 100, "Hz", "log")
-    low_shelf_gain_db = Param(-18, 18, 0, "dB")
-    low_shelf_q = Param(0.3, 2, 0.70710678, "", "log")
-    peak1_cutoff_frequency_hz = Param(40, 600, 200, "Hz", "log")
-    peak1_gain_db = Param(-18, 18, 0, "dB")
-    peak1_q = Param(0.3, 8, 1, "", "log")
-    peak2_cutoff_frequency_hz = Param(150, 2500, 600, "Hz", "log")
-    peak2_gain_db = Param(-18, 18, 0, "dB")
-    peak2_q = Param(0.3, 8, 1, "", "log")
-    peak3_cutoff_frequency_hz = Param(600, 8000, 2000, "Hz", "log")
-    peak3_gain_db = Param(-18, 18, 0, "dB")
-    peak3_q = Param(0.3, 8, 1, "", "log")
-    peak4_cutoff_frequency_hz = Param(2000, 16000, 5000, "Hz", "log")
-    peak4_gain_db = Param(-18, 18, 0, "dB")
-    peak4_q = Param(0.3, 8, 1, "", "log")
-    high_shelf_cutoff_frequency_hz = Param(1500, 18000, 8000, "Hz", "log")
-    high_shelf_gain_db = Param(-18, 18, 0, "dB")
-    high_shelf_q = Param(0.3, 2, 0.70710678, "", "log")
-
     BANDS = ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")
+    bands = (
+        _band("low_shelf", 30, 500, 100, 2, 0.70710678)
+        | _band("peak1", 40, 600, 200, 8, 1)
+        | _band("peak2", 150, 2500, 600, 8, 1)
+        | _band("peak3", 600, 8000, 2000, 8, 1)
+        | _band("peak4", 2000, 16000, 5000, 8, 1)
+        | _band("high_shelf", 1500, 18000, 8000, 2, 0.70710678)
+    )
 
-    def sections(
-        self,
-        twin: bool,
-        *,
-        low_shelf_cutoff_frequency_hz: Tensor,
-        low_shelf_gain_db: Tensor,
-        low_shelf_q: Tensor,
-        peak1_cutoff_frequency_hz: Tensor,
-        peak1_gain_db: Tensor,
-        peak1_q: Tensor,
-        peak2_cutoff_frequency_hz: Tensor,
-        peak2_gain_db: Tensor,
-        peak2_q: Tensor,
-        peak3_cutoff_frequency_hz: Tensor,
-        peak3_gain_db: Tensor,
-        peak3_q: Tensor,
-        peak4_cutoff_frequency_hz: Tensor,
-        peak4_gain_db: Tensor,
-        peak4_q: Tensor,
-        high_shelf_cutoff_frequency_hz: Tensor,
-        high_shelf_gain_db: Tensor,
-        high_shelf_q: Tensor,
-    ) -> Tensor:
-        """Six sections, (B, 6, 5), in the order of the bands."""
-        low = biquad.low_shelf(
-            low_shelf_cutoff_frequency_hz, low_shelf_gain_db, low_shelf_q, self.sample_rate, twin
-        ).unsqueeze(-2)
-        peaks = biquad.peak(
-            torch.stack(
-                [
-                    peak1_cutoff_frequency_hz,
-                    peak2_cutoff_frequency_hz,
-                    peak3_cutoff_frequency_hz,
-                    peak4_cutoff_frequency_hz,
-                ],
-                -1,
-            ),
-            torch.stack([peak1_gain_db, peak2_gain_db, peak3_gain_db, peak4_gain_db], -1),
-            torch.stack([peak1_q, peak2_q, peak3_q, peak4_q], -1),
-            self.sample_rate,
-            twin,
-        )
-        high = biquad.high_shelf(
-            high_shelf_cutoff_frequency_hz, high_shelf_gain_db, high_shelf_q, self.sample_rate, twin
-        ).unsqueeze(-2)
-        return torch.cat([low, peaks, high], -2)
+    def sections(self, twin: bool, **values: Tensor) -> Tensor:
+        """Six sections in the order of the bands, (B, 6, 5), or (B, T, 6, 5) where values move."""
+        most = max(v.ndim for v in values.values())
+        in_order = (values[name] for name in self.bands)
+        columns = torch.broadcast_tensors(*(v if v.ndim == most else v[:, None] for v in in_order))
+        bands = torch.stack(columns, -1).unflatten(-1, (6, 3))
+        kinds: list[Callable[..., Tensor]] = [biquad.low_shelf, biquad.peak, biquad.high_shelf]
+        parts = zip(kinds, bands.split((1, 4, 1), -2), strict=True)
+        return torch.cat([design(*part.unbind(-1), self.sample_rate, twin) for design, part in parts], -2)
 
     def plugins(self, values: Numbers) -> list[Plugin]:
         """Six plugins, one per band."""

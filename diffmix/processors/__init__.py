@@ -5,6 +5,7 @@ from diffmix.processors.chain import Chain
 from diffmix.processors.control import LFO
 from diffmix.processors.delay import Delay, FilteredDelay, PingPongDelay
 from diffmix.processors.desk_dynamics import EnvelopeFollower, Expander, KneeCompressor, KneeGate, TransientShaper
+from diffmix.processors.distortion import Bitcrush, Clipping, Distortion, Waveshaper
 from diffmix.processors.dynamics import Compressor
 from diffmix.processors.eq import (
     HighpassFilter,
@@ -15,7 +16,8 @@ from diffmix.processors.eq import (
     PeakFilter,
 )
 from diffmix.processors.filters import Crossover, GraphicEQ, ResonantFilter
-from diffmix.processors.gain import Gain
+from diffmix.processors.gain import Gain, Invert
+from diffmix.processors.ladder import LadderFilter
 from diffmix.processors.mastering import LoudnessNormaliser, TruePeakLimiter
 from diffmix.processors.modulation import (
     Chorus,
@@ -35,12 +37,15 @@ __all__ = [
     "LFO",
     "REGISTRY",
     "BalanceWidth",
+    "Bitcrush",
     "Chain",
     "Chorus",
+    "Clipping",
     "Compressor",
     "Crossover",
     "DeEsser",
     "Delay",
+    "Distortion",
     "EnvelopeFollower",
     "Expander",
     "FilteredDelay",
@@ -50,8 +55,10 @@ __all__ = [
     "HighShelfFilter",
     "HighpassFilter",
     "Imager",
+    "Invert",
     "KneeCompressor",
     "KneeGate",
+    "LadderFilter",
     "LinearFilter",
     "LoudnessNormaliser",
     "LowShelfFilter",
@@ -74,4 +81,5 @@ __all__ = [
     "TransientShaper",
     "TruePeakLimiter",
     "Vibrato",
+    "Waveshaper",
 ]

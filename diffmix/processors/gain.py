@@ -1,4 +1,4 @@
-"""Gain: one factor."""
+"""Gain and polarity: one factor."""
 
 from torch import Tensor
 
@@ -15,3 +15,11 @@ class Gain(Processor):
     def process(self, x: Tensor, *, gain_db: Tensor) -> Tensor:
         """Audio x (B, C, T), gain_db (B,) or (B, T)."""
         return units.gain(x, gain_db)
+
+
+class Invert(Processor):
+    """Turn the polarity. Twin of ``pedalboard.Invert``."""
+
+    def process(self, x: Tensor) -> Tensor:
+        """Audio x (B, C, T)."""
+        return -x

@@ -84,8 +84,9 @@ def copy(source, at, count, target, to):
 
 
 @njit(nogil=True)
-def detect(x, count, gate, step, attack, release, smooth, e, m, envelope, squares):
+def detect(x, count, gate, step, memories, e, m, envelope, squares):
     """Levels of a tile x, which may be the envelope's; returns e and m after it."""
+    attack, release, smooth = memories
     for i in range(count):
         v = load(x, i * ROWS, ROWS)
         r = absolute(v)
@@ -183,7 +184,7 @@ def forward(x, c, states, y, length, first, last, fast):
     work = np.zeros((9, (length + ROWS) * ROWS), x.dtype)
     tile, squares, level, attack, release, smooth = work[0], work[1], work[2], work[3], work[4], work[5]
     threshold, exponent, signal = work[6], work[7], work[8]
-    inner = np.arange(ROWS) * length
+    memories, inner = (attack, release, smooth), np.arange(ROWS) * length
     for group in range(first, last, ROWS):
         rows = np.minimum(np.arange(group, group + ROWS), last - 1)
         e, m = lanes_of(states, 0, 0, rows), lanes_of(states, -1, 0, rows)
@@ -198,7 +199,7 @@ def forward(x, c, states, y, length, first, last, fast):
                 spread(c, 3, rows, start, some, release, 1, ROWS)
                 spread(c, -1, rows, start, some, smooth, 1, ROWS)
             read_tile(x, rows * samples, start, count, tile, e)
-            e, m = detect(tile, count, gate, step, attack, release, smooth, e, m, tile, squares)
+            e, m = detect(tile, count, gate, step, memories, e, m, tile, squares)
             write_tile(tile, level, inner, 0, count, e)
             for row in range(group, min(group + ROWS, last)):
                 copy(audio, row * samples + start, count, signal, 0)
@@ -227,7 +228,7 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
     work = np.zeros((12, size), x.dtype)
     tile, squares, envelope, attack, release, smooth = work[0], work[1], work[2], work[3], work[4], work[5]
     threshold, exponent, level, signal, g, pushed = work[6], work[7], work[8], work[9], work[10], work[11]
-    sums, inner = np.zeros((4, size)), np.arange(ROWS) * length
+    sums, inner, memories = np.zeros((4, size)), np.arange(ROWS) * length, (attack, release, smooth)
     for group in range(first, last, ROWS):
         rows, used = np.minimum(np.arange(group, group + ROWS), last - 1), min(ROWS, last - group)
         w = w_squares = splat(0.0, ROWS)
@@ -245,7 +246,7 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
             store(envelope, 0, e)
             store(squares, 0, m)
             read_tile(x, rows * samples, start, count, tile, e)
-            detect(tile, count, gate, step, attack, release, smooth, e, m, envelope[ROWS:], squares[ROWS:])
+            detect(tile, count, gate, step, memories, e, m, envelope[ROWS:], squares[ROWS:])
             write_tile(envelope[ROWS:], level, inner, 0, count, e)
             for row in range(group, group + used):
                 at = (row - group) * length
@@ -254,20 +255,7 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
                 curve_backward(signal, g, count, gate, along, level, threshold, exponent, at, sums[0], sums[1])
             read_tile(level, inner, 0, count, pushed, e)
             w, w_squares = detect_backward(
-                tile,
-                count,
-                gate,
-                step,
-                attack,
-                release,
-                smooth,
-                envelope,
-                squares,
-                pushed,
-                w,
-                w_squares,
-                sums[2],
-                sums[3],
+                tile, count, gate, step, memories, envelope, squares, pushed, w, w_squares, sums[2], sums[3]
             )
             write_tile(pushed, level, inner, 0, count, e)
             for row in range(group, group + used):

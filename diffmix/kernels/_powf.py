@@ -104,16 +104,16 @@ def vector_power(base, exponent):
     return cast(part * scale, np.float32)
 
 
-def power(base, exponent, fast):  # type: ignore[no-untyped-def]
+def power(base, exponent, fast):
     """``base ** exponent`` of vectors, bit for bit the C library's; ``fast``: `equals_libm`."""
 
 
 @overload(power, jit_options={"forceinline": True, "nogil": True})
-def _power(base, exponent, fast):  # type: ignore[no-untyped-def]
+def _power(base, exponent, fast):
     if base.dtype != types.float32:
         return lambda base, exponent, fast: library_power(base, exponent)
 
-    def of_float32(base, exponent, fast):  # type: ignore[no-untyped-def]
+    def of_float32(base, exponent, fast):
         if fast and every((base >= 0.0) & (base <= LARGEST)):
             return vector_power(base, exponent)
         return library_power(base, exponent)
@@ -121,16 +121,16 @@ def _power(base, exponent, fast):  # type: ignore[no-untyped-def]
     return of_float32
 
 
-def log2(a):  # type: ignore[no-untyped-def]
+def log2(a):
     """Base 2 logarithm of positive lanes, to 2e-7 in float32; for gradients."""
 
 
 @overload(log2, jit_options={"forceinline": True, "nogil": True})
-def _log2(a):  # type: ignore[no-untyped-def]
+def _log2(a):
     if a.dtype != types.float32:
         return lambda a: library_log2(a)
 
-    def of_float32(a):  # type: ignore[no-untyped-def]
+    def of_float32(a):
         i = bits(a, np.int32)
         whole = (i - ROOT) >> 23
         m = bits(i - (whole << 23), np.float32)  # from the root of 1/2 to that of 2
@@ -142,16 +142,16 @@ def _log2(a):  # type: ignore[no-untyped-def]
     return of_float32
 
 
-def exp2(a):  # type: ignore[no-untyped-def]
+def exp2(a):
     """2 to the power of lanes, to 2e-7 in float32 between -126 and 127, where it stays; for gradients."""
 
 
 @overload(exp2, jit_options={"forceinline": True, "nogil": True})
-def _exp2(a):  # type: ignore[no-untyped-def]
+def _exp2(a):
     if a.dtype != types.float32:
         return lambda a: library_exp2(a)
 
-    def of_float32(a):  # type: ignore[no-untyped-def]
+    def of_float32(a):
         x = minimum(maximum(a, -126.0), 127.0)
         shifted = x + 12582912.0  # 1.5 2^23: rounds to integers, whose bits are the last ones
         r = (x - (shifted - 12582912.0)) * 0.6931471805599453

@@ -1,4 +1,4 @@
-"""Numbers that say how close a mix is to another."""
+"""Numbers that say how close one sound is to another."""
 
 import torch
 from torch import Tensor
@@ -28,7 +28,12 @@ def pan_width_error(pan: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return ((pan.abs() - target.abs()).abs() * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
+def error_to_signal(y: Tensor, reference: Tensor) -> Tensor:
+    """Energy of ``y - reference`` relative to the reference's, (scalar): 0 if they are equal, 1 for silence."""
+    error = (y.double() - reference.double()).square().sum()
+    return error / reference.double().square().sum().clamp_min(1e-300)
+
+
 def residual_db(y: Tensor, reference: Tensor) -> float:
     """Energy of ``y - reference`` relative to the reference's, in dB; -inf if they are equal."""
-    error = (y.double() - reference.double()).square().sum()
-    return float(10 * torch.log10(error / reference.double().square().sum().clamp_min(1e-300)))
+    return float(10 * torch.log10(error_to_signal(y, reference)))

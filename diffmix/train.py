@@ -1,5 +1,10 @@
-"""``python -m diffmix.train recipe=automix``: train a recipe."""
+"""``python -m diffmix.train recipe=automix``: train a recipe.
 
+A recipe names the module of `diffmix.systems` whose ``prepare`` makes its system and data; the rest is the same for
+all: limits, checkpoints, progress, scores, the model's card.
+"""
+
+import importlib
 import json
 import logging
 import os
@@ -27,16 +32,19 @@ LIMITS: dict[str, tuple[type, float, float]] = {
     "data.batch_size": (int, 1, 4096),
     "data.held_out_examples": (int, 1, 10**6),
     "data.workers": (int, 0, 256),
+    "data.generated_seconds": (float, 5, 3600),
+    "data.sample_rate": (int, 8000, 192000),
     "console.sample_rate": (int, 8000, 192000),
     "system.learning_rate": (float, 0, 1),
 }
+"""What numbers must be, of those that a recipe has."""
 
 
 def run(config: dict[str, Any]) -> dict[str, float]:
-    """Train one composed configuration; returns the scores on held-out songs.
+    """Train one composed configuration; returns the scores on what was held out.
 
-    Leaves in ``config["output"]``: ``last.ckpt`` (to go on from), ``model/`` (what ``diffmix automix --model`` reads),
-    ``scores.json`` and ``metrics.csv``. Raises DiffmixError for what a user can mend.
+    Leaves in ``config["output"]``: ``last.ckpt`` (to go on from), ``model/`` (what was learned), ``scores.json`` and
+    ``metrics.csv``. Raises DiffmixError for what a user can mend.
     """
     check(config)
     output = Path(config["output"])
@@ -51,9 +59,7 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     import torch
     from lightning.pytorch.loggers import CSVLogger
 
-    from diffmix.console import Console
     from diffmix.progress import progress
-    from diffmix.systems.automix import Automix, AutomixData
     from diffmix.systems.callbacks import ScoringProgress, StepCheckpoint, StepProgress
 
     # Lightning is loud about matters that this run has settled
@@ -66,11 +72,8 @@ def run(config: dict[str, Any]) -> dict[str, float]:
         torch.set_num_threads(trainer_config["threads"])
     checkpoint = _checkpoint(str(config["resume"]), output)
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
-    console = Console(config["console"]["sample_rate"], config["console"]["ranges"])
+    system, data, save = importlib.import_module(f"diffmix.systems.{config['system_name']}").prepare(config)
     steps = trainer_config["max_steps"]
-    listen_seconds = config["data"]["seconds"]
-    system = Automix(console, config["estimator"], total_steps=steps, listen_seconds=listen_seconds, **config["system"])
-    data = AutomixData.from_config(config["data"], console, config["seed"])
     every = trainer_config["validate_every"]
     with progress("Training", steps) as advance:
         trainer = lightning.Trainer(
@@ -109,12 +112,11 @@ def run(config: dict[str, Any]) -> dict[str, float]:
         "recipe": config["recipe_name"],
         "seed": config["seed"],
         "steps": steps,
-        "ranges": config["console"]["ranges"],
         "data": config["data"],
         "scores": scores,
         "minutes_of_last_run": round((time.monotonic() - begun) / 60, 1),
     }
-    system.mixer.save(output / "model", **card)
+    save(output / "model", **card)
     write_text(output / "scores.json", json.dumps(scores, indent=1) + "\n")
     return scores
 
@@ -122,9 +124,13 @@ def run(config: dict[str, Any]) -> dict[str, float]:
 def check(config: dict[str, Any]) -> None:
     """Raise SettingsError for a value of the wrong kind or out of its range, naming it and what is allowed."""
     for name, (kind, low, high) in LIMITS.items():
-        value: Any = config
-        for key in name.split("."):
-            value = value[key]
+        *groups, key = name.split(".")
+        part: Any = config
+        for group in groups:
+            part = part.get(group) or {}
+        if key not in part:
+            continue
+        value = part[key]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or (kind is int and value != int(value)) or not low <= value <= high:
             what = "a whole number" if kind is int else "a number"
@@ -165,10 +171,10 @@ def _keep_aside(output: Path) -> None:
 
 
 def table(scores: dict[str, float]) -> str:
-    """The scores as text, one line per mixer."""
+    """The scores as text, one line for each of those compared."""
     rows = sorted({name.split("/")[0] for name in scores})
     columns = sorted({name.split("/")[1] for name in scores})
-    lines = [f"{'held-out songs':<18}" + "".join(f"{c:>20}" for c in columns)]
+    lines = [f"{'held out':<18}" + "".join(f"{c:>20}" for c in columns)]
     lines += [f"{row:<18}" + "".join(f"{scores[f'{row}/{c}']:>20.3f}" for c in columns) for row in rows]
     return "\n".join(lines)
 

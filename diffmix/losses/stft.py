@@ -1,4 +1,4 @@
-"""Spectral distance on the sum and the difference of the channels."""
+"""Spectral distances."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,22 +7,30 @@ import torch
 from torch import Tensor, nn
 
 
-class SumDifferenceLoss(nn.Module):
-    """Multi-resolution STFT distance of (left + right) and (left - right), by auraloss.
+def multi_resolution_stft(fft_sizes: Sequence[int] = (512, 2048, 8192)) -> nn.Module:
+    """Multi-resolution STFT distance of audio (B, 1, T), by auraloss: a module of (y, target).
 
-    Spectral convergence plus log-magnitude L1 per resolution (Yamamoto et al., 2020), averaged over sum and difference
-    (Steinmetz et al., 2020). It is blind to a swap of the channels, and nearly blind to which side a single track is
-    on: pair it with `imbalance_loss`.
+    Spectral convergence plus log-magnitude L1, averaged over the resolutions (Yamamoto et al., 2020), which hop by
+    half a window.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # auraloss imports with deprecation notes of its own
+        from auraloss.freq import MultiResolutionSTFTLoss
+    return MultiResolutionSTFTLoss(
+        fft_sizes=list(fft_sizes), hop_sizes=[n // 2 for n in fft_sizes], win_lengths=list(fft_sizes)
+    )
+
+
+class SumDifferenceLoss(nn.Module):
+    """`multi_resolution_stft` of (left + right) and (left - right), averaged (Steinmetz et al., 2020).
+
+    It is blind to a swap of the channels, and nearly blind to which side a single track is on: pair it with
+    `imbalance_loss`.
     """
 
     def __init__(self, fft_sizes: Sequence[int] = (512, 2048, 8192)) -> None:
         super().__init__()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # auraloss imports with deprecation notes of its own
-            from auraloss.freq import MultiResolutionSTFTLoss
-        self.distance = MultiResolutionSTFTLoss(
-            fft_sizes=list(fft_sizes), hop_sizes=[n // 2 for n in fft_sizes], win_lengths=list(fft_sizes)
-        )
+        self.distance = multi_resolution_stft(fft_sizes)
 
     def forward(self, y: Tensor, target: Tensor) -> Tensor:
         """Scalar distance of audio (B, 2, T) to its target of the same shape."""

@@ -1,7 +1,7 @@
 """Effects: each declares its parameters once and processes audio in physical units."""
 
 from diffmix.processors.base import REGISTRY, LinearFilter, Processor
-from diffmix.processors.chain import Chain
+from diffmix.processors.chain import Chain, Mix
 from diffmix.processors.control import LFO
 from diffmix.processors.delay import Delay, FilteredDelay, PingPongDelay
 from diffmix.processors.desk_dynamics import EnvelopeFollower, Expander, KneeCompressor, KneeGate, TransientShaper
@@ -65,6 +65,7 @@ __all__ = [
     "LowpassFilter",
     "MidSideMerge",
     "MidSideSplit",
+    "Mix",
     "ModulatedChorus",
     "ModulatedDelay",
     "ModulatedPhaser",

@@ -1,13 +1,14 @@
 """Training of the automatic mixer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from diffmix.console import Console, Controls, DeskValues, Tracks
 from diffmix.data.examples import Batch, MixExamples, collate
@@ -20,8 +21,23 @@ from diffmix.losses import SumDifferenceLoss, imbalance_loss
 from diffmix.metrics import balance_error_db, pan_error, pan_width_error
 from diffmix.progress import progress
 from diffmix.systems.automixer import Automixer, refuse_other_specs
+from diffmix.systems.training import Numbers, Training, numbers_ahead
 
 MIX_LUFS = -16.0
+
+
+def prepare(config: Mapping[str, Any]) -> Training:
+    """The training that ``conf/recipe/automix.yaml`` describes."""
+    console = Console(**config["console"])
+    system = Automix(
+        console,
+        config["estimator"],
+        total_steps=config["trainer"]["max_steps"],
+        listen_seconds=config["data"]["seconds"],
+        **config["system"],
+    )
+    data = AutomixData.from_config(config["data"], console, config["seed"])
+    return Training(system, data, partial(system.mixer.save, ranges=config["console"]["ranges"]))
 
 
 def at_loudness(mix: Tensor, sample_rate: float, loudness_lufs: float = MIX_LUFS) -> Tensor:
@@ -161,17 +177,6 @@ def _loudness_in_mix(console: Console, tracks: Tracks, values: DeskValues) -> Te
     return torch.stack(placed, 1)
 
 
-class Numbers(Sampler[int]):
-    """Example numbers from ``first`` on; it has no length, so that a trainer counts steps only."""
-
-    def __init__(self, numbers: range) -> None:
-        self.numbers = numbers
-
-    def __iter__(self) -> Iterator[int]:
-        """The numbers in order."""
-        return iter(self.numbers)
-
-
 class AutomixData(lightning.LightningDataModule):
     """Examples for training, numbered by step so that a resumed run goes on where it stopped, and held-out ones."""
 
@@ -211,15 +216,13 @@ class AutomixData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the trainer's step on."""
-        first = self.trainer.global_step if self.trainer else 0
-        last = self.trainer.max_steps if self.trainer else first
-        return self._loader(self.train, Numbers(range(first * self.batch_size, last * self.batch_size)))
+        return self._loader(self.train, numbers_ahead(self, self.batch_size))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The same held-out examples each time."""
         return self._loader(self.held_out, range(self.examples))
 
-    def _loader(self, dataset: MixExamples, numbers: Sampler[int] | range) -> DataLoader[Any]:
+    def _loader(self, dataset: MixExamples, numbers: Numbers | range) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             self.batch_size,

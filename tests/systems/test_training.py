@@ -231,7 +231,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
 def test_the_command_names_unknown_recipes() -> None:
     done = subprocess.run([sys.executable, "-m", "diffmix.train", "recipe=nosuch"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.strip() == "diffmix: no recipe 'nosuch'; there are: automix"
+    assert done.stderr.strip() == "diffmix: no recipe 'nosuch'; there are: automix, neural_effect"
 
 
 def test_help_and_config_need_no_run(tmp_path: Path) -> None:

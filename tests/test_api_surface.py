@@ -7,6 +7,8 @@ Read from the source, so nothing is imported: a module's ``__all__`` if it has o
 import ast
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).resolve().parent.parent / "diffmix"
 INVENTORY = Path(__file__).with_name("api_surface.txt")
 HEADER = """\
@@ -44,8 +46,13 @@ def names(path: Path) -> list[str]:
     if found is None:
         found = [name for node in tree.body for name in targets(node) if public(name)]
         if path.name == "__init__.py":
-            imported = (n for n in tree.body if isinstance(n, ast.ImportFrom))
-            found += [a.asname or a.name for n in imported for a in n.names if public(a.asname or a.name)]
+            blocks = [tree.body, *(n.body for n in tree.body if isinstance(n, ast.If))]
+            imported = (
+                n for block in blocks for n in block if isinstance(n, ast.ImportFrom) and "diffmix" in (n.module or "")
+            )
+            found += [
+                a.asname or a.name for n in imported for a in n.names if public(a.asname or a.name) and a.name != "*"
+            ]
     return found
 
 
@@ -74,6 +81,11 @@ def test_the_names_offered_at_the_top_exist() -> None:
     missing = [name for name in diffmix.__all__ if not hasattr(diffmix, name)]
     assert not missing
     assert set(diffmix.__all__) <= set(dir(diffmix))
+    assert {"automix", "Console", "Compressor", "Delay", "SettingsError"} <= set(diffmix.__all__)
+    assert diffmix.Compressor is diffmix.processors.Compressor
+    assert diffmix.Mix is diffmix.mix.Mix
+    with pytest.raises(AttributeError, match="no attribute 'compressor'"):
+        _ = diffmix.compressor
 
 
 if __name__ == "__main__":

@@ -12,19 +12,19 @@ with f = 0.7 + 0.28 room_size, d = 0.4 damping, w1 and w2 = 1.5 wet_level (1 +- 
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffmix.errors import AudioError
-from diffmix.kernels._operator import operator
-from diffmix.kernels.backend import compiled, over_rows
+from diffmix.kernels import stream
+from diffmix.kernels._operator import Loops, recursion, run
+from diffmix.kernels.backend import compiled, is_twin
 
-COMBS, LINES = 8, 12  # delay lines of one channel: combs first, then allpasses
-CHUNK = 16384  # samples between two saved states
-_DELAYS_44100 = (1116, 1188, 1277, 1356, 1422, 1491, 1557, 1617, 556, 441, 341, 225)
+TILE = 32768  # samples between two saved states
+_COMBS = (1116, 1188, 1277, 1356, 1422, 1491, 1557, 1617)  # delays in samples at 44.1 kHz
+_ALLPASSES = (556, 441, 341, 225)
 _RIGHT = 23  # samples at 44.1 kHz by which the right channel's lines are longer
 _INPUT_GAIN = 0.015
 _ALIAS_DB = 220.0  # how far down time aliasing lies in the portable form; more would magnify rounding
@@ -49,87 +49,68 @@ def freeverb(
         x: audio (B, C, T) with C 1 or 2.
         room_size: 0 to 1 (B,): decay to -60 dB of 0.7 s at 0, 1.4 s at 0.5, 11 s at 1.
         damping: 0 to 1 (B,), loss of high frequencies per round trip.
-        wet_level: 0 to 1 (B,).
+        wet_level: 0 to 1 (B,); this and the following may also change each sample (B, T).
         dry_level: 0 to 1 (B,); 0.5 passes the input at unity gain.
         width: 0 to 1 (B,); scales the wet level of mono signals.
-        sample_rate: in Hz, 2000 or more.
+        sample_rate: in Hz, 2000 to 800 000.
         freeze: Pedalboard's freeze mode. The tank takes no input, so from silence only the dry signal is heard.
 
     Returns:
         Audio (B, C, T), dtype of ``x``.
 
     Raises:
-        AudioError: for more than two channels, or a sample rate below 2000 Hz.
+        AudioError: for more than two channels, or a sample rate outside the range.
     """
     if x.shape[1] > 2:
         raise AudioError(f"freeverb takes mono or stereo audio (B, 1 or 2, T), got {x.shape[1]} channels")
-    if sample_rate < 2000:
-        raise AudioError(f"freeverb needs a sample rate of at least 2000 Hz, got {sample_rate:g} Hz")
-    native = compiled(x)
-    dtype = x.dtype if native else torch.float64
-    room_size, damping, wet_level, dry_level, width = (
-        p.to(dtype) for p in (room_size, damping, wet_level, dry_level, width)
-    )
-    dry = dry_level * 2
+    if not 2000 <= sample_rate <= 800_000:
+        raise AudioError(f"freeverb needs a sample rate of 2000 to 800000 Hz, got {sample_rate:g} Hz")
+    settings = room_size, damping, wet_level, dry_level, width
+    dtype = torch.float32 if is_twin(x, *settings) else torch.float64
+    room_size, damping, wet_level, dry_level, width = (p.to(dtype) for p in settings)
+    wet, dry = wet_level * 3, dry_level * 2  # the order of these float32 operations is Pedalboard's
     if freeze:
-        return (x * dry[:, None, None]).to(x.dtype)
-    wet = wet_level * 3  # the order of these float32 operations is Pedalboard's
-    cross = 0.5 * wet * (1 - width) if x.shape[1] == 2 else torch.zeros_like(wet)
-    gains = torch.stack([room_size * 0.28 + 0.7, damping * 0.4, 0.5 * wet * (1 + width), cross, dry], dim=1)
-    if native:
-        return _freeverb(x, gains, int(sample_rate))[0]
-    return _on_circle(x.double(), gains, int(sample_rate)).to(x.dtype)
+        return (x * _over_time(dry)).to(x.dtype)
+    wet1 = 0.5 * wet * (1 + width)
+    wet2 = 0.5 * wet * (1 - width) if x.shape[1] == 2 else torch.zeros_like(wet1)
+    tank = room_size * 0.28 + 0.7, damping * 0.4
+    gains = wet1, wet2, dry
+    if all(g.ndim == 1 for g in gains):
+        return _reverberate(x, torch.stack([*tank, *gains], 1), int(sample_rate))
+    one, zero = torch.ones_like(tank[0]), torch.zeros_like(tank[0])
+    own = _reverberate(x, torch.stack([*tank, one, zero, zero], 1), int(sample_rate))
+    wet1, wet2, dry = map(_over_time, gains)
+    return (wet1 * own + wet2 * own.flip(1) + dry * x).to(x.dtype)
+
+
+def _over_time(gain: Tensor) -> Tensor:
+    """(B,) to (B, 1, 1) and (B, T) to (B, 1, T)."""
+    return gain[:, None] if gain.ndim == 2 else gain[:, None, None]
+
+
+def _reverberate(x: Tensor, gains: Tensor, sample_rate: int) -> Tensor:
+    """Audio x (B, C, T) with gains (B, 5): f, d, w1, w2, g."""
+    if not compiled(x) and not stream.is_streaming():
+        return _on_circle(x.double(), gains, sample_rate).to(x.dtype)
+    delays = _delays(sample_rate, x.shape[1])
+    return run(_freeverb, x, gains[:, None], memory=sum(delays) + len(_COMBS) * x.shape[1], options=delays)
 
 
 def _delays(sample_rate: int, channels: int) -> list[int]:
-    return [sample_rate * (d + _RIGHT * c) // 44100 for c in range(channels) for d in _DELAYS_44100]
+    """Of all lines: the combs of a channel, its allpasses, then the next channel's."""
+    return [sample_rate * (d + _RIGHT * c) // 44100 for c in range(channels) for d in (*_COMBS, *_ALLPASSES)]
 
 
-def _states_shape(x: Tensor, sample_rate: int) -> tuple[int, int, int]:
-    channels = x.shape[1]
-    return x.shape[0], -(-x.shape[2] // CHUNK), sum(_delays(sample_rate, channels)) + channels * COMBS
+def _loops(_: int) -> Loops:
+    from diffmix.kernels._reverb_numba import backward, forward
+
+    def lines(delays: tuple[int, ...]) -> np.ndarray:
+        return np.reshape(delays, (-1, len(_COMBS) + len(_ALLPASSES)))
+
+    return lambda *a: forward(*a[:7], lines(a[7:])), lambda *a: backward(*a[:9], lines(a[9:]))
 
 
-def _arrays(x: Tensor, gains: Tensor, states: np.ndarray, sample_rate: int) -> tuple[Any, ...]:
-    """What the compiled loops take besides their results: signal, states, delays, constants, block length."""
-    g = gains.detach().numpy()
-    guard = 0.1 if g.dtype == np.float32 else 0.0  # Pedalboard rounds what it stores to multiples of 2**-27
-    fixed = np.tile(np.array([_INPUT_GAIN, 0.5, guard], g.dtype), (len(g), 1))
-    constants = np.concatenate([fixed, g[:, :2], 1 - g[:, 1:2], g[:, 2:]], axis=1)
-    delays = np.array(_delays(sample_rate, x.shape[1]))
-    return x.detach().contiguous().numpy(), states, delays, constants, delays.min() // COMBS * COMBS
-
-
-@operator(fake=lambda gy, x, gains, states, sample_rate: (x.new_empty(x.shape), gains.new_empty(gains.shape)))
-def _freeverb_backward(gy: Tensor, x: Tensor, gains: Tensor, states: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Gradients to x and gains."""
-    from diffmix.kernels._reverb_numba import backward
-
-    gx, gradient = np.empty(x.shape, states.numpy().dtype), np.zeros(gains.shape)
-    arrays = gy.contiguous().numpy(), *_arrays(x, gains, states.numpy(), sample_rate), gx, gradient
-    over_rows(lambda a, b: backward(*arrays, a, b), len(x))  # type: ignore[call-arg]
-    return torch.from_numpy(gx), torch.from_numpy(gradient).to(gains.dtype)
-
-
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
-    x, gains, ctx.sample_rate = inputs
-    ctx.save_for_backward(x, gains, output[1])
-
-
-@operator(
-    fake=lambda x, gains, sample_rate: (x.new_empty(x.shape), x.new_empty(_states_shape(x, sample_rate))),
-    backward=lambda ctx, gy, _: (*_freeverb_backward(gy, *ctx.saved_tensors, ctx.sample_rate), None),
-    save=_save,
-)
-def _freeverb(x: Tensor, gains: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """``(y, states)`` of x (B, C, T) and gains (B, 5): f, d, w1, w2, g; what the lines hold now and then is saved."""
-    from diffmix.kernels._reverb_numba import forward
-
-    states = x.new_empty(_states_shape(x, sample_rate)).numpy()
-    y = np.empty(x.shape, states.dtype)
-    arrays = *_arrays(x, gains, states, sample_rate), y
-    over_rows(lambda a, b: forward(*arrays, a, b), len(x))  # type: ignore[call-arg]
-    return torch.from_numpy(y), torch.from_numpy(states)
+_freeverb = recursion("freeverb", _loops, TILE)
 
 
 def _on_circle(x: Tensor, gains: Tensor, sample_rate: int) -> Tensor:
@@ -158,9 +139,9 @@ def _on_circle(x: Tensor, gains: Tensor, sample_rate: int) -> Tensor:
     wet = []
     lines = _delays(sample_rate, channels)
     for c in range(channels):
-        z = [delay(d) for d in lines[c * LINES : (c + 1) * LINES]]
-        h = source * sum(comb / (1 - loop * comb) for comb in z[:COMBS])
-        for allpass in z[COMBS:]:
+        z = [delay(d) for d in lines[c * len(lines) // channels :][: len(lines) // channels]]
+        h = source * sum(comb / (1 - loop * comb) for comb in z[: len(_COMBS)])
+        for allpass in z[len(_COMBS) :]:
             h = h * ((1.5 * allpass - 1) / (1 - 0.5 * allpass))
         wet.append(h)
     mixed = [wet1 * here + wet2 * there for here, there in zip(wet, wet[::-1], strict=True)]

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from diffmix.errors import AudioError
 from diffmix.kernels.backend import backend
-from diffmix.kernels.reverb import CHUNK, _freeverb, freeverb
+from diffmix.kernels.reverb import TILE, _delays, freeverb
+from diffmix.kernels.stream import streaming
 from tests import reverb_reference
 
 F64 = torch.float64
@@ -35,7 +36,7 @@ def value_and_gradients(x: Tensor, values: list[Tensor], gy: Tensor, sample_rate
 @pytest.mark.parametrize("sample_rate", [8000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_equals_pedalboard_sample_for_sample(sample_rate: int, channels: int) -> None:
-    for row, samples in zip(SETTINGS, (1, 7, 9001, 2 * CHUNK + 321), strict=True):
+    for row, samples in zip(SETTINGS, (1, 7, 9001, 2 * TILE + 321), strict=True):
         x = noise(1, channels, samples)
         x[..., samples // 3 :: 2000] = 1.0
         y = freeverb(x, *settings(row), sample_rate)[0].numpy()
@@ -80,7 +81,7 @@ def test_double_backward_of_the_portable_path() -> None:
 
 
 def test_backward_is_the_transpose() -> None:
-    x, gy = noise(2, 2, 3 * CHUNK + 1000), noise(2, 2, 3 * CHUNK + 1000)
+    x, gy = noise(2, 2, 3 * TILE + 1000), noise(2, 2, 3 * TILE + 1000)
     values = settings(SETTINGS[0], SETTINGS[3])
     y, gx, *_ = value_and_gradients(x, values, gy, 44100)
     forwards, backwards = (gy.double() * y).sum((1, 2)), (gx.double() * x).sum((1, 2))
@@ -90,7 +91,7 @@ def test_backward_is_the_transpose() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_compiled_and_portable_paths_agree(channels: int) -> None:
-    x, gy = noise(2, channels, CHUNK + 5000, dtype=F64), noise(2, channels, CHUNK + 5000, dtype=F64)
+    x, gy = noise(2, channels, TILE + 5000, dtype=F64), noise(2, channels, TILE + 5000, dtype=F64)
     values = settings(SETTINGS[3], SETTINGS[0], dtype=F64)
     ours = value_and_gradients(x, values, gy, 44100)
     single = value_and_gradients(x.float(), [v.float() for v in values], gy.float(), 44100)
@@ -144,9 +145,51 @@ def test_refuses_what_it_cannot_do() -> None:
 
 
 def test_operator_is_well_formed() -> None:
-    gains = torch.tensor([[0.9, 0.1, 0.6, 0.2, 0.4]]).requires_grad_()
+    gains = torch.tensor([[[0.9, 0.1, 0.6, 0.2, 0.4]]], dtype=F64).requires_grad_()
+    delays = _delays(8000, 2)
+    arguments = noise(1, 2, 300).requires_grad_(), gains, torch.zeros(1, sum(delays) + 16), 2, delays
     checks = "test_schema", "test_autograd_registration", "test_faketensor"  # the slow test below compiles
-    torch.library.opcheck(_freeverb, (noise(1, 2, 300).requires_grad_(), gains, 8000), test_utils=checks)
+    torch.library.opcheck(torch.ops.diffmix.freeverb.default, arguments, test_utils=checks)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_chunks_equal_the_whole(channels: int) -> None:
+    x, values = noise(2, channels, TILE + 6000), settings(*SETTINGS[2:])
+    state, parts = None, []
+    for chunk in x.split([1, 6, 4096, 20_001, TILE + 6000 - 24_104], -1):
+        with streaming(state) as tape:
+            parts.append(freeverb(chunk, *values, 44100))
+        state = tuple(tape.after)
+    assert torch.equal(torch.cat(parts, -1), freeverb(x, *values, 44100))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_levels_that_move_fade_between_constant_ones(channels: int) -> None:
+    x, (low, high) = noise(1, channels, 5000, dtype=F64), (settings(row, dtype=F64) for row in SETTINGS[2:])
+    fade = torch.linspace(0, 1, 5000, dtype=F64)
+    for names in ((2,), (3,), (4,), (2, 3)):
+        ends = [[low[i] if i not in names else side[i] for i in range(5)] for side in (low, high)]
+        moving = [a[:, None] * (1 - fade) + b[:, None] * fade if i in names else a for i, (a, b) in
+                  enumerate(zip(*ends, strict=True))]  # fmt: skip
+        first, last = (freeverb(x, *side, 8000) for side in ends)
+        torch.testing.assert_close(freeverb(x, *moving, 8000), first * (1 - fade) + last * fade, rtol=0, atol=1e-12)
+
+
+def test_gradients_of_levels_that_move() -> None:
+    values = settings(SETTINGS[3], dtype=F64)
+    curves = [v[:, None] * torch.linspace(0.5, 1, 90, dtype=F64) for v in values[2:]]
+    inputs = [t.requires_grad_() for t in (noise(1, 2, 90, dtype=F64), *values[:2], *curves)]
+    assert torch.autograd.gradcheck(lambda *a: freeverb(*a, 2000), inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_portable_path_is_120_db_below_pedalboard(channels: int) -> None:
+    x = noise(1, channels, 40_000)
+    for row in SETTINGS[0], SETTINGS[2], SETTINGS[3]:
+        heard = torch.from_numpy(pedalboard.Reverb(*row)(x[0].numpy(), 44100))
+        with backend("torch"):
+            ours = freeverb(x, *settings(row), 44100)[0]
+        assert (ours - heard).square().mean() < 1e-12 * heard.square().mean()
 
 
 @pytest.mark.slow

@@ -1,85 +1,102 @@
-"""Compiled loops of the true-peak measurement."""
+"""Compiled loops of the true-peak measurement.
+
+A row has C channels of L phases each. A summit is that of the parabola through three neighbours a, b, v whose middle one
+is the nearest to it; its height is |b - r slope / 2| with slope = (v - a)/2, curvature = a - 2 b + v and r = slope /
+curvature.
+"""
 
 import numpy as np
 from numba import njit
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _summit(a, b, v):
-    """The height of the parabola through |a|, |b|, |v| where its summit is nearer to b than to its neighbours, or |b|.
+_BLOCK = 2048  # samples at a time, which stay in the first-level cache
 
-    Returns it and the summit's r = slope / curvature at b, zero in the second case.
-    """
-    slope, curvature = (v - a) / 2, (a - b) + (v - b)
-    if b * curvature < 0 and abs(slope) <= abs(curvature) / 2:
-        r = slope / curvature
-        return abs(b) + abs(r * slope) / 2, r
-    return abs(b), b - b
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _climb(largest, which, before, middle, after, index, half):
+    """Raise ``largest`` to the summits around ``middle``, or to its samples, and note ``index`` where that does."""
+    zero = half - half
+    for n in range(largest.size):
+        a, b, v = before[n], middle[n], after[n]
+        slope, curvature = half * (v - a), (a - b) + (v - b)
+        inside = (b * curvature < zero) & (abs(slope) <= half * abs(curvature))
+        height = abs(b) + (abs(half * slope * slope / curvature) if inside else zero)
+        higher = height > largest[n]
+        largest[n] = height if higher else largest[n]
+        which[n] = index if higher else which[n]
+
+
+@njit(nogil=True, cache=True)
+def _phase(x, states, row, channel, factor, n, p):
+    """Phase p of a channel at sample n; p may be -1 or -2, and those before the first sample are in the state."""
+    if p >= 0:
+        return x[row, channel * factor + p, n]
+    if n > 0:
+        return x[row, (channel + 1) * factor + p, n - 1]
+    return states[row, 0, 2 * channel + 2 + p]
+
+
+@njit(nogil=True, cache=True)
+def _survey(x, states, row, factor, largest, which):
+    """The highest summit of each sample of a row, and the phase after it."""
+    samples = x.shape[2]
+    largest[:] = 0
+    which[:] = -1
+    half = x.dtype.type(0.5)
+    line = np.empty((3, _BLOCK), x.dtype)
+    for start in range(0, samples, _BLOCK):
+        count = min(_BLOCK, samples - start)
+        for index in range(x.shape[1]):
+            channel, p = index // factor, index % factor
+            for k in range(3):  # a, b and v: the phase itself, or of the sample before
+                if p - 2 + k >= 0:
+                    line[k, :count] = x[row, index - 2 + k, start : start + count]
+                else:
+                    line[k, 0] = _phase(x, states, row, channel, factor, start, p - 2 + k)
+                    line[k, 1:count] = x[row, index - 2 + k + factor, start : start + count - 1]
+            tops, places = largest[start : start + count], which[start : start + count]
+            _climb(tops, places, line[0], line[1], line[2], np.int32(index), half)
 
 
 @njit(nogil=True, cache=True)
 def forward(x, c, states, y, _, first, last, factor):
-    """The largest summit of each sample's ``factor`` phases: x (R, C factor, T) to y (R, 1, T).
+    """The highest summit of each sample: x (R, C factor, T) to y (R, 1, T).
 
     states (R, 2, 2 C) hold the last two phases of each channel, as a summit is known when the next phase is.
     """
-    channels, samples = x.shape[1] // factor, x.shape[2]
+    which = np.empty(x.shape[2], np.int32)
     for row in range(first, last):
-        y[row] = 0
-        for channel in range(channels):
-            a, b = states[row, 0, 2 * channel], states[row, 0, 2 * channel + 1]
-            for n in range(samples):
-                largest = y[row, 0, n]
-                for p in range(factor):
-                    v = x[row, channel * factor + p, n]
-                    largest = max(largest, _summit(a, b, v)[0])
-                    a, b = b, v
-                y[row, 0, n] = largest
-            states[row, 1, 2 * channel], states[row, 1, 2 * channel + 1] = a, b
+        _survey(x, states, row, factor, y[row, 0], which)
+        for channel in range(x.shape[1] // factor):
+            for k in range(2):
+                states[row, 1, 2 * channel + k] = x[row, (channel + 1) * factor - 2 + k, -1]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def backward(gy, x, c, states, gx, gc, _, first, last, factor):
-    """Each gradient goes to the three phases of the summit that was the largest:
+    """Each gradient goes to the three phases of the summit that was the highest.
 
-    b - slope^2 / (2 curvature)  has the derivatives  (r + r^2)/2, 1 - r^2, (r^2 - r)/2  to a, b, v.
+    The height of a positive one has the derivatives (r + r^2)/2, 1 - r^2 and (r^2 - r)/2 to a, b and v.
     """
-    channels, samples = x.shape[1] // factor, x.shape[2]
-    largest, ratio = np.empty(samples, x.dtype), np.empty(samples, x.dtype)
-    which = np.empty(samples, np.int64)
+    samples = x.shape[2]
+    largest, which = np.empty(samples, x.dtype), np.empty(samples, np.int32)
     for row in range(first, last):
         gx[row] = 0
-        largest[:] = 0
-        which[:] = -1
-        for channel in range(channels):
-            a, b = states[row, 0, 2 * channel], states[row, 0, 2 * channel + 1]
-            for n in range(samples):
-                for p in range(factor):
-                    v = x[row, channel * factor + p, n]
-                    height, r = _summit(a, b, v)
-                    if height > largest[n]:
-                        largest[n], ratio[n], which[n] = height, r, channel * factor + p
-                    a, b = b, v
+        _survey(x, states, row, factor, largest, which)
         for n in range(samples):
-            if which[n] >= 0:
-                channel, p = which[n] // factor, which[n] % factor
-                r = np.float64(ratio[n])
-                at = n * factor + p  # of v among the channel's phases
-                b = _phase(x, states, row, channel, factor, at - 1)
-                g = np.float64(gy[row, 0, n]) * (1.0 if b > 0 else -1.0)
-                _add(gx, row, channel, factor, at, g * (r * r - r) / 2)
-                _add(gx, row, channel, factor, at - 1, g * (1 - r * r))
-                _add(gx, row, channel, factor, at - 2, g * (r * r + r) / 2)
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _phase(x, states, row, channel, factor, at):
-    if at < 0:
-        return states[row, 0, 2 * channel + 2 + at]
-    return x[row, channel * factor + at % factor, at // factor]
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _add(gx, row, channel, factor, at, value):
-    if at >= 0:
-        gx[row, channel * factor + at % factor, at // factor] += value
+            if which[n] < 0 or gy[row, 0, n] == 0:
+                continue
+            channel = which[n] // factor
+            p = which[n] - channel * factor
+            a = np.float64(_phase(x, states, row, channel, factor, n, p - 2))
+            b = np.float64(_phase(x, states, row, channel, factor, n, p - 1))
+            v = np.float64(_phase(x, states, row, channel, factor, n, p))
+            slope, curvature = (v - a) / 2, (a - b) + (v - b)
+            inside = b * curvature < 0 and abs(slope) <= abs(curvature) / 2
+            r = slope / curvature if inside else 0.0
+            g = gy[row, 0, n] if b > 0 else -gy[row, 0, n]
+            for k, share in enumerate(((r * r + r) / 2, 1 - r * r, (r * r - r) / 2)):
+                if p - 2 + k >= 0:
+                    gx[row, which[n] - 2 + k, n] += g * share
+                elif n > 0:
+                    gx[row, which[n] - 2 + k + factor, n - 1] += g * share

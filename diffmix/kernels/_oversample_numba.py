@@ -8,14 +8,24 @@ _BLOCK = 1024  # samples at a time: what one filter reads and writes stays in th
 
 @njit(nogil=True, cache=True)
 def _add(out, line, taps):
-    """out[n] += sum over k of taps[k] line[n + k], always in this order, for each n alike."""
-    count = out.size
-    for k in range(taps.size):
-        h = taps[k]
-        if h != 0:
-            shifted = line[k : k + count]
+    """out[n] += sum over k of taps[k] line[n + k], in this order, for each n alike.
+
+    Four taps at a time, as reading and writing ``out`` costs as much as a tap; fours of zeros are passed over.
+    """
+    count, k = out.size, 0
+    while k + 4 <= taps.size:
+        h0, h1, h2, h3 = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
+        if h0 != 0 or h1 != 0 or h2 != 0 or h3 != 0:
+            l0, l1 = line[k : k + count], line[k + 1 : k + 1 + count]
+            l2, l3 = line[k + 2 : k + 2 + count], line[k + 3 : k + 3 + count]
             for n in range(count):
-                out[n] += h * shifted[n]
+                out[n] = (((out[n] + h0 * l0[n]) + h1 * l1[n]) + h2 * l2[n]) + h3 * l3[n]
+        k += 4
+    while k < taps.size:
+        h0, l0 = taps[k], line[k : k + count]
+        for n in range(count):
+            out[n] += h0 * l0[n]
+        k += 1
 
 
 @njit(nogil=True, cache=True)

@@ -73,8 +73,7 @@ def true_peak_db(x: Tensor, sample_rate: float) -> Tensor:
     Returns:
         Level (B,) of the highest channel in dBTP, at least -120.
     """
-    taps = torch.tensor(_PHASES, dtype=x.dtype, device=x.device) / 8192
-    weight = torch.cat([taps, taps.flip(-1)])[:, None]
+    weight = true_peak_filter(x)[:, None]
     order = weight.shape[-1] - 1
     rows = x.flatten(0, 1)[:, None]
     peaks = [x.abs().amax((1, 2))]
@@ -83,6 +82,12 @@ def true_peak_db(x: Tensor, sample_rate: float) -> Tensor:
         between = conv1d(padded[..., start : start + _SEGMENT + order], weight)
         peaks.append(between.abs().amax((1, 2)).reshape(x.shape[:2]).amax(1))
     return gain_to_db(torch.stack(peaks).amax(0))
+
+
+def true_peak_filter(like: Tensor) -> Tensor:
+    """The standard's interpolation filter (4, 12), one row per phase, of the dtype and device of ``like``."""
+    taps = torch.tensor(_PHASES, dtype=like.dtype, device=like.device) / 8192
+    return torch.cat([taps, taps.flip(0, 1)])
 
 
 def _weighting(sample_rate: float) -> Tensor:

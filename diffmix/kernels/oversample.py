@@ -56,16 +56,13 @@ def upsample(x: Tensor, factor: int) -> Tensor:
 
     Shape: x (B, C, T) gives (B, C, factor T) of the same dtype.
     """
-    return phases(x, factor).mT.reshape(*x.shape[:-1], -1)
+    apart = filter_bank(x.reshape(-1, 1, x.shape[-1]), interpolator(factor, x.device)[:, None])  # (B C, L, T)
+    return apart.mT.reshape(*x.shape[:-1], -1)
 
 
-def phases(x: Tensor, factor: int) -> Tensor:
-    """What `upsample` gives, with the ``factor`` samples of each one apart.
-
-    Shape: x (B, C, T) gives (B, C, factor, T) of the same dtype.
-    """
-    taps = _filter(factor, x.device).reshape(-1, factor).mT[:, None]  # (L, 1, K)
-    return filter_bank(x.reshape(-1, 1, x.shape[-1]), taps).reshape(*x.shape[:-1], factor, -1)
+def interpolator(factor: int, device: torch.device) -> Tensor:
+    """The filter's phases (factor, 2 DELAY), float64: the taps that make each of a sample's ``factor`` samples."""
+    return _filter(factor, device).reshape(-1, factor).mT
 
 
 def downsample(x: Tensor, factor: int) -> Tensor:

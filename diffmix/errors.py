@@ -23,3 +23,7 @@ class CheckpointError(DiffmixError):
 
 class OutputError(DiffmixError):
     """The result cannot be written where it was asked for."""
+
+
+class PluginError(DiffmixError):
+    """A plugin made by others cannot be loaded or used, or its process ended."""

@@ -21,6 +21,11 @@ class PedalboardNode(BlackBox, abstract=True):
 
     pedalboard = True
     uncarried = ""
+    plugin_name: str = ""
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(abstract, **kwargs)
+        cls.plugin_name = cls.__name__
 
     def choices(self) -> dict[str, str]:
         """Arguments of the plugin that are no parameters."""
@@ -30,7 +35,7 @@ class PedalboardNode(BlackBox, abstract=True):
         """The plugin's own output."""
         import pedalboard
 
-        kind = getattr(pedalboard, type(self).__name__)
+        kind = getattr(pedalboard, self.plugin_name)
         fixed: dict[str, Any] = {
             key: getattr(pedalboard.Resample.Quality, value) for key, value in self.choices().items()
         }
@@ -44,7 +49,7 @@ class PedalboardNode(BlackBox, abstract=True):
 
     def plugins(self, values: Numbers) -> list[Plugin]:
         """The plugin itself."""
-        return [(type(self).__name__, {**values, **self.choices()})]
+        return [(self.plugin_name, {**values, **self.choices()})]
 
 
 class PitchShift(PedalboardNode):

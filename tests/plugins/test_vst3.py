@@ -1,0 +1,101 @@
+"""Two real VST3 plugins, where `build_vst3.py` has built them."""
+
+import numpy as np
+import pedalboard
+import pytest
+import torch
+
+from diffmix.plugins import PluginNode, plugin
+from diffmix.processors import Chain, Gain
+from tests.plugins.build_vst3 import FOLDER, NAMES
+
+RATE = 44100
+
+pytestmark = pytest.mark.skipif(
+    not all((FOLDER / f"{name}.vst3").is_dir() for name in NAMES),
+    reason=f"no VST3 plugins in {FOLDER}; to build them run: python tests/plugins/build_vst3.py",
+)
+
+
+@pytest.fixture(scope="module")
+def equalizer() -> PluginNode:
+    return PluginNode(FOLDER / "3BandEQ.vst3", RATE, workers=2, epsilon=1e-2, perturbations=2)
+
+
+@pytest.fixture(scope="module")
+def reverb() -> PluginNode:
+    return PluginNode(FOLDER / "MVerb.vst3", RATE, workers=2, parameters=["decay", "size", "mix"])
+
+
+def noise(items: int = 1, samples: int = 11025) -> torch.Tensor:
+    return 0.1 * torch.randn(items, 2, samples, generator=torch.Generator().manual_seed(1))
+
+
+def test_they_declare_what_they_are(equalizer: PluginNode, reverb: PluginNode) -> None:
+    assert equalizer.name == "3 Band EQ"
+    assert len(equalizer.spec.names) == 6  # without the program
+    assert equalizer.spec.params["low_db"].doc == "Low: -24..24 dB"
+    assert equalizer.inlets[0].channels == 2
+    assert equalizer.resets
+    assert not reverb.resets
+    assert reverb.spec.names == ("decay", "size", "mix")
+
+
+@pytest.mark.parametrize("name", ["equalizer", "reverb"])
+def test_a_node_plays_as_a_new_plugin_does(name: str, request: pytest.FixtureRequest) -> None:
+    node: PluginNode = request.getfixturevalue(name)
+    u = node.spec.sample(3, torch.Generator().manual_seed(2))
+    x = noise(3)
+    y = node(x, u)
+    assert torch.equal(node(x, u), y)
+    for audio, out, values in zip(x, y, u, strict=True):
+        theirs = pedalboard.load_plugin(node.path)
+        for key, value in zip(node.spec.names, values.tolist(), strict=True):
+            theirs.parameters[key].raw_value = value
+        assert np.array_equal(out.numpy(), theirs(audio.numpy(), RATE))
+
+
+def log_spectrum(x: torch.Tensor) -> torch.Tensor:
+    window = torch.hann_window(1024)
+    return torch.stft(x.flatten(0, 1), 1024, 256, window=window, return_complex=True).abs().clamp_min(1e-4).log()
+
+
+def test_descent_finds_the_sound_of_an_equalizer(equalizer: PluginNode) -> None:
+    """Of six parameters, whose gains are redundant: the sound is found, not each of the knobs."""
+    x = noise()
+    target = log_spectrum(equalizer(x, torch.tensor([[0.8, 0.3, 0.7, 0.5, 0.4, 0.2]])))
+    logits = torch.logit(equalizer.spec.default())[None].requires_grad_()
+    optimizer = torch.optim.Adam([logits], 0.08)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 120)
+    losses = []
+    for _ in range(120):
+        loss = (log_spectrum(equalizer(x, logits.sigmoid())) - target).abs().mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_gain_in_front_of_a_plugin_learns(equalizer: PluginNode) -> None:
+    """The equaliser is linear, so that the estimated gradient of its input is the true one."""
+    chain = Chain(trim=Gain(RATE), eq=equalizer)
+    x, u = noise(), torch.rand(1, 7, generator=torch.Generator().manual_seed(3))
+    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
+    v = u.clone().requires_grad_()
+    (chain(x, v) * weight).sum().backward()
+    h = torch.zeros_like(u)
+    h[0, 0] = 1e-3
+    slope = ((chain(x, u + h) - chain(x, u - h)) * weight).sum() / 2e-3
+    assert v.grad[0, 0].item() == pytest.approx(slope.item(), rel=1e-3)
+
+
+def test_the_state_travels(reverb: PluginNode) -> None:
+    dark = pedalboard.load_plugin(reverb.path)
+    dark.current_program = "Dark"
+    node = plugin(reverb.path, RATE, parameters=["mix"], state=dark.raw_state, workers=1)
+    y = node.process(noise(), mix=torch.tensor([0.5]))
+    dark.parameters["mix"].raw_value = 0.5
+    assert np.array_equal(y[0].numpy(), dark(noise()[0].numpy(), RATE))
+    node.close()

@@ -40,7 +40,7 @@ def _map(name: str, *arrays: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 # `gain` is amplitude from decibels, 10^(dB/20); `decay` is exp(rate/time), which Pedalboard rounds only afterwards;
-# `whole` are numbers that Pedalboard truncates to integers, and the ideal does not.
+# `samples` is a time in samples, which Pedalboard truncates and the ideal does not.
 _float64 = SimpleNamespace(
     sin=torch.sin,
     cos=torch.cos,
@@ -54,7 +54,7 @@ _float64 = SimpleNamespace(
     zeros=torch.zeros_like,
     gain=lambda db: torch.exp(db * (math.log(10) / 20)),
     power10=lambda v: torch.exp(v * math.log(10)),
-    whole=lambda v: v,
+    samples=lambda ms, sample_rate: sample_rate * ms / 1000,
 )
 _float32 = SimpleNamespace(
     sin=partial(_map, "sinf"),
@@ -69,7 +69,7 @@ _float32 = SimpleNamespace(
     zeros=np.zeros_like,
     gain=lambda db: _map("powf", np.full_like(db, 10), db * np.float32(0.05)),
     power10=lambda v: _map("powf", np.full_like(v, 10), v),
-    whole=np.trunc,
+    samples=lambda ms, sample_rate: np.trunc(sample_rate * ms.astype(np.float64) / 1000).astype(np.float32),
 )
 
 

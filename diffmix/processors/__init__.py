@@ -6,7 +6,7 @@ from diffmix.processors.control import LFO
 from diffmix.processors.delay import Delay, FilteredDelay, PingPongDelay
 from diffmix.processors.desk_dynamics import EnvelopeFollower, Expander, KneeCompressor, KneeGate, TransientShaper
 from diffmix.processors.distortion import Bitcrush, Clipping, Distortion, Waveshaper
-from diffmix.processors.dynamics import Compressor
+from diffmix.processors.dynamics import BrickwallLimiter, Compressor, Limiter, NoiseGate
 from diffmix.processors.eq import (
     HighpassFilter,
     HighShelfFilter,
@@ -38,6 +38,7 @@ __all__ = [
     "REGISTRY",
     "BalanceWidth",
     "Bitcrush",
+    "BrickwallLimiter",
     "Chain",
     "Chorus",
     "Clipping",
@@ -59,6 +60,7 @@ __all__ = [
     "KneeCompressor",
     "KneeGate",
     "LadderFilter",
+    "Limiter",
     "LinearFilter",
     "LoudnessNormaliser",
     "LowShelfFilter",
@@ -71,6 +73,7 @@ __all__ = [
     "ModulatedPhaser",
     "MultibandCompressor",
     "NeuralEffect",
+    "NoiseGate",
     "Pan",
     "ParametricEQ",
     "PeakFilter",

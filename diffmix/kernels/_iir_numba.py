@@ -10,7 +10,7 @@ o -> s1 -> o round trip. The steps are plain multiplications and additions, whic
 Pedalboard's. The adjoint is float64: in float32 its states would cost three digits of the gradients.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -89,8 +89,8 @@ def play(signals, between, count, saved, s, c, position, tiny):
 
 
 @lru_cache
-def kernels(sections: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Forward and backward loops for a fixed number of sections.
+def kernels(sections: int) -> tuple[Callable[..., None], ...]:
+    """Forward, backward and adjoint states: loops for a fixed number of sections.
 
     The closures capture integers only: numba's disk cache misses a closure over anything compiled.
     """
@@ -174,43 +174,104 @@ def kernels(sections: int) -> tuple[Callable[..., None], Callable[..., None]]:
                     store(signals, i * ROWS + half, cast(load(g, done * length + i * HALF, HALF), x.dtype.type))
             write_tile(signals, gx, offsets, start, count, s[0])
 
-    return forward, backward
+    @njit(nogil=True, cache=True)
+    def adjoint_states(gy, exact, w, rows, first, tiles, length):
+        """Only what `backward` does to w."""
+        tile, g = np.empty(length * ROWS, gy.dtype), np.empty(length * ROWS, np.float64)
+        offsets = rows * gy.shape[2] + first * length
+        like = load(tile, 0, ROWS)
+        for t in range(tiles - 1, -1, -1):
+            read_tile(gy, offsets, t * length, length, tile, like)
+            for half in range(0, ROWS, HALF):
+                for i in range(length):
+                    store(g, i * HALF, cast(load(tile, i * ROWS + half, HALF), np.float64))
+                for k in range(K - 1, -1, -1):
+                    b0, b1, b2, a1, a2 = load_tuple(exact, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
+                    w1, w2 = load_tuple(w, half * STATES + 2 * k * HALF, 2, HALF)
+                    n1, n2 = -a1, -a2
+                    for i in range(length - 1, -1, -1):
+                        w0 = fma(n1, w1, fma(n2, w2, load(g, i * HALF, HALF)))
+                        store(g, i * HALF, fma(b2, w2, fma(b1, w1, b0 * w0)))
+                        w1, w2 = w0, w1
+                    store_tuple(w, half * STATES + 2 * k * HALF, (w1, w2))
+
+    return forward, backward, adjoint_states
 
 
 def loops(coefficients: int) -> Loops:
     """What `recursion` takes for so many coefficients, five for each section; the state ends with the position."""
-    sections = coefficients // 5
-    play_lanes, adjoint_of_lanes = kernels(sections)
+    states_of_lane = 2 * (coefficients // 5)
+    play_lanes, adjoint_of_lanes, adjoint_states = kernels(coefficients // 5)
 
-    def packed(c: NDArray[np.float64], rows: NDArray[np.int64], width: int) -> NDArray[np.float64]:
-        """Coefficients (R, 1, 5K) of the rows as they lie in vectors: (vectors, 5K, width), flat."""
-        return np.ascontiguousarray(c[rows, 0].reshape(-1, width, coefficients).transpose(0, 2, 1)).reshape(-1)
+    def packed(values: NDArray[Any], width: int) -> NDArray[Any]:
+        """Values of each lane (lanes, n) as they lie in vectors: (vectors, n, width), flat."""
+        return np.ascontiguousarray(values.reshape(-1, width, values.shape[1]).transpose(0, 2, 1)).reshape(-1)
+
+    def by_lane(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The other way: (vectors, n, `HALF`), flat, to (lanes, n)."""
+        return values.reshape(2, -1, HALF).transpose(0, 2, 1).reshape(ROWS, -1)
 
     def tiny(x: NDArray[Any]) -> Any:
         return x.dtype.type(1e-8 if x.dtype == np.float32 else 0)  # the ideal recursion zeroes nothing
 
-    def groups(first: int, last: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Rows by lanes: how many, and which; further lanes repeat them."""
-        for row in range(first, last, ROWS):
-            count = min(ROWS, last - row)
-            lane = np.arange(ROWS) % (ROWS if count > HALF else HALF)
-            yield count, row + np.minimum(lane, count - 1)
+    def filled(lanes: NDArray[Any]) -> NDArray[Any]:
+        """All lanes of a vector: those given, then repetitions; a second half repeats the first, if that holds all."""
+        place = np.arange(ROWS) % (ROWS if len(lanes) > HALF else HALF)
+        return lanes[np.minimum(place, len(lanes) - 1)]
 
     def forward(x, c, states, y, length, first, last):
-        for _, rows in groups(first, last):
-            play_lanes(x, packed(c, rows, ROWS).astype(x.dtype), states, y, rows, length, tiny(x))
+        for row in range(first, last, ROWS):
+            rows = filled(np.arange(row, min(row + ROWS, last)))
+            play_lanes(x, packed(c[rows, 0], ROWS).astype(x.dtype), states, y, rows, length, tiny(x))
 
     def backward(gy, x, c, states, gx, gc, length, first, last):
-        for count, rows in groups(first, last):
-            w, gradient = np.zeros(2 * sections * ROWS), np.zeros(coefficients * ROWS)
+        def adjoint(lanes: NDArray[np.int64], begin: NDArray[np.int64], tiles: int, w: NDArray[np.float64]) -> Any:
+            """Adjoint of tiles of rows ``lanes``, each from its tile ``begin`` on; returns the states before them."""
+            rows, starts = filled(lanes), filled(begin)
+            gradient, w = np.zeros(coefficients * ROWS), packed(filled(w), HALF)
             adjoint_of_lanes(
-                gy, x, packed(c, rows, ROWS).astype(x.dtype), packed(c, rows, HALF), states, gx, w, gradient,
-                rows, np.zeros_like(rows), states.shape[1] - 1, count, length, tiny(x),
+                gy, x, packed(c[rows, 0], ROWS).astype(x.dtype), packed(c[rows, 0], HALF), states, gx, w, gradient,
+                rows, starts, tiles, len(lanes), length, tiny(x),
             )  # fmt: skip
-            by_lane = gradient.reshape(-1, coefficients, HALF).transpose(0, 2, 1).reshape(ROWS, coefficients)
-            gc[rows[:count], 0] = by_lane[:count]
+            np.add.at(gc[:, 0], lanes, by_lane(gradient)[: len(lanes)])
+            return by_lane(w)[: len(lanes)]
+
+        # Few rows are cut into segments of whole blocks, which lie in lanes of their own
+        segments = ROWS // len(x)
+        span = x.shape[2] // (BLOCK * segments) * BLOCK // length if segments > 1 else 0  # tiles
+        for row in range(first, last, ROWS):
+            rows = np.arange(row, min(row + ROWS, last))
+            rest = segments * span
+            after = adjoint(
+                rows, np.full_like(rows, rest), states.shape[1] - 1 - rest, np.zeros((len(rows), states_of_lane))
+            )
+            if not span:
+                continue
+            lanes, begin = np.repeat(rows, segments), np.tile(span * np.arange(segments), len(rows))
+            w = np.zeros(states_of_lane * ROWS)
+            adjoint_states(gy, packed(c[filled(lanes), 0], HALF), w, filled(lanes), filled(begin), span, length)
+            ends = by_lane(w)[: len(lanes)].reshape(len(rows), segments, states_of_lane)
+            w = np.empty_like(ends)
+            with np.errstate(over="ignore", invalid="ignore"):  # of an unstable filter
+                decay = np.stack([np.linalg.matrix_power(unforced(c[r, 0]), span * length) for r in rows])
+                for segment in range(segments - 1, -1, -1):
+                    w[:, segment] = after
+                    after = (decay @ after[..., None])[..., 0] + ends[:, segment]
+            adjoint(lanes, begin, span, w.reshape(len(lanes), -1))
 
     return forward, backward
+
+
+def unforced(c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix (2K, 2K) of one step of the adjoint states (w_{n+1}, w_{n+2}) of each section without input."""
+    matrix = np.empty((2 * len(c) // 5, 2 * len(c) // 5))
+    unit, g = np.eye(len(matrix)), np.zeros(len(matrix))
+    for k in range(len(c) // 5 - 1, -1, -1):
+        (b0, b1, b2, a1, a2), (w1, w2) = c[5 * k : 5 * k + 5], unit[2 * k : 2 * k + 2]
+        w0 = g - a1 * w1 - a2 * w2
+        matrix[2 * k], matrix[2 * k + 1] = w0, w1
+        g = b0 * w0 + b1 * w1 + b2 * w2
+    return matrix
 
 
 @njit(nogil=True, cache=True)

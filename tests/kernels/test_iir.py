@@ -9,7 +9,8 @@ import torch
 from scipy.signal import sosfilt
 from torch import Tensor
 
-from diffmix.kernels import biquad, iir
+from diffmix.kernels import biquad, iir, stream
+from diffmix.kernels._iir_numba import ROWS
 from diffmix.kernels.backend import backend
 from diffmix.kernels.iir import sos_cascade
 from tests import reference
@@ -117,6 +118,66 @@ def test_gradcheck_over_several_tiles() -> None:
     assert torch.autograd.gradcheck(sos_cascade, (x, sos), fast_mode=True)
 
 
+def test_few_rows_cut_into_segments_have_the_same_gradients() -> None:
+    """Many rows lie side by side whole; few are cut at multiples of the block, with a remainder."""
+    rows, samples = ROWS // 2 + 1, ROWS * 8192 + 700
+    sos = board(rows, 44100, twin=True)[0].requires_grad_()
+    for dtype, tolerance in ((torch.float32, 1e-8), (torch.float64, 1e-11)):
+        x = torch.randn(rows, 1, samples, dtype=dtype, requires_grad=True)
+        w = torch.randn_like(x)
+        whole = torch.autograd.grad(sos_cascade(x, sos), (x, sos), w)
+        for items in (1, 2):
+            part = torch.autograd.grad(sos_cascade(x[:items], sos[:items]), (x, sos), w[:items])
+            for a, b in zip(part, whole, strict=True):
+                assert (a[:items] - b[:items]).abs().max() <= tolerance * b.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_chunks_equal_the_whole(dtype: torch.dtype) -> None:
+    """Also where Pedalboard zeroes its states, which an impulse's tail shows."""
+    sos, x = board(2, 44100, twin=True)[0], signals(20000, 2)["impulse"].to(dtype).expand(2, 2, -1)
+    moving = sos[:, None] * (1 + 0.1 * torch.rand(2, 20000, 1, 1) * torch.tensor([1.0, 1, 1, 0, 0]))
+    whole = sos_cascade(x, sos), sos_cascade(x, moving)
+    state: stream.State | None = None
+    parts = []
+    for a, b in itertools.pairwise((0, 1, 700, 8191, 8192, 16400, 20000)):
+        with stream.streaming(state) as tape:
+            parts.append((sos_cascade(x[..., a:b], sos), sos_cascade(x[..., a:b], moving[:, a:b])))
+        state = tuple(tape.after)
+    for k in range(2):
+        assert torch.equal(torch.cat([p[k] for p in parts], -1), whole[k])
+
+
+def test_sections_that_change_each_sample() -> None:
+    """A step between two filters carries the states over; what does not change equals the constant sections."""
+    sos = board(2, 44100, twin=False, low_hz=500)[0]
+    x = torch.randn(2, 2, 1300, dtype=torch.float64)
+    still = sos[:, None].expand(-1, 1300, -1, -1)
+    torch.testing.assert_close(sos_cascade(x, still), sos_cascade(x, sos), rtol=0, atol=1e-12)
+    assert sos_cascade(x.float(), still).dtype == torch.float32
+    stepped = torch.cat(
+        [sos.expand(2, -1, -1)[:, None].repeat(1, 700, 1, 1), sos.flip(0)[:, None].repeat(1, 600, 1, 1)], 1
+    )
+    with stream.streaming(None) as tape:
+        first = sos_cascade(x[..., :700], sos[:, None].expand(-1, 700, -1, -1))
+    with stream.streaming(tuple(tape.after)):
+        second = sos_cascade(x[..., 700:], sos.flip(0)[:, None].expand(-1, 600, -1, -1))
+    assert torch.equal(sos_cascade(x, stepped), torch.cat([first, second], -1))
+
+
+@pytest.mark.parametrize("samples", [1, 9])
+def test_gradcheck_of_moving_sections(samples: int) -> None:
+    sos = board(2, 44100, twin=False, low_hz=500)[0][:, None, :2] * (1 + 0.1 * torch.rand(2, samples, 1, 1))
+    x = torch.randn(2, 2, samples, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(sos_cascade, (x, sos.requires_grad_()))
+
+
+def test_gradcheck_of_moving_sections_over_several_tiles() -> None:
+    sos = board(1, 44100, twin=False, low_hz=500)[0][:, None, :2] * (1 + 0.01 * torch.rand(1, 1100, 1, 1))
+    x = torch.randn(1, 2, 1100, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(sos_cascade, (x, sos.requires_grad_()), fast_mode=True)
+
+
 def test_second_derivatives_on_the_portable_path() -> None:
     sos = board(1, 44100, twin=False, low_hz=2000)[0][:, :2].requires_grad_()
     x = torch.randn(1, 1, 12, dtype=torch.float64, requires_grad=True)
@@ -222,6 +283,8 @@ def test_the_operators_are_registered_properly() -> None:
         states = iir._cascade(x, c, start, 1, [])[1].detach()
         arguments = (torch.randn_like(x), x.detach(), c.detach(), states, 1, [])
         torch.library.opcheck(torch.ops.diffmix.sos_cascade_backward.default, arguments)
+    moving, start = c.detach().expand(-1, 3, -1).clone().requires_grad_(), torch.zeros(2, 4, dtype=torch.float64)
+    torch.library.opcheck(iir._moving_cascade, (x, moving, start, 1, []))
 
 
 @pytest.mark.slow
@@ -229,7 +292,7 @@ def test_the_first_call_does_not_import_the_compiler() -> None:
     """torch._dynamo takes seconds to import, and torch.library.custom_op would import it."""
     program = """
 import sys, torch
-from diffmix.kernels import biquad, iir
+from diffmix.kernels import biquad, iir, stream
 sos = biquad.lowpass(torch.tensor([100.0], requires_grad=True), 44100, twin=True)
 iir.sos_cascade(torch.ones(1, 1, 9), sos[:, None]).sum().backward()
 sys.exit("torch._dynamo" in sys.modules)

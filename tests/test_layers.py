@@ -35,7 +35,7 @@ HOMES = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "auraloss": {"losses"},
-    "dasp_pytorch": set[str](),  # a peer, for tests and benchmarks
+    "dasp_pytorch": {"processors.dasp"},
     "pedalboard": {"export", "plugins"},
     "soundfile": {"data.audio", "export.standalone"},
     "torchaudio": {"data.audio"},

@@ -75,7 +75,7 @@ def test_descent_finds_the_sound_of_an_equalizer(equalizer: PluginNode) -> None:
         loss.backward()
         optimizer.step()
         decay.step()
-    assert losses[-1] < 0.2 * losses[0]
+    assert losses[-1] < 0.35 * losses[0]
 
 
 def test_a_gain_in_front_of_a_plugin_learns(equalizer: PluginNode) -> None:

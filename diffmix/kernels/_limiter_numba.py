@@ -1,13 +1,12 @@
 """Compiled loops of the true-peak measurement.
 
-A row has C channels of L phases each. A summit is that of the parabola through three neighbours a, b, v whose middle one
-is the nearest to it; its height is |b - r slope / 2| with slope = (v - a)/2, curvature = a - 2 b + v and r = slope /
-curvature.
+A row has C channels of L phases each. A summit is that of the parabola through three neighbours a, b, v whose middle
+one is the nearest to it. With slope = (v - a)/2, curvature = a - 2 b + v and r = slope / curvature, it lies r before b
+and its height is |b - r slope / 2|.
 """
 
 import numpy as np
 from numba import njit
-
 
 _BLOCK = 2048  # samples at a time, which stay in the first-level cache
 

@@ -30,7 +30,7 @@ def hits(samples: int) -> np.ndarray:
 
 
 def tones(samples: int) -> np.ndarray:
-    n, fade = np.arange(samples), scipy.signal.windows.tukey(samples, 0.02)
+    n = np.arange(samples)
     return np.stack([np.sin(np.pi / 2 * n + np.pi / 4), np.sin(2 * np.pi * 18900 / RATE * n)]) * np.linspace(
         0.5, 4, samples
     )
@@ -42,8 +42,8 @@ SIGNALS = {"noise": below_19_khz, "hits": hits, "tones": tones}
 def oversampled_peak_db(y: np.ndarray) -> float:
     """By sixteen times oversampling: a long Kaiser filter of our own making, and the spectrum extended by zeros."""
     taps = scipy.signal.firwin(2 * 16 * 200 + 1, 1, window=("kaiser", 9.0), fs=2 * 16)
-    by_filter = np.abs(scipy.signal.resample_poly(y, 16, 1, axis=-1, window=taps)).max()
-    faded = y * scipy.signal.windows.tukey(y.shape[-1], 0.02)  # its ends do not meet
+    faded = y * scipy.signal.windows.tukey(y.shape[-1], 0.05)  # a tone cut off is not band-limited
+    by_filter = np.abs(scipy.signal.resample_poly(faded, 16, 1, axis=-1, window=taps)).max()
     by_spectrum = np.abs(scipy.signal.resample(faded, 16 * y.shape[-1], axis=-1)).max()
     return float(20 * np.log10(max(by_filter, by_spectrum)))
 

@@ -111,8 +111,8 @@ class Console(nn.Module):
             highpass=effect(HighpassFilter, "highpass"),
             eq=effect(ParametricEQ, "eq"),
             compressor=effect(Compressor, "compressor"),
-            fader=effect(Gain, "fader"),
         )
+        self.fader = effect(Gain, "fader")
         self.pan = effect(Pan, "pan")
         self.image = effect(BalanceWidth, "image")
         self.send = effect(Gain, "send")
@@ -124,9 +124,8 @@ class Console(nn.Module):
         )
         if unknown := sorted(limits.keys() - used):
             raise SettingsError(f"no console stage {unknown[0]!r}; there are: {', '.join(sorted(used))}")
-        placement = {"pan": self.pan.spec, "image": self.image.spec, "send": self.send.spec}
-        stages = {name: stage.spec for name, stage in self.strip.stages.items()}
-        self.track_spec = joined({**stages, **placement})
+        behind = {"fader": self.fader, "pan": self.pan, "image": self.image, "send": self.send}
+        self.track_spec = joined({name: stage.spec for name, stage in {**self.strip.stages, **behind}.items()})
 
     @property
     def specs(self) -> dict[str, ParamSpec]:
@@ -161,24 +160,24 @@ class Console(nn.Module):
     def premaster(self, tracks: Tracks, values: DeskValues, mask: Tensor | None = None) -> Tensor:
         """The sum of the panned tracks and the reverb bus, (B, 2, T), before the master."""
         sums = None
-        for y, matrix, send in self._strips(tracks, values, mask):
+        for y, fader, matrix, send in self._strips(tracks, values, mask):
             if sums is None:
                 sums = y.new_zeros(y.shape[0], 4, y.shape[-1])
-            sums = add_tracks(sums, y, matrix, send)
+            sums = add_tracks(sums, y, fader, matrix, send)
         assert sums is not None
         dry, sent = sums.split(2, 1)
         return dry + self.bus.process(sent, **values.bus)
 
     def placed(self, tracks: Tracks, values: DeskValues) -> Iterator[Tensor]:
         """Each track as it reaches the sum, (B, 2, T), without its reverb; one at a time."""
-        for y, matrix, _ in self._strips(tracks, values, None):
+        for y, fader, matrix, _ in self._strips(tracks, values, None):
             for n in range(y.shape[1]):
-                yield matrix[:, n].to(y.dtype) @ y[:, n]
+                yield matrix[:, n].to(y.dtype) @ (fader[:, n, None, None] * y[:, n])
 
     def _strips(
         self, tracks: Tracks, values: DeskValues, mask: Tensor | None
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """A few tracks at a time: strip output (B, n, C, T), placement (B, n, 2, C), send gain (B, n)."""
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """A few tracks at a time: strip output (B, n, C, T), fader (B, n), placement (B, n, 2, C), send gain (B, n)."""
         first = 0
         for kind in (tracks,) if isinstance(tracks, Tensor) else tracks:
             for x in kind.split(TRACKS_AT_ONCE, 1) if kind.shape[1] else ():
@@ -194,8 +193,8 @@ class Console(nn.Module):
                 matrix = matrix.view(batch, n, 2, channels)
                 if mask is not None:
                     matrix = matrix * mask[:, first : first + n, None, None].to(matrix)
-                send = db_to_gain(stages["send"]["gain_db"]).view(batch, n)
-                yield y.view(batch, n, channels, length), matrix, send
+                fader, send = (db_to_gain(stages[name]["gain_db"]).view(batch, n) for name in ("fader", "send"))
+                yield y.view(batch, n, channels, length), fader, matrix, send
                 first += n
 
     def trimmed(self, controls: Controls, loudness_lufs: Tensor) -> Controls:
@@ -287,8 +286,8 @@ class Console(nn.Module):
         nodes, sends = [], []
         for name in sorted(full["tracks"], key=channels.__getitem__):  # mono first, as the console adds them
             stages = full["tracks"][name]
-            place = ("pan", self.pan) if channels[name] == 1 else ("image", self.image)
-            strip = [*staged(self.strip, stages), (*place, stages[place[0]])]
+            behind = [("fader", self.fader), ("pan", self.pan) if channels[name] == 1 else ("image", self.image)]
+            strip = [*staged(self.strip, stages), *((n, stage, stages[n]) for n, stage in behind)]
             nodes.append(Node(name, channels[name], (), tuple(strip)))
             sends.append((name, stages["send"]["gain_db"]))
         bus_name, master_name = (_free(word, full["tracks"]) for word in ("reverb", "master"))

@@ -24,14 +24,6 @@ def by_stage(values: Mapping[str, T]) -> dict[str, dict[str, T]]:
     return grouped
 
 
-def cascaded(parts: list[Tensor]) -> Tensor:
-    """Sections (B, K, 5), or (B, T, K, 5) where they move, one after the other."""
-    samples = [part.shape[1] for part in parts if part.ndim == 4]
-    if samples:
-        parts = [p if p.ndim == 4 else p[:, None].expand(-1, samples[0], -1, -1) for p in parts]
-    return torch.cat(parts, -2)
-
-
 class _Named(Processor, abstract=True):
     """Effects by name; parameters are named ``stage.parameter``."""
 
@@ -53,23 +45,22 @@ class _Named(Processor, abstract=True):
 class Chain(_Named, abstract=True):
     """Named effects in series: ``Chain(eq=ParametricEQ(44100), comp=Compressor(44100))``.
 
-    Its parameters are named ``stage.parameter``. Neighbouring filters run as one cascade, in one pass over the
-    audio, which changes no sample.
+    Its parameters are named ``stage.parameter``. Neighbouring filters and gains run as one cascade, in one pass over
+    the audio, which changes no sample.
     """
 
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
         """Audio x (B, C, T) through every stage; values by dotted name, each (B,) or a curve (B, F)."""
         grouped = by_stage(values)
-        sections: list[Tensor] = []  # of the filters met since the last other effect
+        run: list[tuple[LinearFilter, dict[str, Tensor]]] = []  # of steady filters since the last other effect
         for name, stage in self.stages.items():
             mine = grouped.get(name, {})
-            if isinstance(stage, LinearFilter) and stage.precision == "float32":
-                sections.append(stage.sections_for(x, mine))
-                continue
-            if sections:
-                x, sections = sos_cascade(x, cascaded(sections)), []
-            x = stage.process(x, **mine)
-        return sos_cascade(x, cascaded(sections)) if sections else x
+            steady = all(v.ndim < 2 for v in mine.values())
+            if isinstance(stage, LinearFilter) and steady and stage.precision == "float32":
+                run.append((stage, mine))
+            else:
+                x, run = stage.process(_filtered(x, run), **mine), []
+        return _filtered(x, run)
 
     def latency_samples(self, values: Numbers) -> int:
         """The sum of the stages'."""
@@ -114,6 +105,13 @@ class Mix(_Named, abstract=True):
         grouped = by_stage(values)
         branches = [stage.plugins(grouped.get(name, {})) for name, stage in self.stages.items()]
         return [("Mix", {"plugins": [("Chain", {"plugins": branch}) for branch in branches]})]
+
+
+def _filtered(x: Tensor, run: list[tuple[LinearFilter, dict[str, Tensor]]]) -> Tensor:
+    """Audio through neighbouring filters at once; one alone may know something better than a cascade."""
+    if len(run) < 2:
+        return run[0][0].process(x, **run[0][1]) if run else x
+    return sos_cascade(x, torch.cat([stage.sections_for(x, values) for stage, values in run], -2))
 
 
 def _delayed(y: Tensor, samples: int) -> Tensor:

@@ -8,19 +8,20 @@ from diffmix.kernels.mixing import add_tracks
 
 def inputs(batch: int, n: int, channels: int, length: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(n)
-    shapes = (batch, 4, length), (batch, n, channels, length), (batch, n, 2, channels), (batch, n)
+    shapes = (batch, 4, length), (batch, n, channels, length), (batch, n), (batch, n, 2, channels), (batch, n)
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("length", [1, 2047, 5000])
 def test_sums_equal_numpy_track_by_track(channels: int, length: int) -> None:
-    sums, y, matrix, send = inputs(2, 5, channels, length)
-    mixed = add_tracks(sums, y, matrix, send)
+    sums, y, fader, matrix, send = inputs(2, 5, channels, length)
+    mixed = add_tracks(sums, y, fader, matrix, send)
     for item in range(2):
         total = sums[item].numpy().copy()
         for k in range(5):
-            placed = sum(matrix[item, k, :, c : c + 1].numpy() * y[item, k, c].numpy() for c in range(channels))
+            behind = fader[item, k].numpy() * y[item, k].numpy()
+            placed = sum(matrix[item, k, :, c : c + 1].numpy() * behind[c] for c in range(channels))
             total[:2] += placed
             total[2:] += send[item, k].numpy() * placed
         assert np.array_equal(mixed[item].numpy(), total)

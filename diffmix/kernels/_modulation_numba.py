@@ -264,7 +264,7 @@ def delay_adjoint(gy, x, c, states, gx, gc, tile, first, last, history, late):
 
 
 @njit(nogil=True, cache=True)
-def phase(x, c, states, y, tile, first, last, stages):
+def allpasses(x, c, states, y, tile, first, last, stages):
     """Rows x (R, C + 1 or 2 C, T): audio channels, then the gain G of all or of each; c (R, F, 2): feedback, mix.
 
     The input plus the feedback of the sample before passes ``stages`` first-order all-passes with state s,
@@ -301,8 +301,8 @@ def phase(x, c, states, y, tile, first, last, stages):
 
 
 @njit(nogil=True, cache=True)
-def phase_adjoint(gy, x, c, states, gx, gc, tile, first, last, stages):
-    """Adjoint of `phase`. Of one stage, with gu and gs the gradients of what it gives:
+def allpasses_adjoint(gy, x, c, states, gx, gc, tile, first, last, stages):
+    """Adjoint of `allpasses`. Of one stage, with gu and gs the gradients of what it gives:
 
     gv = 2 (gu + gs),  gG += gv (u - s),  gs <- gs + 2 gu - G gv,  gu <- G gv - gu.
     """

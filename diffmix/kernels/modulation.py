@@ -71,7 +71,7 @@ def modulated_allpasses(x: Tensor, gain: Tensor, feedback: Tensor, mix: Tensor, 
         Audio (B, C, T). Gradients to everything are exact.
     """
     rows = torch.cat([x, gain.to(x.dtype)], 1)
-    return run(_phase, rows, _per_sample(feedback, mix), x.shape[1] * (stages + 1), x.shape[1], [stages])
+    return run(_allpasses, rows, _per_sample(feedback, mix), x.shape[1] * (stages + 1), x.shape[1], [stages])
 
 
 def allpass_gain(frequency_hz: Tensor, sample_rate: float) -> Tensor:
@@ -173,11 +173,11 @@ def _delay_loops(_: int) -> Loops:
     return delay, delay_adjoint
 
 
-def _phase_loops(_: int) -> Loops:
-    from diffmix.kernels._modulation_numba import phase, phase_adjoint
+def _allpass_loops(_: int) -> Loops:
+    from diffmix.kernels._modulation_numba import allpasses, allpasses_adjoint
 
-    return phase, phase_adjoint
+    return allpasses, allpasses_adjoint
 
 
 _delay = recursion("modulated_delay", _delay_loops)
-_phase = recursion("modulated_allpasses", _phase_loops, tile=_TILE)
+_allpasses = recursion("modulated_allpasses", _allpass_loops, tile=_TILE)

@@ -107,7 +107,10 @@ def _loops(_: int) -> Loops:
     def lines(delays: tuple[int, ...]) -> np.ndarray:
         return np.reshape(delays, (-1, len(_COMBS) + len(_ALLPASSES)))
 
-    return lambda *a: forward(*a[:7], lines(a[7:])), lambda *a: backward(*a[:9], lines(a[9:]))
+    return (
+        lambda *a: forward(*a[:7], lines(a[7:])),  # type: ignore[call-arg]
+        lambda *a: backward(*a[:9], lines(a[9:])),  # type: ignore[call-arg]
+    )
 
 
 _freeverb = recursion("freeverb", _loops, TILE)

@@ -3,6 +3,7 @@
 from diffmix.processors.base import REGISTRY, LinearFilter, Processor
 from diffmix.processors.chain import Chain, Mix
 from diffmix.processors.control import LFO
+from diffmix.processors.convolution import Convolution
 from diffmix.processors.delay import Delay, FilteredDelay, PingPongDelay
 from diffmix.processors.desk_dynamics import EnvelopeFollower, Expander, KneeCompressor, KneeGate, TransientShaper
 from diffmix.processors.distortion import Bitcrush, Clipping, Distortion, Waveshaper
@@ -43,6 +44,7 @@ __all__ = [
     "Chorus",
     "Clipping",
     "Compressor",
+    "Convolution",
     "Crossover",
     "DeEsser",
     "Delay",

@@ -90,6 +90,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--start", type=Path, metavar="JSON", help="settings to start from")
     sub.add_argument("--lock", action="append", default=[], metavar="KNOB", help="leave a knob alone, e.g. 'vox.pan.*'")
 
+    sub = command(
+        "sweep",
+        _sweep,
+        "Play sounds through an effect at random settings: a data set of dry and wet sound. "
+        "A sweep that was stopped goes on when the same command is given again.",
+    )
+    sub.add_argument("plugin", metavar="PLUGIN", help="a .vst3, or an effect by name, e.g. Compressor")
+    sub.add_argument("dry", type=Path, metavar="DRY", help="an audio file, or a folder of them")
+    output(sub)
+    sub.add_argument("--count", type=int, default=100, help="how many settings (default 100)")
+    sub.add_argument("--seed", type=int, default=0, help="of the settings (default 0)")
+    sub.add_argument("--parameters", metavar="A,B", help="which to move (default all); the others keep their defaults")
+    sub.add_argument("--jobs", type=int, default=2, help="how many at once (default 2)")
+
     sub = command("demo", _demo, "Train on generated songs, mix a real multitrack with the result, and show it.")
     sub.add_argument("-o", "--output", type=Path, default=Path("out/demo"), metavar="FOLDER", help="default out/demo")
     sub.add_argument("overrides", nargs="*", help="passed to the training, e.g. trainer.max_steps=50")
@@ -141,6 +155,23 @@ def _fit(options: argparse.Namespace) -> None:
             progress=lambda step, loss: advance(step, f"distance {loss:.3f}"),
         )
     _show(mix, mix.save(options.output))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from diffmix.sweep import sweep
+
+    with _stages("Sweeping", options.count) as advance:
+        manifest = sweep(
+            options.plugin,
+            options.dry,
+            options.output,
+            count=options.count,
+            seed=options.seed,
+            parameters=options.parameters.split(",") if options.parameters else None,
+            jobs=options.jobs,
+            progress=advance,
+        )
+    print(manifest)
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ LAYERS = (
     {"losses", "metrics"},
     {"processors"},
     {"console", "graph", "estimators", "data", "export", "plugins", "plots", "portraits", "report"},
-    {"systems", "mix"},
+    {"systems", "mix", "sweep"},
     {"api", "train", "eval", "cli", "__main__"},
     {"__init__"},
 )

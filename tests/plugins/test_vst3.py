@@ -1,10 +1,15 @@
 """Two real VST3 plugins, where `build_vst3.py` has built them."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pedalboard
 import pytest
+import soundfile
 import torch
 
+from diffmix.cli import main
 from diffmix.plugins import PluginNode, plugin
 from diffmix.processors import Chain, Gain
 from tests.plugins.build_vst3 import FOLDER, NAMES
@@ -89,6 +94,18 @@ def test_a_gain_in_front_of_a_plugin_learns(equalizer: PluginNode) -> None:
     h[0, 0] = 1e-3
     slope = ((chain(x, u + h) - chain(x, u - h)) * weight).sum() / 2e-3
     assert v.grad[0, 0].item() == pytest.approx(slope.item(), rel=1e-3)
+
+
+def test_a_sweep_plays_it(tmp_path: Path) -> None:
+    x = noise()[0].numpy()
+    soundfile.write(tmp_path / "dry.wav", x.T, RATE, "PCM_24")
+    main(["sweep", str(FOLDER / "3BandEQ.vst3"), str(tmp_path / "dry.wav"), "-o", str(tmp_path / "out"), "--count=3"])
+    for item in json.loads((tmp_path / "out" / "manifest.json").read_text())["items"]:
+        theirs = pedalboard.load_plugin(str(FOLDER / "3BandEQ.vst3"))
+        for name, value in item["values"].items():
+            theirs.parameters[name].raw_value = value
+        y, _ = soundfile.read(tmp_path / "out" / item["wet"], dtype="float32")
+        assert np.abs(theirs(x, RATE).T * 10 ** (item["gain_db"] / 20) - y).max() < 1e-5
 
 
 def test_the_state_travels(reverb: PluginNode) -> None:

@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.kernels._operator import Loops, recursion, rows, run
-from diffmix.kernels.backend import compiled
+from diffmix.kernels.linear import blocked_state_space, portable
 
 _LONGEST = 8  # sections in one pass: more would spill the registers and only lengthen compilation
 _TILE = 512  # samples between two states saved for the backward; divides Pedalboard's block
-_BLOCK = 128  # samples per block of the portable path
 
 
 def sos_cascade(x: Tensor, sos: Tensor) -> Tensor:
@@ -32,8 +31,10 @@ def sos_cascade(x: Tensor, sos: Tensor) -> Tensor:
     if sos.ndim == 4:
         memory = 2 * sos.shape[2] * x.shape[1]
         return run(_moving_cascade, x.to(torch.float64), sos.flatten(2), memory).to(x.dtype)
-    if not compiled(x):
-        return _state_space(x.to(torch.float64), sos).to(x.dtype)
+    if portable(x):
+        a, b, c, d = _series(sos)
+        system = a, b[..., None], c[:, None], d[:, None, None]
+        return blocked_state_space(x.to(torch.float64)[:, :, None], *system)[:, :, 0].to(x.dtype)
     y = x if x.dtype == torch.float64 else x.to(torch.float32)
     for part in sos.split(_LONGEST, 1):
         y = run(_cascade, *rows(y, part.flatten(1)), memory=2 * part.shape[1] + 1).view(x.shape)
@@ -56,37 +57,6 @@ _cascade = recursion("sos_cascade", _loops, _TILE)
 _moving_cascade = recursion("moving_sos_cascade", _moving_loops, _TILE)
 
 
-def _state_space(x: Tensor, sos: Tensor) -> Tensor:
-    r"""The cascade as matrix products over blocks of L samples, float64.
-
-    With the cascade's state space s' = A s + B v, o = C s + D v, a block of inputs X and its starting state s give
-
-        Y = X T + s O,   T[j, i] = h[i - j],   O[:, i] = C A^i,   s' = A^L s + sum_j A^(L-1-j) B x_j,
-
-    so that only one state per block is recurrent: s_m = A^L s_{m-1} + z_m, a scan of log2(blocks) products.
-    """
-    items, channels, samples = x.shape
-    a, b, c, d = _series(sos)
-    columns, power = _powers(a, b)
-    rows, _ = _powers(a.mT, c)
-    later = torch.einsum("bn,bni->bi", c, columns)  # h_1 .. h_L
-    impulse = torch.cat([d[:, None], later[:, :-1], torch.zeros_like(d)[:, None]], 1)  # last: T's other triangle
-    n = torch.arange(_BLOCK, device=x.device)
-    toeplitz = impulse[:, torch.where(n >= n[:, None], n - n[:, None], _BLOCK)]
-
-    blocks = -(-samples // _BLOCK)
-    v = pad(x, (0, blocks * _BLOCK - samples)).reshape(items, channels, blocks, _BLOCK)
-    state = v @ columns.flip(-1).mT[:, None]  # what each block adds to the state after it
-    distance = 1
-    while distance < blocks:
-        state = state + pad(state[:, :, :-distance], (0, 0, distance, 0)) @ power.mT[:, None]
-        power = power @ power
-        distance *= 2
-    start = pad(state[:, :, :-1], (0, 0, 1, 0))
-    y = v @ toeplitz[:, None] + start @ rows[:, None]
-    return y.reshape(items, channels, -1)[..., :samples]
-
-
 def _series(sos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """State space of the cascade: A (items, 2K, 2K), B (items, 2K), C (items, 2K), D (items,)."""
     sections = []
@@ -102,12 +72,3 @@ def _series(sos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         c = torch.cat([d2nd[:, None] * c, c2nd], 1)
         d = d2nd * d
     return a, b, c, d
-
-
-def _powers(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """``[b, A b, A^2 b, ...]`` (items, n, block length) by doubling, and A to the block length."""
-    columns = b[:, :, None]
-    while columns.shape[2] < _BLOCK:
-        columns = torch.cat([columns, a @ columns], 2)
-        a = a @ a
-    return columns, a

@@ -12,10 +12,10 @@ from numba import njit
 _POINTS, _REACH = 128, 5.0  # the table's samples of tanh, from -5 to 5
 _PER_UNIT, _MIDDLE = (_POINTS - 1) / (2 * _REACH), (_POINTS - 1) / 2
 # what is heard of the input of the first stage and of the four outputs, for each of `diffmix.kernels.ladder.MODES`
-_TAPS = np.float32(1.2) * np.array(
-    [[0, 0, 1, 0, 0], [1, -2, 1, 0, 0], [0, 0, -1, 1, 0], [0, 0, 0, 0, 1], [1, -4, 6, -4, 1], [0, 0, 1, -2, 1]],
-    np.float32,
+_TAPS = np.array(
+    [[0, 0, 1, 0, 0], [1, -2, 1, 0, 0], [0, 0, -1, 1, 0], [0, 0, 0, 0, 1], [1, -4, 6, -4, 1], [0, 0, 1, -2, 1]]
 )
+_VOLUME = 1.2
 _COMPENSATIONS = np.array([0.5, 0, 0.5, 0.5, 0, 0.5])  # how much of the input the feedback leaves out
 
 
@@ -78,44 +78,107 @@ def _step(v, s, k, compensation, points, rises):
 
 
 @njit(forceinline=True)
-def _heard(s, taps):
-    return s[0] * taps[0] + s[1] * taps[1] + s[2] * taps[2] + s[3] * taps[3] + s[4] * taps[4]
+def _stored(stages, i):
+    return stages[i, 0], stages[i, 1], stages[i, 2], stages[i, 3], stages[i, 4]
 
 
-@njit(forceinline=True)
-def _load(states, row, at):
-    s = states[row, at]
-    return s[0], s[1], s[2], s[3], s[4]
+@njit(nogil=True, cache=True)
+def _run(x, c, row, other, start, count, stages, stages2, compensation, points, rises):
+    """Two rows from ``stages[0]`` through ``count`` samples: the five values after sample i in ``stages[i + 1]``."""
+    real, moving = x.dtype.type, c.shape[1] > 1
+    s, s2 = _stored(stages, 0), _stored(stages2, 0)
+    k, k2 = _at(c, row, 0, real), _at(c, other, 0, real)
+    for i in range(count):
+        if moving:
+            k, k2 = _at(c, row, start + i, real), _at(c, other, start + i, real)
+        s = _step(x[row, 0, start + i], s, k, compensation, points, rises)
+        s2 = _step(x[other, 0, start + i], s2, k2, compensation, points, rises)
+        for j in range(5):
+            stages[i + 1, j] = s[j]
+            stages2[i + 1, j] = s2[j]
 
 
-@njit(forceinline=True)
-def _save(states, row, at, s):
-    for i in range(5):
-        states[row, at, i] = s[i]
+@njit(nogil=True, cache=True)
+def _hear(stages, taps, y):
+    for i in range(len(y)):
+        a, b, c, d, e = _stored(stages, i + 1)
+        y[i] = a * taps[0] + b * taps[1] + c * taps[2] + d * taps[3] + e * taps[4]
 
 
 @njit(nogil=True, cache=True)
 def forward(x, c, states, y, length, first, last, mode):
     """Rows [first, last) of x (R, 1, T) into y; ``c`` as in `diffmix.kernels.ladder`, states (R, tiles + 1, 5)."""
-    samples, real, moving = x.shape[2], x.dtype.type, c.shape[1] > 1
+    real = x.dtype.type
     points, rises = _table(x)
-    taps, compensation = _TAPS[mode].astype(x.dtype), real(_COMPENSATIONS[mode])
+    taps, compensation = real(_VOLUME) * _TAPS[mode].astype(x.dtype), real(_COMPENSATIONS[mode])
+    stages, stages2 = np.empty((2, length + 1, 5), x.dtype)
     for row in range(first, last, 2):
         other = min(row + 1, last - 1)
-        s, s2 = _load(states, row, 0), _load(states, other, 0)
-        k, k2 = _at(c, row, 0, real), _at(c, other, 0, real)
         for tile in range(states.shape[1] - 1):
-            _save(states, row, tile, s)
-            _save(states, other, tile, s2)
-            for i in range(tile * length, min((tile + 1) * length, samples)):
-                if moving:
-                    k, k2 = _at(c, row, i, real), _at(c, other, i, real)
-                s = _step(x[row, 0, i], s, k, compensation, points, rises)
-                s2 = _step(x[other, 0, i], s2, k2, compensation, points, rises)
-                y[row, 0, i] = _heard(s, taps)
-                y[other, 0, i] = _heard(s2, taps)
-        _save(states, row, states.shape[1] - 1, s)
-        _save(states, other, states.shape[1] - 1, s2)
+            start = tile * length
+            count = min(length, x.shape[2] - start)
+            stages[0], stages2[0] = states[row, tile], states[other, tile]
+            _run(x, c, row, other, start, count, stages, stages2, compensation, points, rises)
+            _hear(stages, taps, y[row, 0, start : start + count])
+            _hear(stages2, taps, y[other, 0, start : start + count])
+            states[row, tile + 1], states[other, tile + 1] = stages[count], stages2[count]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _adjoin(gy, x, c, row, start, count, stages, w, gx, gc, taps, compensation, points, rises):
+    """Adjoint of a row's samples [start, start + count), from the last; w: the adjoints of the five values."""
+    real, moving = x.dtype.type, c.shape[1] > 1
+    wa, wb, wc, wd, we = w
+    by_memory = by_now = by_before = by_feedback = by_drive = by_level = by_loop_drive = by_loop_level = 0.0
+    k = _at(c, row, 0, np.float64)
+    for i in range(count - 1, -1, -1):
+        f = start + i if moving else 0
+        if moving:
+            k = _at(c, row, f, np.float64)
+        memory, now, before, feedback, drive, level, loop_drive, loop_level = k
+        v, g = x[row, 0, start + i], np.float64(gy[row, 0, start + i])
+        a0, b0, c0, d0, e0 = _stored(stages, i)
+        a, b, c1, d, _ = _stored(stages, i + 1)
+        inside, around = real(drive) * v, real(loop_drive) * e0
+        loop = -feedback * loop_level * _slope(around, points, rises)
+        # one sample waits for the next through these lines: in each a product and a sum
+        we = we + taps[4] * g
+        wd = (wd + taps[3] * g) + now * we
+        wc = (wc + taps[2] * g) + now * wd
+        wb = (wb + taps[1] * g) + now * wc
+        wa = (wa + taps[0] * g) + now * wb
+        left = np.float64(_saturated(inside, points, rises))
+        back = np.float64(_saturated(around, points, rises))
+        by_memory += wb * b0 + wc * c0 + wd * d0 + we * e0
+        by_before += wb * a0 + wc * b0 + wd * c0 + we * d0
+        by_now += wb * a + wc * b + wd * c1 + we * d
+        by_feedback -= wa * (loop_level * back - level * left * compensation)
+        through = wa * (1 + feedback * compensation)
+        by_level += through * left
+        through *= level * _slope(inside, points, rises)
+        by_drive += through * v
+        gx[row, 0, start + i] = through * drive
+        by_loop_level -= wa * feedback * back
+        by_loop_drive += wa * loop * e0
+        wa, wb, wc, wd, we = (
+            before * wb,
+            before * wc + memory * wb,
+            before * wd + memory * wc,
+            before * we + memory * wd,
+            memory * we + (loop * loop_drive) * wa,
+        )
+        if moving or i == 0:
+            gc[row, f, 0] += by_memory
+            gc[row, f, 1] += by_now
+            gc[row, f, 2] += by_before
+            gc[row, f, 3] += by_feedback
+            gc[row, f, 4] += by_drive
+            gc[row, f, 5] += by_level
+            gc[row, f, 6] += by_loop_drive
+            gc[row, f, 7] += by_loop_level
+            by_memory = by_now = by_before = by_feedback = 0.0
+            by_drive = by_level = by_loop_drive = by_loop_level = 0.0
+    return wa, wb, wc, wd, we
 
 
 @njit(nogil=True, cache=True)
@@ -124,67 +187,18 @@ def backward(gy, x, c, states, gx, gc, length, first, last, mode):
 
     Where the table has a corner, the slope to the right of it counts.
     """
-    samples, real, moving = x.shape[2], x.dtype.type, c.shape[1] > 1
+    real = x.dtype.type
     points, rises = _table(x)
-    taps, compensation = _TAPS[mode].astype(np.float64), _COMPENSATIONS[mode]
-    rounded = real(compensation)
-    stages = np.empty((length + 1, 5), x.dtype)
-    for row in range(first, last):
-        wa = wb = wc = wd = we = 0.0  # adjoints of the five values
-        k = _at(c, row, 0, real)
+    taps, compensation = _VOLUME * _TAPS[mode].astype(np.float64), _COMPENSATIONS[mode]
+    stages, stages2 = np.empty((2, length + 1, 5), x.dtype)
+    for row in range(first, last, 2):
+        other = min(row + 1, last - 1)
+        w = w2 = (0.0, 0.0, 0.0, 0.0, 0.0)
         for tile in range(states.shape[1] - 2, -1, -1):
             start = tile * length
-            count = min(length, samples - start)
-            s = _load(states, row, tile)
-            stages[0] = states[row, tile]
-            for i in range(count):
-                if moving:
-                    k = _at(c, row, start + i, real)
-                s = _step(x[row, 0, start + i], s, k, rounded, points, rises)
-                for j in range(5):
-                    stages[i + 1, j] = s[j]
-            by_memory = by_now = by_before = by_feedback = by_drive = by_level = by_loop_drive = by_loop_level = 0.0
-            for i in range(count - 1, -1, -1):
-                f = start + i if moving else 0
-                memory, now, before, feedback, drive, level, loop_drive, loop_level = _at(c, row, f, np.float64)
-                v, g = x[row, 0, start + i], np.float64(gy[row, 0, start + i])
-                a0, b0, c0, d0, e0 = stages[i, 0], stages[i, 1], stages[i, 2], stages[i, 3], stages[i, 4]
-                we += taps[4] * g
-                wd += taps[3] * g + now * we
-                wc += taps[2] * g + now * wd
-                wb += taps[1] * g + now * wc
-                wa += taps[0] * g + now * wb
-                inside, around = real(drive) * v, real(loop_drive) * e0
-                left = np.float64(_saturated(inside, points, rises))
-                back = np.float64(_saturated(around, points, rises))
-                by_memory += wb * b0 + wc * c0 + wd * d0 + we * e0
-                by_before += wb * a0 + wc * b0 + wd * c0 + we * d0
-                by_now += wb * stages[i + 1, 0] + wc * stages[i + 1, 1] + wd * stages[i + 1, 2] + we * stages[i + 1, 3]
-                by_feedback -= wa * (loop_level * back - level * left * compensation)
-                through = wa * (1 + feedback * compensation)
-                by_level += through * left
-                through *= level * _slope(inside, points, rises)
-                by_drive += through * v
-                gx[row, 0, start + i] = through * drive
-                around_loop = -wa * feedback
-                by_loop_level += around_loop * back
-                around_loop *= loop_level * _slope(around, points, rises)
-                by_loop_drive += around_loop * e0
-                wa, wb, wc, wd, we = (
-                    before * wb,
-                    before * wc + memory * wb,
-                    before * wd + memory * wc,
-                    before * we + memory * wd,
-                    memory * we + around_loop * loop_drive,
-                )
-                if moving or i == 0:
-                    gc[row, f, 0] += by_memory
-                    gc[row, f, 1] += by_now
-                    gc[row, f, 2] += by_before
-                    gc[row, f, 3] += by_feedback
-                    gc[row, f, 4] += by_drive
-                    gc[row, f, 5] += by_level
-                    gc[row, f, 6] += by_loop_drive
-                    gc[row, f, 7] += by_loop_level
-                    by_memory = by_now = by_before = by_feedback = 0.0
-                    by_drive = by_level = by_loop_drive = by_loop_level = 0.0
+            count = min(length, x.shape[2] - start)
+            stages[0], stages2[0] = states[row, tile], states[other, tile]
+            _run(x, c, row, other, start, count, stages, stages2, real(compensation), points, rises)
+            w = _adjoin(gy, x, c, row, start, count, stages, w, gx, gc, taps, compensation, points, rises)
+            if other > row:
+                w2 = _adjoin(gy, x, c, other, start, count, stages2, w2, gx, gc, taps, compensation, points, rises)

@@ -94,7 +94,7 @@ def forward(x, c, states, y, length, first, last, fast):
 
 
 @njit(nogil=True, cache=True)
-def backward(gy, x, c, states, gx, gc, length, first, last, fast):
+def backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of rows [first, last)."""
     samples, moving = x.shape[2], c.shape[1] > 1
     gain, knee, bias, v, z, by_value, by_knee = np.empty((7, _LENGTH), x.dtype)

@@ -14,6 +14,7 @@ using continuous-time convolution", DAFx-16, 2016; eq. 7), which replaces f(v_n)
 and oversampling.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -138,8 +139,7 @@ def _shape_loops(_: int) -> Loops:
     from diffmix.kernels._tanh_numba import is_libms
     from diffmix.kernels._waveshape_numba import backward, forward
 
-    fast = is_libms()
-    return lambda *arguments: forward(*arguments, fast), lambda *arguments: backward(*arguments, fast)
+    return partial(forward, fast=is_libms()), backward
 
 
 def _shape_mean_loops(_: int) -> Loops:

@@ -30,10 +30,11 @@ class ResonantFilter(LinearFilter):
     Order 2 is one section, 12 dB per octave. Order 4 is two at the same cutoff, 24 dB per octave, with the Qs of a
     Butterworth filter times (sqrt(2) q)^(1/2), so that in both orders ``q`` = 0.7071 is the Butterworth filter and
     ``q`` is the gain of a low- or high-pass at its cutoff. A band-pass has the gain 1 and a band-reject 0 there.
+
+    Pedalboard has no such filter, but its bell and shelves have these as parts: see `plugins`.
     """
 
     pedalboard = False
-    uncarried = "its low- and high-pass are of first order, without resonance, and its LadderFilter is nonlinear"
     cutoff_frequency_hz = Param(20, 20000, 1000, "Hz", "log", "where it resonates", modulatable=True)
     q = Param(0.1, 18, 0.70710678, "", "log", "resonance: gain at the cutoff, narrowness of a band", modulatable=True)
 
@@ -57,6 +58,44 @@ class ResonantFilter(LinearFilter):
         """One section or two, (..., K, 5), always ideal: Pedalboard has none."""
         qs = [q] if self.order == 2 else [part * q.double().sqrt() for part in _BUTTERWORTH_4]
         return torch.stack([biquad.resonant(self.kind, cutoff_frequency_hz, v, self.sample_rate) for v in qs], -2)
+
+    def plugins(self, values: Numbers) -> list[Plugin]:
+        r"""One ``Mix`` per section: the same filter, but for what float32 loses between parts that nearly cancel.
+
+        Against noise at the input that is -120 dB at 3 kHz, -100 dB at 400 Hz, -70 dB at 60 Hz (medians over the kinds
+        at moderate q), and more where Pedalboard's own filters are rough: -40 dB at 60 Hz, q 6, 96 kHz.
+
+        With D = s^2 + s/q + 1, gains of A^2 = 2 and the frequencies scaled so that all have the denominator D,
+
+            bell B = 1 + (s/q)/D,   low shelf = 1 + ((A - 1) s/q + 1)/D,   high shelf = 1 + (s^2 + (A - 1) s/q)/D,
+
+        so that the band-pass is B - 1, the band-reject 2 - B, and the others a shelf - 1 - (A - 1)(B - 1).
+        """
+        q = values["q"]
+        qs = [q] if self.order == 2 else [part * math.sqrt(q) for part in _BUTTERWORTH_4]
+        return [self._mix(values["cutoff_frequency_hz"], v) for v in qs]
+
+    def _mix(self, cutoff_hz: float, q: float) -> Plugin:
+        double_db, a = 20 * math.log10(2), math.sqrt(2)
+        bell: Plugin = ("PeakFilter", {"cutoff_frequency_hz": cutoff_hz, "gain_db": double_db, "q": q / a})
+        invert: Plugin = ("Invert", {})
+
+        def gain(factor: float) -> Plugin:
+            return "Gain", {"gain_db": 20 * math.log10(factor)}
+
+        if self.kind == "bandpass":
+            return _sum([bell], [invert])
+        if self.kind == "bandreject":
+            return _sum([gain(2)], [bell, invert])
+        name, scale = ("LowShelfFilter", a**0.5) if self.kind == "lowpass" else ("HighShelfFilter", a**-0.5)
+        warped = scale * math.tan(math.pi * min(cutoff_hz, self.sample_rate / 2 - 100) / self.sample_rate)
+        shelf_hz = math.atan(warped) * self.sample_rate / math.pi
+        shelf: Plugin = (name, {"cutoff_frequency_hz": shelf_hz, "gain_db": double_db, "q": q})
+        return _sum([shelf], [bell, gain(a - 1), invert], [gain(2 - a), invert])
+
+
+def _sum(*branches: list[Plugin]) -> Plugin:
+    return "Mix", {"plugins": [("Chain", {"plugins": branch}) for branch in branches]}
 
 
 class Crossover(Processor):
@@ -88,9 +127,18 @@ _NOMINAL_HZ = (
 CENTRES_HZ = tuple(1000 * 10 ** (n / 10) for n in range(-17, 14))
 """The 31 third-octave bands from 20 Hz to 20 kHz."""
 
-_THIRD_OCTAVE_Q = 2 ** (1 / 6) / (2 ** (1 / 3) - 1)
 _PROTOTYPE_DB = 6.0  # gain at which the bands' influence on each other is measured
 _HIGHEST = 0.46  # of the sample rate: above, the bilinear transform leaves too little of a band
+
+
+def _third_octave_q(centre_hz: float, sample_rate: float) -> float:
+    """The Q of a bell that has half its gain, in dB, a sixth of an octave below its centre.
+
+    The bilinear transform takes a frequency to W = tan(pi f / sample_rate), where a bell has half its gain as
+    |W/W0 - W0/W| = 1/Q. Far below the sample rate that is 4.318, and half the gain a sixth of an octave above too.
+    """
+    centre, edge = (math.tan(math.pi * hz / sample_rate) for hz in (centre_hz, centre_hz * 2 ** (-1 / 6)))
+    return 1 / (centre / edge - edge / centre)
 
 
 class GraphicEQ(LinearFilter):
@@ -122,12 +170,11 @@ class GraphicEQ(LinearFilter):
         """Arguments as for `Processor`, and whether the curve passes through the gains."""
         super().__init__(sample_rate, ranges, precision)
         self.centres_hz = [hz for hz in CENTRES_HZ if hz <= _HIGHEST * self.sample_rate]
-        size = len(self.centres_hz)
-        correction = torch.eye(size, dtype=torch.float64)
+        self.qs = [_third_octave_q(hz, self.sample_rate) for hz in self.centres_hz]
+        correction = torch.eye(len(self.qs), dtype=torch.float64)
         if corrected:
-            centres = torch.tensor(self.centres_hz, dtype=torch.float64)
-            gain_db, q = (torch.full_like(centres, value) for value in (_PROTOTYPE_DB, _THIRD_OCTAVE_Q))
-            bells = biquad.peak(centres, gain_db, q, self.sample_rate)[:, None]
+            centres = correction.new_tensor(self.centres_hz)
+            bells = self._bells(torch.full_like(centres, _PROTOTYPE_DB), False)[:, None]
             level_db = 20 * biquad.frequency_response(bells, centres, self.sample_rate).abs().log10()
             correction = torch.linalg.inv(level_db.mT / _PROTOTYPE_DB)  # row: centre, column: bell
         self.register_buffer("correction", correction, persistent=False)
@@ -139,14 +186,16 @@ class GraphicEQ(LinearFilter):
 
     def sections(self, twin: bool, **values: Tensor) -> Tensor:
         """One section per band, (B, 31, 5)."""
-        gain_db = self.bell_gains_db(**values)
-        centres = gain_db.new_tensor(self.centres_hz).expand_as(gain_db)
-        return biquad.peak(centres, gain_db, torch.full_like(gain_db, _THIRD_OCTAVE_Q), self.sample_rate, twin)
+        return self._bells(self.bell_gains_db(**values), twin)
+
+    def _bells(self, gain_db: Tensor, twin: bool) -> Tensor:
+        centres, qs = (gain_db.new_tensor(v).expand_as(gain_db) for v in (self.centres_hz, self.qs))
+        return biquad.peak(centres, gain_db, qs, self.sample_rate, twin)
 
     def plugins(self, values: Numbers) -> list[Plugin]:
         """One ``PeakFilter`` per band."""
         gains = self.bell_gains_db(**{name: torch.tensor([v]) for name, v in values.items()})[0].tolist()
         return [
-            ("PeakFilter", {"cutoff_frequency_hz": hz, "gain_db": gain_db, "q": _THIRD_OCTAVE_Q})
-            for hz, gain_db in zip(self.centres_hz, gains, strict=True)
+            ("PeakFilter", {"cutoff_frequency_hz": hz, "gain_db": gain_db, "q": q})
+            for hz, gain_db, q in zip(self.centres_hz, gains, self.qs, strict=True)
         ]

@@ -28,13 +28,15 @@ class NeuralEffect(Processor):
 
     With conditions c in [0, 1]^P and h_0 the audio, layer n of N computes
 
-        h_n = h_{n-1} + prelu((1 + g_n) (w_n * h_{n-1}) + b_n),   (g_n, b_n) = V_n tanh(U (2c - 1) + u) + v_n,
+        h_n = h_{n-1} + f_n((1 + g_n) (w_n * h_{n-1}) + b_n),   (g_n, b_n) = V_n s(U (2c - 1) + u) + v_n,
 
-    where * is a convolution dilated by d_n; the output mixes the channels of h_N. The modulation is FiLM (E. Perez et
-    al., AAAI 2018); the network is that of C. J. Steinmetz and J. D. Reiss, "Efficient neural networks for real-time
-    modeling of analog dynamic range compression", AES 152 (2022), and, steered by conditions that stood still in
-    training, of their "Steerable discovery of neural audio effects" (2021): at c = 1/2 the layers are as trained, and
-    away from it each condition shifts them along a direction of its own, which nothing but the ear chose.
+    where * is a convolution dilated by d_n, s(z) = z / sqrt(1 + z^2), and f_n(z) = z (a_n + (1 - a_n) (1 + s(z)) / 2)
+    is a PReLU without its corner: as good a learner, and smooth, as amplifiers are. The output mixes the channels of
+    h_N. The modulation is FiLM (E. Perez et al., AAAI 2018); the network is that of C. J. Steinmetz and J. D. Reiss,
+    "Efficient neural networks for real-time modeling of analog dynamic range compression", AES 152 (2022), and,
+    steered by conditions that stood still in training, of their "Steerable discovery of neural audio effects" (2021):
+    at c = 1/2 the layers are as trained, and away from it each condition shifts them along a direction of its own,
+    which nothing but the ear chose.
 
     Channels are processed alike and apart. An untrained network, drawn from ``seed``, is no useful effect: see
     ``python -m diffmix.train recipe=neural_effect`` and `load`.
@@ -57,7 +59,7 @@ class NeuralEffect(Processor):
         precision: Literal["float32", "float64"] = "float32",
         *,
         conditions: int = 2,
-        channels: int = 32,
+        channels: int = 16,
         kernel: int = 13,
         dilations: Sequence[int] = (1, 10, 100, 1000),
         seed: int = 0,
@@ -89,7 +91,7 @@ class NeuralEffect(Processor):
         items, channels, samples = x.shape
         curves = [v if v.ndim == 2 else v[:, None] for v in values.values()]
         conditions = torch.stack(torch.broadcast_tensors(*curves), 1)  # (B, P, 1 or T)
-        hidden = torch.tanh(self.steering(2 * conditions.to(x.dtype) - 1))
+        hidden = _bent(self.steering(2 * conditions.to(x.dtype) - 1))
         h = x.reshape(items * channels, 1, samples)
         for layer in self.layers:
             h = layer(h, hidden, channels)
@@ -166,6 +168,11 @@ def _convolved(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
     return torch.cat([conv1d(row, w, dilation=dilation) for row in rows])
 
 
+def _bent(z: Tensor) -> Tensor:
+    """From -1 to 1, of operations that round alike in vectors and alone, so that no row depends on its place."""
+    return z / torch.sqrt(1 + z * z)
+
+
 class _Affine(nn.Module):
     """``W x + b`` at every sample, from b = 0."""
 
@@ -199,4 +206,5 @@ class _Layer(nn.Module):
         stream.keep(padded[..., padded.shape[-1] - past :])
         gain, bias = self.modulation(hidden).repeat_interleave(channels, 0).chunk(2, 1)
         z = (1 + gain) * _convolved(padded, self.weight[..., -taps:], self.dilation) + bias
-        return h + z.clamp_min(0) + self.slope.to(h.dtype) * z.clamp_max(0)
+        slope = self.slope.to(h.dtype)
+        return h + z * (slope + (1 - slope) * (1 + _bent(z)) / 2)

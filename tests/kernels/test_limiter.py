@@ -57,7 +57,7 @@ def limited(x: np.ndarray, drive: float, ceiling: float = -1.0, lookahead: int =
 @pytest.mark.parametrize(("drive", "lookahead"), [(1, 220), (8, 220), (8, 44)])
 def test_the_true_peak_is_the_ceiling(name: str, drive: float, lookahead: int) -> None:
     y = limited(SIGNALS[name](12000), drive, lookahead=lookahead)
-    assert -1.3 < oversampled_peak_db(y) < -0.95
+    assert -1.35 < oversampled_peak_db(y) < -0.95
     assert true_peak_db(torch.tensor(y)[None], RATE).item() <= -0.999  # what the standard's meter reads
 
 

@@ -33,3 +33,20 @@ def compressor(x: Array, threshold: float, exponent: float, attack: float, relea
             if e >= threshold:
                 channel[n] = v * (e * (1 / threshold)) ** exponent
     return y
+
+
+def noise_gate(x: Array, threshold: float, exponent: float, attack: float, release: float, square: float) -> Array:
+    """Gate on the root of a mean square that rises at once; x (C, T), the rest as in `compressor`."""
+    threshold, exponent, attack, release, square = (
+        x.dtype.type(v) for v in (threshold, exponent, attack, release, square)
+    )
+    y = x.copy()
+    for channel in y:
+        e = m = x.dtype.type(0)
+        for n, v in enumerate(channel):
+            m = max(v * v, v * v + square * (m - v * v))
+            r = np.sqrt(m)
+            e = r + (attack if r > e else release) * (e - r)
+            if e <= threshold:
+                channel[n] = v * (e * (1 / threshold)) ** exponent
+    return y

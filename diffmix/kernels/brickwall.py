@@ -1,6 +1,7 @@
 r"""The brickwall limiter: no peak passes the ceiling, since the gain falls before it comes.
 
-With the peak $p_n$ over all channels, the gain it wants, $t = \min(c/p, 1)$ for a ceiling c, and a look-ahead of L samples,
+With the peak $p_n$ over all channels, the gain it wants for a ceiling c, $t = \min(c/p, 1)$, and L samples of
+look-ahead,
 
 $$g_n = t_n \text{ if } t_n < g_{n-1}, \quad g_{n-1} \text{ if } t < 1 \text{ at any of } n - L \ldots n, \quad
 g_{n-1} + (1 - \rho)(1 - g_{n-1}) \text{ otherwise}, \qquad y_n = x_n\,g_{n+L},$$

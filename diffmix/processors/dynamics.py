@@ -71,11 +71,12 @@ class Limiter(Processor):
 
 
 class BrickwallLimiter(Processor):
-    """A ceiling that no sample passes, by look-ahead; all channels get one gain. Twin of ``pedalboard.BrickwallLimiter``.
+    """A ceiling that no sample passes. Twin of ``pedalboard.BrickwallLimiter``.
 
-    The gain falls at once, ``lookahead_ms`` before a peak, and comes back with the time constant ``release_ms``. The
-    look-ahead is compensated but in chunks. Its gradient is a surrogate, see `diffmix.kernels.brickwall.brickwall`, and
-    so is that of the release, which acts in whole samples but in float64.
+    All channels get one gain. It falls at once, ``lookahead_ms`` before a peak, and comes back with the time constant
+    ``release_ms``. The look-ahead is compensated except in chunks. It acts in whole samples, so that its gradient is a
+    surrogate: half the difference between the outputs for one sample more and one less. The release acts in whole
+    samples too, and has the gradient it would have if it did not.
     """
 
     surrogate: ClassVar[frozenset[str]] = frozenset({"lookahead_ms"})

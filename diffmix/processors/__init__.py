@@ -1,6 +1,7 @@
 """Effects: each declares its parameters once and processes audio in physical units."""
 
 from diffmix.processors.base import REGISTRY, LinearFilter, Processor
+from diffmix.processors.black_box import BlackBox, EpsilonScheduler, FunctionNode
 from diffmix.processors.chain import Chain, Mix
 from diffmix.processors.control import LFO
 from diffmix.processors.convolution import Convolution
@@ -39,6 +40,7 @@ __all__ = [
     "REGISTRY",
     "BalanceWidth",
     "Bitcrush",
+    "BlackBox",
     "BrickwallLimiter",
     "Chain",
     "Chorus",
@@ -50,9 +52,11 @@ __all__ = [
     "Delay",
     "Distortion",
     "EnvelopeFollower",
+    "EpsilonScheduler",
     "Expander",
     "FilteredDelay",
     "Flanger",
+    "FunctionNode",
     "Gain",
     "GraphicEQ",
     "HighShelfFilter",

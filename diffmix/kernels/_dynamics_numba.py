@@ -34,6 +34,7 @@ from diffmix.kernels._simd import (
 )  # fmt: skip
 
 ROWS = lanes(4)  # side by side
+CURVE = 2  # the first coefficients are the curve's, the others the detector's
 
 
 @njit(nogil=True)
@@ -55,38 +56,43 @@ def keep(values, states, k, t, rows):
 
 
 @njit(nogil=True)
-def spread(c, p, rows, start, count, out, by_lane, by_sample):
-    """Coefficient p of every lane's row, for ``count`` samples, to ``out[lane by_lane + sample by_sample]``."""
-    last = c.shape[1] - 1
-    for lane in range(ROWS):
-        for i in range(count):
-            out[lane * by_lane + i * by_sample] = c[rows[lane], min(start + i, last), p]
+def spread(c, rows, start, count, out, length):
+    """The coefficients of every lane's row, for ``count`` samples: the curve's as ``out[p, lane, sample]``, the detector's
+    as ``out[p, sample, lane]``. Beyond the last sample and coefficient these are repeated.
+    """
+    _, frames, number = c.shape
+    for p in range(len(out)):
+        by_lane, by_sample = (length, 1) if p < CURVE else (1, ROWS)
+        for lane in range(ROWS):
+            for i in range(count):
+                value = c[rows[lane], min(start + i, frames - 1), min(p, number - 1)]
+                out[p, lane * by_lane + i * by_sample] = value
 
 
 @njit(nogil=True)
-def collect(out, gc, p, rows, used, start, count, by_lane, by_sample):
+def collect(out, rows, used, start, count, length, gc):
     """Adjoint of `spread` for the first ``used`` lanes; leaves zeros."""
     last = gc.shape[1] - 1
-    for lane in range(ROWS):
-        for i in range(count):
-            if lane < used:
-                gc[rows[lane], min(start + i, last), p] += out[lane * by_lane + i * by_sample]
-            out[lane * by_lane + i * by_sample] = 0
+    for p in range(len(out)):
+        by_lane, by_sample = (length, 1) if p < CURVE else (1, ROWS)
+        for lane in range(used):
+            for i in range(count):
+                gc[rows[lane], min(start + i, last), p] += out[p, lane * by_lane + i * by_sample]
+    out[:] = 0
 
 
 @njit(nogil=True)
-def copy(source, at, count, target, to):
-    """``count`` numbers, and zeros up to the next multiple of `ROWS`."""
+def padded(source, at, count, target):
+    """``count`` numbers, less than `ROWS`, and zeros after them."""
+    store(target, 0, splat(target.dtype.type(0), ROWS))
     for i in range(count):
-        target[to + i] = source[at + i]
-    for i in range(count, count + -count % ROWS):
-        target[to + i] = 0
+        target[i] = source[at + i]
 
 
 @njit(nogil=True)
-def detect(x, count, gate, step, memories, e, m, envelope, squares):
+def detect(x, count, gate, step, k, e, m, envelope, squares):
     """Levels of a tile x, which may be the envelope's; returns e and m after it."""
-    attack, release, smooth = memories
+    attack, release, smooth = k[2], k[3], k[4]
     for i in range(count):
         v = load(x, i * ROWS, ROWS)
         r = absolute(v)
@@ -103,15 +109,15 @@ def detect(x, count, gate, step, memories, e, m, envelope, squares):
 
 
 @njit(nogil=True)
-def detect_backward(x, count, gate, step, memories, envelope, squares, pushed, w, w_squares, by_attack, by_release):
+def detect_backward(x, count, gate, step, k, envelope, squares, pushed, w, w_squares, sums):
     """From the gradient of each level to that of x, in place of ``pushed``; returns w and that of m before the tile.
 
-    ``envelope`` and ``squares`` start one sample early. ``by_attack`` and ``by_release`` are added to.
+    ``envelope`` and ``squares`` start one sample early. ``sums`` are added to.
     """
     f64, real = np.float64, x.dtype.type
-    attack, release, smooth = memories
+    attack, release, smooth, by_attack, by_release = k[2], k[3], k[4], sums[2], sums[3]
     for i in range(count - 1, -1, -1):
-        at, k = i * ROWS, i * step
+        at, j = i * ROWS, i * step
         v, before, after = load(x, at, ROWS), load(envelope, at, ROWS), load(squares, at + ROWS, ROWS)
         r = absolute(v)
         if gate:
@@ -119,14 +125,14 @@ def detect_backward(x, count, gate, step, memories, envelope, squares, pushed, w
         rising = r > before
         w = w + cast(load(pushed, at, ROWS), f64)
         change = w * (cast(before, f64) - cast(r, f64))
-        store(by_attack, k, load(by_attack, k, ROWS) + select(rising, change, 0.0))
-        store(by_release, k, load(by_release, k, ROWS) + select(rising, 0.0, change))
-        kept = w * cast(select(rising, load(attack, k, ROWS), load(release, k, ROWS)), f64)
+        store(by_attack, j, load(by_attack, j, ROWS) + select(rising, change, 0.0))
+        store(by_release, j, load(by_release, j, ROWS) + select(rising, 0.0, change))
+        kept = w * cast(select(rising, load(attack, j, ROWS), load(release, j, ROWS)), f64)
         to_level = w - kept
         w = kept
         if gate:
             w_squares = w_squares + select(r > real(0), 0.5 * to_level / cast(r, f64), 0.0)
-            kept = w_squares * cast(load(smooth, k, ROWS), f64)
+            kept = w_squares * cast(load(smooth, j, ROWS), f64)
             kept = select(v * v > load(squares, at, ROWS), 0.0, kept)
             to_level = 2.0 * cast(v, f64) * (w_squares - kept)
             w_squares = kept
@@ -137,54 +143,57 @@ def detect_backward(x, count, gate, step, memories, envelope, squares, pushed, w
 
 
 @njit(nogil=True)
-def curve(x, count, gate, along, level, threshold, exponent, at, fast):
-    """Apply the gain of the levels from ``level[at]`` on to x in place; coefficients advance if ``along`` is 1."""
-    one = x.dtype.type(1)
-    for i in range(0, count, ROWS):
-        v, e = load(x, i, ROWS), load(level, at + i, ROWS)
-        limit = load(threshold, at + i * along, ROWS)
+def curve(x, y, at, begin, end, gate, along, level, k, own, fast):
+    """Samples [begin, end) of a tile: ``y[at + i]`` from ``x[at + i]`` and ``level[own + i]``, in whole vectors.
+
+    Coefficients advance with the samples if ``along`` is 1.
+    """
+    one, threshold, exponent = x.dtype.type(1), k[0], k[1]
+    for i in range(begin, end, ROWS):
+        v, e = load(x, at + i, ROWS), load(level, own + i, ROWS)
+        limit = load(threshold, own + i * along, ROWS)
         idle = e < limit
         if gate:
             idle = e > limit
         if not every(idle):
-            acted = v * power(e * (one / limit), load(exponent, at + i * along, ROWS), fast)
-            store(x, i, select(idle, v, acted))
+            v = select(idle, v, v * power(e * (one / limit), load(exponent, own + i * along, ROWS), fast))
+        store(y, at + i, v)
 
 
 @njit(nogil=True)
-def curve_backward(x, g, count, gate, along, level, threshold, exponent, at, by_threshold, by_exponent):
-    """From the gradient ``g[at:]`` of the output to that of x at a fixed gain, and to that of the level, in place."""
+def curve_backward(gy, x, at, begin, end, gate, along, level, k, g, own, sums):
+    """From the gradient gy to that of x at a fixed gain, to g, and to that of the levels, in their place."""
     f64, zero, one = np.float64, x.dtype.type(0), x.dtype.type(1)
-    for i in range(0, count, ROWS):
-        e, k = load(level, at + i, ROWS), at + i * along
-        limit = load(threshold, k, ROWS)
+    threshold, exponent, by_threshold, by_exponent = k[0], k[1], sums[0], sums[1]
+    for i in range(begin, end, ROWS):
+        e, j, direct = load(level, own + i, ROWS), own + i * along, load(gy, at + i, ROWS)
+        limit = load(threshold, j, ROWS)
         idle = e < limit
         if gate:
             idle = e > limit
         pushed = e * zero
         if not every(idle):
-            slope, inverse = load(exponent, k, ROWS), one / limit
+            slope, inverse = load(exponent, j, ROWS), one / limit
             acting = maximum(select(idle, limit, e), SMALLEST)
             ratio = log2(maximum(acting * inverse, SMALLEST))
-            direct = load(g, at + i, ROWS)
             gained = direct * exp2(slope * ratio)
-            store(g, at + i, select(idle, direct, gained))
-            through = select(idle, zero, gained * load(x, i, ROWS))
+            through = select(idle, zero, gained * load(x, at + i, ROWS))
+            direct = select(idle, direct, gained)
             pushed = through * slope / acting
-            store(by_threshold, k, load(by_threshold, k, ROWS) - cast(through * slope * inverse, f64))
-            store(by_exponent, k, load(by_exponent, k, ROWS) + cast(through * ratio, f64) * 0.6931471805599453)
-        store(level, at + i, pushed)
+            store(by_threshold, j, load(by_threshold, j, ROWS) - cast(through * slope * inverse, f64))
+            store(by_exponent, j, load(by_exponent, j, ROWS) + cast(through * ratio, f64) * 0.6931471805599453)
+        store(g, own + i, direct)
+        store(level, own + i, pushed)
 
 
 @njit(nogil=True, cache=True)
 def forward(x, c, states, y, length, first, last, fast):
     """Rows [first, last) of x (R, 1, T) into y, with c (R, F, 4) for the compressor, (R, F, 5) for the gate."""
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
-    step, along, audio = ROWS if moving else 0, int(moving), x.reshape(-1)
-    work = np.zeros((9, (length + ROWS) * ROWS), x.dtype)
-    tile, squares, level, attack, release, smooth = work[0], work[1], work[2], work[3], work[4], work[5]
-    threshold, exponent, signal = work[6], work[7], work[8]
-    memories, inner = (attack, release, smooth), np.arange(ROWS) * length
+    step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
+    audio, out, inner = x.reshape(-1), y.reshape(-1), np.arange(ROWS) * length
+    k, work, end = np.zeros((5, size), x.dtype), np.zeros((3, size), x.dtype), np.zeros(ROWS, x.dtype)
+    tile, squares, level = work[0], work[1], work[2]
     for group in range(first, last, ROWS):
         rows = np.minimum(np.arange(group, group + ROWS), last - 1)
         e, m = lanes_of(states, 0, 0, rows), lanes_of(states, -1, 0, rows)
@@ -192,20 +201,18 @@ def forward(x, c, states, y, length, first, last, fast):
             start = t * length
             count = min(length, samples - start)
             if moving or t == 0:
-                some = count + -count % ROWS if moving else ROWS
-                spread(c, 0, rows, start, some, threshold, length, 1)
-                spread(c, 1, rows, start, some, exponent, length, 1)
-                spread(c, 2, rows, start, some, attack, 1, ROWS)
-                spread(c, 3, rows, start, some, release, 1, ROWS)
-                spread(c, -1, rows, start, some, smooth, 1, ROWS)
+                spread(c, rows, start, count + -count % ROWS if moving else ROWS, k, length)
             read_tile(x, rows * samples, start, count, tile, e)
-            e, m = detect(tile, count, gate, step, memories, e, m, tile, squares)
+            e, m = detect(tile, count, gate, step, k, e, m, tile, squares)
             write_tile(tile, level, inner, 0, count, e)
             for row in range(group, min(group + ROWS, last)):
-                copy(audio, row * samples + start, count, signal, 0)
-                curve(signal, count, gate, along, level, threshold, exponent, (row - group) * length, fast)
-                for i in range(count):
-                    y[row, 0, start + i] = signal[i]
+                at, own, whole = row * samples + start, (row - group) * length, count - count % ROWS
+                curve(audio, out, at, 0, whole, gate, along, level, k, own, fast)
+                if whole < count:  # the end of the row
+                    padded(audio, at + whole, count - whole, end)
+                    curve(end, end, -whole, whole, count, gate, along, level, k, own, fast)
+                    for i in range(whole, count):
+                        out[at + i] = end[i - whole]
             keep(m, states, -1, t + 1, rows)
             keep(e, states, 0, t + 1, rows)
 
@@ -223,12 +230,11 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
     The gate passes what r gets through the root and, by the same rule, through m.
     """
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
-    step, along, audio, outer = ROWS if moving else 0, int(moving), x.reshape(-1), gy.reshape(-1)
-    size = (length + ROWS) * ROWS
-    work = np.zeros((12, size), x.dtype)
-    tile, squares, envelope, attack, release, smooth = work[0], work[1], work[2], work[3], work[4], work[5]
-    threshold, exponent, level, signal, g, pushed = work[6], work[7], work[8], work[9], work[10], work[11]
-    sums, inner, memories = np.zeros((4, size)), np.arange(ROWS) * length, (attack, release, smooth)
+    step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
+    audio, outer, inner = x.reshape(-1), gy.reshape(-1), np.arange(ROWS) * length
+    k, work, ends = np.zeros((5, size), x.dtype), np.zeros((6, size), x.dtype), np.zeros((2, ROWS), x.dtype)
+    tile, squares, envelope, level, g, pushed = work[0], work[1], work[2], work[3], work[4], work[5]
+    sums = np.zeros((4, size))
     for group in range(first, last, ROWS):
         rows, used = np.minimum(np.arange(group, group + ROWS), last - 1), min(ROWS, last - group)
         w = w_squares = splat(0.0, ROWS)
@@ -237,33 +243,26 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
             count = min(length, samples - start)
             some = count + -count % ROWS if moving else ROWS
             if moving or t == states.shape[1] - 2:
-                spread(c, 0, rows, start, some, threshold, length, 1)
-                spread(c, 1, rows, start, some, exponent, length, 1)
-                spread(c, 2, rows, start, some, attack, 1, ROWS)
-                spread(c, 3, rows, start, some, release, 1, ROWS)
-                spread(c, -1, rows, start, some, smooth, 1, ROWS)
+                spread(c, rows, start, some, k, length)
             e, m = lanes_of(states, 0, t, rows), lanes_of(states, -1, t, rows)
             store(envelope, 0, e)
             store(squares, 0, m)
             read_tile(x, rows * samples, start, count, tile, e)
-            detect(tile, count, gate, step, memories, e, m, envelope[ROWS:], squares[ROWS:])
+            detect(tile, count, gate, step, k, e, m, envelope[ROWS:], squares[ROWS:])
             write_tile(envelope[ROWS:], level, inner, 0, count, e)
             for row in range(group, group + used):
-                at = (row - group) * length
-                copy(audio, row * samples + start, count, signal, 0)
-                copy(outer, row * samples + start, count, g, at)
-                curve_backward(signal, g, count, gate, along, level, threshold, exponent, at, sums[0], sums[1])
+                at, own, whole = row * samples + start, (row - group) * length, count - count % ROWS
+                curve_backward(outer, audio, at, 0, whole, gate, along, level, k, g, own, sums)
+                if whole < count:  # the end of the row
+                    padded(outer, at + whole, count - whole, ends[0])
+                    padded(audio, at + whole, count - whole, ends[1])
+                    curve_backward(ends[0], ends[1], -whole, whole, count, gate, along, level, k, g, own, sums)
             read_tile(level, inner, 0, count, pushed, e)
-            w, w_squares = detect_backward(
-                tile, count, gate, step, memories, envelope, squares, pushed, w, w_squares, sums[2], sums[3]
-            )
+            w, w_squares = detect_backward(tile, count, gate, step, k, envelope, squares, pushed, w, w_squares, sums)
             write_tile(pushed, level, inner, 0, count, e)
             for row in range(group, group + used):
-                at = (row - group) * length
+                own = (row - group) * length
                 for i in range(count):
-                    gx[row, 0, start + i] = g[at + i] + level[at + i]
+                    gx[row, 0, start + i] = g[own + i] + level[own + i]
             if moving or t == 0:
-                collect(sums[0], gc, 0, rows, used, start, some, length, 1)
-                collect(sums[1], gc, 1, rows, used, start, some, length, 1)
-                collect(sums[2], gc, 2, rows, used, start, some, 1, ROWS)
-                collect(sums[3], gc, 3, rows, used, start, some, 1, ROWS)
+                collect(sums, rows, used, start, some, length, gc)

@@ -14,12 +14,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from diffmix.kernels._simd import (
     _by_llvm,
-    _index,
     bits,
     cast,
     fma,
@@ -59,10 +59,8 @@ def every(typingctx: Any, mask: Any) -> Any:
     """True if a mask is true in all lanes."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        result = builder.extract_element(args[0], _index(0))
-        for i in range(1, mask.lanes):
-            result = builder.and_(result, builder.extract_element(args[0], _index(i)))
-        return result
+        together = ir.IntType(mask.lanes)
+        return builder.icmp_signed("==", builder.bitcast(args[0], together), ir.Constant(together, -1))
 
     return types.boolean(mask), codegen
 

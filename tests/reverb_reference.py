@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
 
 COMBS = (1116, 1188, 1277, 1356, 1422, 1491, 1557, 1617)
 ALLPASSES = (556, 441, 341, 225)
@@ -48,3 +49,19 @@ def freeverb(
         return (wets[0] * wet1 + x[0] * dry)[None]
     left, right = wets
     return np.stack([(left * wet1 + right * wet2) + x[0] * dry, (right * wet1 + left * wet2) + x[1] * dry])
+
+
+def decay_time(response: NDArray[np.floating], sample_rate: float, low_hz: float = 0, high_hz: float = np.inf) -> float:
+    """Seconds to -60 dB of an impulse response (C, T), or of a part of its spectrum.
+
+    A straight line through the part from -5 to -25 dB of the energy still to come, after M. R. Schroeder, "New method
+    of measuring reverberation time", JASA 37, 1965.
+    """
+    if low_hz > 0 or high_hz < np.inf:
+        sos = butter(4, [low_hz, high_hz], "bandpass", fs=sample_rate, output="sos")
+        response = sosfilt(sos, response)
+    energy = np.sum(np.square(response.astype(np.float64)), 0)[::-1].cumsum()[::-1]
+    level_db = 10 * np.log10(energy / energy[0])
+    part = np.flatnonzero((level_db < -5) & (level_db > -25))
+    slope = np.polyfit(part / sample_rate, level_db[part], 1)[0]
+    return float(-60 / slope)

@@ -32,7 +32,7 @@ from diffmix.processors.modulation import (
 )
 from diffmix.processors.multiband import DeEsser, MultibandCompressor
 from diffmix.processors.neural import NeuralEffect
-from diffmix.processors.reverb import Reverb
+from diffmix.processors.reverb import NoiseReverb, Reverb, RoomReverb
 from diffmix.processors.stereo import BalanceWidth, Imager, MidSideMerge, MidSideSplit, Pan
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "MultibandCompressor",
     "NeuralEffect",
     "NoiseGate",
+    "NoiseReverb",
     "Pan",
     "ParametricEQ",
     "PeakFilter",
@@ -88,6 +89,7 @@ __all__ = [
     "Processor",
     "ResonantFilter",
     "Reverb",
+    "RoomReverb",
     "TransientShaper",
     "TruePeakLimiter",
     "Vibrato",

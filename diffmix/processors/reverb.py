@@ -2,12 +2,16 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from diffmix.kernels.convolution import convolve, normalisation
+from diffmix.kernels.noise_reverb import CENTRES_HZ, noise_bands, noise_response
 from diffmix.kernels.reverb import freeverb
 from diffmix.params import Param
 from diffmix.processors.base import Plugin, Processor
-from diffmix.types import Numbers, Ranges
+from diffmix.processors.convolution import blended, convolution_plugin
+from diffmix.types import Numbers, Ranges, Values
 
 
 class Reverb(Processor):
@@ -42,3 +46,81 @@ class Reverb(Processor):
     def plugins(self, values: Numbers) -> list[Plugin]:
         """One ``Reverb``."""
         return [("Reverb", {**values, "freeze_mode": float(self.freeze)})]
+
+
+class RoomReverb(Processor):
+    """Freeverb with a desk's knobs: how large, how dark, how wide, how much. One ``pedalboard.Reverb``."""
+
+    pedalboard = False
+    neutral = True
+    size = Param(0, 1, 0.5, "", doc="decay to -60 dB from 0.7 s over 1.4 s to 11 s")
+    damping = Param(0, 1, 0.5, "", doc="loss of highs in the tail")
+    width = Param(0, 1, 1, "", doc="0 mono tail, 1 wide; a mono signal stays mono", modulatable=True)
+    mix = Param(0, 1, 0, "", doc="0 the input alone, 1 the tail alone", modulatable=True)
+
+    def process(self, x: Tensor, *, size: Tensor, damping: Tensor, width: Tensor, mix: Tensor) -> Tensor:
+        """Audio x (B, 1 or 2, T); each value (B,), or (B, T) where modulatable."""
+        return freeverb(x, size, damping, *_levels(mix), width, self.sample_rate)
+
+    def plugins(self, values: Numbers) -> list[Plugin]:
+        """One ``Reverb``, its levels computed from ``mix``."""
+        wet_level, dry_level = (level.item() for level in _levels(torch.tensor(values["mix"], dtype=torch.float32)))
+        room = {"room_size": values["size"], "damping": values["damping"], "width": values["width"]}
+        return [("Reverb", {**room, "wet_level": wet_level, "dry_level": dry_level, "freeze_mode": 0.0})]
+
+
+def _levels(mix: Tensor) -> tuple[Tensor, Tensor]:
+    """Freeverb's wet and dry level: the tail of noise is about as loud as the noise, the input passes at unity gain."""
+    return mix * 0.75, (1 - mix) * 0.5
+
+
+class NoiseReverb(Processor):
+    """Noise that dies away at its own pace in each octave. Exported as one ``pedalboard.Convolution``.
+
+    The noise is fixed by ``seed``: the same settings give the same room. Each channel has noise of its own, so that
+    the tail is wide; mono audio gets the left one's. The impulse response, ``length_s`` long, always has the energy
+    1/64 (Pedalboard's rule), so that only ``mix`` sets how loud the tail is, and the levels of the bands are relative.
+    """
+
+    pedalboard = False
+    neutral = True
+    exact_chunks = False
+    mix = Param(0, 1, 0, "", doc="0 the input alone, 1 the tail alone", modulatable=True)
+    bands = {  # noqa: RUF012
+        f"{what}_{centre}_hz": param
+        for what, param in (
+            ("decay_s", Param(0.1, 4, 1, "s", "log", "time to -60 dB in this octave")),
+            ("gain_db", Param(-24, 24, 0, "dB", doc="level of this octave beside the others")),
+        )
+        for centre in CENTRES_HZ
+    }
+
+    def __init__(
+        self,
+        sample_rate: float,
+        ranges: Ranges | None = None,
+        precision: Literal["float32", "float64"] = "float32",
+        length_s: float = 2.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(sample_rate, ranges, precision)
+        self.noise: Tensor
+        self.register_buffer("noise", noise_bands(self.sample_rate, round(length_s * sample_rate), seed), False)
+
+    def impulse_response(self, values: Values) -> Tensor:
+        """The impulse response (B, 2, L) of values (B,), before its energy is made 1/64."""
+        decay_s, gain_db = (
+            torch.stack([values[f"{what}_{centre}_hz"] for centre in CENTRES_HZ], -1) for what in ("decay_s", "gain_db")
+        )
+        return noise_response(self.noise, decay_s, gain_db, self.sample_rate)
+
+    def process(self, x: Tensor, *, mix: Tensor, **values: Tensor) -> Tensor:
+        """Audio x (B, 1 or 2, T), mix (B,) or (B, T), the others (B,)."""
+        response = self.impulse_response(values)
+        scaled = response * normalisation(response)[:, None, None]
+        return blended(x, convolve(x, scaled[:, : x.shape[1]]), mix)
+
+    def plugins(self, values: Numbers) -> list[Plugin]:
+        """One ``Convolution`` with the impulse response of these values."""
+        tensors = {name: torch.tensor([value], dtype=torch.float32) for name, value in values.items()}
+        return [convolution_plugin(self.impulse_response(tensors)[0], self.sample_rate, values["mix"])]

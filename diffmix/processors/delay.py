@@ -15,8 +15,9 @@ from diffmix.types import Numbers, Ranges
 class Delay(Processor):
     """Repeats after whole samples. Twin of ``pedalboard.Delay``.
 
-    The gradient of ``delay_seconds`` is a surrogate (see :func:`diffmix.kernels.delay.echo`): it leads to the right
-    delay from as far as the echo is smooth.
+    The gradient of ``delay_seconds`` is a surrogate (see :func:`diffmix.kernels.delay.echo`). By squared error it leads
+    to the right delay from up to 0.8 periods of the highest frequency in the signal: 240 samples off at 150 Hz, 90 at
+    400 Hz. From farther away, compare the signals smoothed.
     """
 
     surrogate: ClassVar[frozenset[str]] = frozenset({"delay_seconds"})

@@ -3,7 +3,7 @@
 The formulas are the Audio EQ Cookbook's (R. Bristow-Johnson, 1998), the arithmetic Pedalboard's float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from diffmix.params import Param
 from diffmix.processors.base import LinearFilter, Plugin
 from diffmix.types import Numbers
 
-_FREQUENCY = "cutoff_frequency_hz"
+_SETTINGS = ("cutoff_frequency_hz", "gain_db", "q")
 
 
 class _Band(LinearFilter, abstract=True):
@@ -76,7 +76,7 @@ class LowpassFilter(_Pass):
 
 def _band(name: str, low_hz: float, high_hz: float, default_hz: float, highest_q: float, q: float) -> dict[str, Param]:
     return {
-        f"{name}_{_FREQUENCY}": Param(low_hz, high_hz, default_hz, "Hz", "log", modulatable=True),
+        f"{name}_cutoff_frequency_hz": Param(low_hz, high_hz, default_hz, "Hz", "log", modulatable=True),
         f"{name}_gain_db": Param(-18, 18, 0, "dB", modulatable=True),
         f"{name}_q": Param(0.3, highest_q, q, "", "log", modulatable=True),
     }
@@ -99,18 +99,24 @@ class ParametricEQ(LinearFilter):
 
     def sections(self, twin: bool, **values: Tensor) -> Tensor:
         """Six sections in the order of the bands, (B, 6, 5), or (B, T, 6, 5) where values move."""
-        most = max(v.ndim for v in values.values())
-        in_order = (values[name] for name in self.bands)
-        columns = torch.broadcast_tensors(*(v if v.ndim == most else v[:, None] for v in in_order))
-        bands = torch.stack(columns, -1).unflatten(-1, (6, 3))
-        kinds: list[Callable[..., Tensor]] = [biquad.low_shelf, biquad.peak, biquad.high_shelf]
-        parts = zip(kinds, bands.split((1, 4, 1), -2), strict=True)
-        return torch.cat([design(*part.unbind(-1), self.sample_rate, twin) for design, part in parts], -2)
+
+        def design(kind: Callable[..., Tensor], settings: Iterable[Tensor]) -> Tensor:
+            return kind(*settings, self.sample_rate, twin)
+
+        low, *peaks, high = ([values[f"{band}_{name}"] for name in _SETTINGS] for band in self.BANDS)
+        if all(v.ndim == 1 for v in values.values()):  # four designs as one
+            together = (torch.stack(column, -1) for column in zip(*peaks, strict=True))
+            middle = list(design(biquad.peak, together).unbind(1))
+        else:
+            middle = [design(biquad.peak, peak) for peak in peaks]
+        bands = [design(biquad.low_shelf, low), *middle, design(biquad.high_shelf, high)]
+        most = max(band.ndim for band in bands)
+        return torch.stack(torch.broadcast_tensors(*(b if b.ndim == most else b[:, None] for b in bands)), -2)
 
     def plugins(self, values: Numbers) -> list[Plugin]:
         """Six plugins, one per band."""
         kinds = {"low_shelf": "LowShelfFilter", "high_shelf": "HighShelfFilter"}
         return [
-            (kinds.get(band, "PeakFilter"), {name: values[f"{band}_{name}"] for name in (_FREQUENCY, "gain_db", "q")})
+            (kinds.get(band, "PeakFilter"), {name: values[f"{band}_{name}"] for name in _SETTINGS})
             for band in self.BANDS
         ]

@@ -1,5 +1,6 @@
 """Plugins in processes of their own, held with a process that only pretends to have one."""
 
+import contextlib
 import copy
 import io
 import os
@@ -72,6 +73,7 @@ def test_a_plugin_that_does_not_reset_is_made_anew(make: Any) -> None:
 
 def test_items_go_side_by_side(make: Any) -> None:
     node = make("who", workers=2)
+    node(x(2), torch.rand(2, 2))  # both are up now
     owners = node(x(12), torch.rand(12, 2))[:, 0, 0]
     assert len(set(owners.tolist())) == 2
     assert os.getpid() % 2**20 not in owners
@@ -127,6 +129,21 @@ def test_copies_have_processes_of_their_own(make: Any) -> None:
     assert len(owners) == 3
     for each in copies:
         each.close()
+
+
+def test_a_forked_process_has_processes_of_its_own(make: Any) -> None:
+    """As a worker of a DataLoader has; the parent's go on undisturbed."""
+    node, u = make(), torch.tensor([[0.5, 0]])
+    expected = node(x(), u)
+    jobs = [(x()[0].numpy(), u[0].numpy())]
+    if (child := os.fork()) == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            code = int(not np.array_equal(node.render(jobs)[0], expected[0].numpy()))
+            node.close()
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert torch.equal(node(x(), u), expected)
 
 
 def test_processes_end_with_their_node(make: Any) -> None:

@@ -15,7 +15,46 @@ from diffmix.processors import REGISTRY, Processor
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "effects"
 RATE = 44100
 
-TELLING: dict[str, dict[str, float]] = {}
+BOOST = {"cutoff_frequency_hz": 1000.0, "gain_db": 9.0}
+SQUEEZE = {"threshold_db": -30.0, "ratio": 4.0}
+TELLING: dict[str, dict[str, float]] = {
+    "PeakFilter": BOOST,
+    "LowShelfFilter": BOOST,
+    "HighShelfFilter": BOOST,
+    "HighpassFilter": {"cutoff_frequency_hz": 200.0},
+    "LowpassFilter": {"cutoff_frequency_hz": 2000.0},
+    "ParametricEQ": {"low_shelf_gain_db": 6.0, "peak2_gain_db": -8.0, "peak4_gain_db": 5.0, "high_shelf_gain_db": -4.0},
+    "GraphicEQ": {"gain_63hz_db": 6.0, "gain_400hz_db": -9.0, "gain_500hz_db": -9.0, "gain_4000hz_db": 8.0},
+    "ResonantFilter": {"q": 4.0},
+    "LadderFilter": {"cutoff_hz": 1000.0, "resonance": 0.6, "drive": 3.0},
+    "Compressor": {**SQUEEZE, "attack_ms": 50.0, "release_ms": 400.0},
+    "KneeCompressor": {**SQUEEZE, "knee_db": 12.0},
+    "MultibandCompressor": {"middle_threshold_db": -30.0, "middle_ratio": 4.0},
+    "DeEsser": {"frequency_hz": 2000.0, "threshold_db": -40.0},
+    "Expander": {"ratio": 3.0},
+    "KneeGate": {"range_db": 40.0},
+    "NoiseGate": {"threshold_db": -30.0, "ratio": 4.0},
+    "Limiter": {"threshold_db": -20.0},
+    "BrickwallLimiter": {"ceiling_db": -20.0},
+    "TruePeakLimiter": {"ceiling_db": -12.0},
+    "TransientShaper": {"attack_db": 9.0, "sustain_db": -6.0},
+    "Bitcrush": {"bit_depth": 3.0},
+    "Distortion": {"drive_db": 12.0},
+    "Waveshaper": {"asymmetry": 0.4, "hardness": 0.5},
+    "Gain": {"gain_db": 6.0},
+    "Delay": {"delay_seconds": 0.25, "feedback": 0.6},
+    "FilteredDelay": {"delay_seconds": 0.25, "feedback": 0.7, "mix": 0.5},
+    "PingPongDelay": {"delay_seconds": 0.25, "feedback": 0.7, "mix": 0.5},
+    "Chorus": {"rate_hz": 1.5, "depth": 0.3, "feedback": 0.5},
+    "Phaser": {"rate_hz": 1.0, "feedback": 0.7},
+    "Flanger": {"delay_ms": 2.0, "feedback": 0.6},
+    "ModulatedDelay": {"feedback": 0.5},
+    "ModulatedPhaser": {"feedback": 0.6},
+    "RoomReverb": {"mix": 1.0},
+    "NoiseReverb": {"mix": 1.0},
+    "FeedbackDelayNetwork": {"mix": 1.0},
+    "LFO": {"rate_hz": 2.0},
+}
 """Settings for the picture where the defaults show nothing."""
 
 

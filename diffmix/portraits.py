@@ -19,13 +19,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FLOOR_DB = -100.0
+TONE_HZ = 4000.0
+"""What dynamics get to hear: high enough for a de-esser."""
 
 
 def play(effect: Processor, values: Numbers, x: np.ndarray) -> np.ndarray:
-    """Audio (C, T) through an effect in float64, (C', T); outlets one after the other, other inlets get the input."""
+    """Audio (C, T) through an effect in float64, (C', T), outlets one after the other.
+
+    Other inlets get the input, control inlets a sine of 1 Hz.
+    """
     inlets = effect.inlets
     audio = torch.from_numpy(np.asarray(x, np.float64))[None]
-    signals = {p.name: audio[:, : p.channels or audio.shape[1]] for p in inlets[1:] if not p.optional}
+    sine = torch.sin(2 * torch.pi / effect.sample_rate * torch.arange(audio.shape[-1]).double()).expand_as(audio)
+    signals = {
+        p.name: (sine if p.kind == "control" else audio)[:, : p.channels or audio.shape[1]]
+        for p in inlets[1:]
+        if p.kind == "control" or not p.optional
+    }
     numbers = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
     with torch.no_grad():
         y = effect.process(audio[:, : inlets[0].channels or audio.shape[1]], **signals, **numbers)
@@ -59,9 +69,9 @@ def response(axes: "Axes", effect: Processor, values: Numbers) -> None:
 
 
 def levels(axes: "Axes", effect: Processor, values: Numbers) -> None:
-    """Level of a steady 1 kHz tone, out over in."""
+    """Level of a steady tone, out over in."""
     t = np.arange(int(1.5 * effect.sample_rate)) / effect.sample_rate
-    tone = np.tile(np.sin(2 * np.pi * 1000 * t), (2, 1))
+    tone = np.tile(np.sin(2 * np.pi * TONE_HZ * t), (2, 1))
     last = slice(-int(0.1 * effect.sample_rate), None)
     out_db = [_db(np.abs(play(effect, values, tone * 10 ** (db / 20))[0, last]).max()) for db in LEVEL_DB[::4]]
     axes.plot(LEVEL_DB, LEVEL_DB, color=BEFORE, linewidth=1)
@@ -74,7 +84,7 @@ def steps(axes: "Axes", effect: Processor, values: Numbers) -> None:
     """Gain over time for a tone that becomes loud and soft again."""
     seconds = np.arange(int(1.2 * effect.sample_rate)) / effect.sample_rate
     level = np.where((seconds > 0.3) & (seconds < 0.7), 10 ** (-6 / 20), 10 ** (-36 / 20))
-    tone = np.tile(level * np.sin(2 * np.pi * 1000 * seconds), (2, 1))
+    tone = np.tile(level * np.sin(2 * np.pi * TONE_HZ * seconds), (2, 1))
     y = play(effect, values, tone)[0]
     block = int(effect.sample_rate / 200)
     count = len(y) // block * block
@@ -99,9 +109,9 @@ def transfer(axes: "Axes", effect: Processor, values: Numbers) -> None:
 
 
 def harmonics(axes: "Axes", effect: Processor, values: Numbers) -> None:
-    """Spectrum of a 1 kHz tone at -12 dB."""
+    """Spectrum of a 1 kHz tone at full scale."""
     count = int(effect.sample_rate)
-    tone = 0.25 * np.sin(2 * np.pi * 1000 * np.arange(2 * count) / effect.sample_rate)
+    tone = np.sin(2 * np.pi * 1000 * np.arange(2 * count) / effect.sample_rate)
     y = play(effect, values, np.tile(tone, (2, 1)))[0, -count:]
     hz = np.fft.rfftfreq(count, 1 / effect.sample_rate)
     db = _db(np.fft.rfft(y * np.hanning(count)) * 4 / count)
@@ -176,10 +186,10 @@ PICTURES: dict[str, tuple[Picture, ...]] = {
     "mastering": (levels, steps),
     "distortion": (transfer, harmonics),
     "gain": (transfer,),
-    "reverb": (decay, response),
-    "convolution": (decay, response),
-    "delay": (echoes, response),
-    "modulation": (spectrogram, response),
+    "reverb": (decay,),
+    "convolution": (response,),
+    "delay": (echoes,),
+    "modulation": (spectrogram,),
     "control": (waveform,),
     "stereo": (sides,),
 }

@@ -8,6 +8,7 @@ import inspect
 import sys
 from pathlib import Path
 
+from diffmix.errors import PresetError
 from diffmix.plots import style
 from diffmix.portraits import pictures, portrait
 from diffmix.processors import REGISTRY, Processor
@@ -29,10 +30,10 @@ TELLING: dict[str, dict[str, float]] = {
     "LadderFilter": {"cutoff_hz": 1000.0, "resonance": 0.6, "drive": 3.0},
     "Compressor": {**SQUEEZE, "attack_ms": 50.0, "release_ms": 400.0},
     "KneeCompressor": {**SQUEEZE, "knee_db": 12.0},
-    "MultibandCompressor": {"middle_threshold_db": -30.0, "middle_ratio": 4.0},
+    "MultibandCompressor": {"high_threshold_db": -30.0, "high_ratio": 4.0},
     "DeEsser": {"frequency_hz": 2000.0, "threshold_db": -40.0},
-    "Expander": {"ratio": 3.0},
-    "KneeGate": {"range_db": 40.0},
+    "Expander": {"threshold_db": -20.0, "ratio": 3.0},
+    "KneeGate": {"threshold_db": -20.0, "range_db": 40.0},
     "NoiseGate": {"threshold_db": -30.0, "ratio": 4.0},
     "Limiter": {"threshold_db": -20.0},
     "BrickwallLimiter": {"ceiling_db": -20.0},
@@ -104,11 +105,13 @@ def exported(kind: type[Processor]) -> str:
     if kind.pedalboard:
         return f"twin of `pedalboard.{kind.__name__}`, sample for sample on the CPU."
     if kind.uncarried:
-        return f"cannot be carried: {kind.uncarried}"
-    if not kind(RATE).plugins(defaults(kind)):
-        return "a matrix of the preset."
-    names = [name for name, _ in kind(RATE).plugins(defaults(kind))]
-    return f"as {', '.join(f'{names.count(n)} {n}' for n in dict.fromkeys(names))}."
+        return f"cannot be carried: {kind.uncarried.removesuffix('.')}."
+    try:
+        names = [name for name, _ in kind(RATE).plugins(defaults(kind))]
+    except PresetError as error:
+        return f"at some settings; at its defaults: {error}"
+    counted = ", ".join(f"{names.count(n)} {n}" for n in dict.fromkeys(names))
+    return f"as {counted}." if names else "as a matrix of the preset."
 
 
 def defaults(kind: type[Processor]) -> dict[str, float]:

@@ -38,6 +38,15 @@ CURVE = 2  # the first coefficients are the curve's, the others the detector's
 
 
 @njit(nogil=True)
+def group_of(first, last):
+    """The rows from ``first`` on that lie side by side; the last one stands in for those there are not."""
+    rows = np.empty(ROWS, np.int64)
+    for lane in range(ROWS):
+        rows[lane] = min(first + lane, last - 1)
+    return rows
+
+
+@njit(nogil=True)
 def lanes_of(states, k, t, rows):
     """State k before tile t of ``rows``, one per lane."""
     found = np.empty(ROWS, states.dtype)
@@ -57,8 +66,8 @@ def keep(values, states, k, t, rows):
 
 @njit(nogil=True)
 def spread(c, rows, start, count, out, length):
-    """The coefficients of every lane's row, for ``count`` samples: the curve's as ``out[p, lane, sample]``, the detector's
-    as ``out[p, sample, lane]``. Beyond the last sample and coefficient these are repeated.
+    """The coefficients of every lane's row, for ``count`` samples: of the curve as ``out[p, lane, sample]``, of
+    the detector as ``out[p, sample, lane]``. Beyond the last sample and coefficient these are repeated.
     """
     _, frames, number = c.shape
     for p in range(len(out)):
@@ -191,11 +200,11 @@ def forward(x, c, states, y, length, first, last, fast):
     """Rows [first, last) of x (R, 1, T) into y, with c (R, F, 4) for the compressor, (R, F, 5) for the gate."""
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
     step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
-    audio, out, inner = x.reshape(-1), y.reshape(-1), np.arange(ROWS) * length
+    audio, out, inner = x.reshape(-1), y.reshape(-1), group_of(0, ROWS) * length
     k, work, end = np.zeros((5, size), x.dtype), np.zeros((3, size), x.dtype), np.zeros(ROWS, x.dtype)
     tile, squares, level = work[0], work[1], work[2]
     for group in range(first, last, ROWS):
-        rows = np.minimum(np.arange(group, group + ROWS), last - 1)
+        rows = group_of(group, last)
         e, m = lanes_of(states, 0, 0, rows), lanes_of(states, -1, 0, rows)
         for t in range(states.shape[1] - 1):
             start = t * length
@@ -231,12 +240,12 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
     """
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
     step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
-    audio, outer, inner = x.reshape(-1), gy.reshape(-1), np.arange(ROWS) * length
+    audio, outer, inner = x.reshape(-1), gy.reshape(-1), group_of(0, ROWS) * length
     k, work, ends = np.zeros((5, size), x.dtype), np.zeros((6, size), x.dtype), np.zeros((2, ROWS), x.dtype)
     tile, squares, envelope, level, g, pushed = work[0], work[1], work[2], work[3], work[4], work[5]
     sums = np.zeros((4, size))
     for group in range(first, last, ROWS):
-        rows, used = np.minimum(np.arange(group, group + ROWS), last - 1), min(ROWS, last - group)
+        rows, used = group_of(group, last), min(ROWS, last - group)
         w = w_squares = splat(0.0, ROWS)
         for t in range(states.shape[1] - 2, -1, -1):
             start = t * length

@@ -30,6 +30,7 @@ from diffmix.kernels._simd import (
     maximum,
     minimum,
     select,
+    splat,
     store,
 )  # fmt: skip
 
@@ -85,12 +86,11 @@ def vector_power(base, exponent):
     whole = (above >> 23) - select(tiny, (i & 0) + 23, 0)
     z = cast(bits(i - (above & EXPONENT), np.float32), np.float64)
     # log2 base = log2 c + whole + log2(1 + r), 1 + r = z / c for the tabled c next to z
-    zero = z * 0.0
-    r = fma(z, lookup(RECIPROCALS, which, 16), zero - 1.0)
+    r = fma(z, lookup(RECIPROCALS, which, 16), splat(-1.0, z))
     square = r * r
-    high = fma(zero + A0, r, zero + A1)
-    low = fma(zero + A2, r, zero + A3)
-    low = fma(low, square, fma(zero + A4, r, lookup(LOGARITHMS, which, 16) + cast(whole, np.float64)))
+    high = fma(splat(A0, z), r, splat(A1, z))
+    low = fma(splat(A2, z), r, splat(A3, z))
+    low = fma(low, square, fma(splat(A4, z), r, lookup(LOGARITHMS, which, 16) + cast(whole, np.float64)))
     log2 = select(base == 0.0, -1e300, fma(high, square * square, low))
     # beyond these limits float32 has 0 and infinity only
     x = minimum(maximum(cast(exponent, np.float64) * log2, -151.0), 129.0)
@@ -98,7 +98,7 @@ def vector_power(base, exponent):
     n = bits(shifted, np.int64)
     r = x - (shifted - ROUNDING)
     scale = bits(lookup(POWERS, n & 31, 32) + (n << 47), np.float64)
-    part = fma(fma(zero + C0, r, zero + C1), r * r, fma(zero + C2, r, zero + 1.0))
+    part = fma(fma(splat(C0, z), r, splat(C1, z)), r * r, fma(splat(C2, z), r, splat(1.0, z)))
     return cast(part * scale, np.float32)
 
 

@@ -24,6 +24,7 @@ from diffmix.kernels._operator import Loops, recursion, rows, run
 
 FLOOR_DB = -140.0
 """The lowest level that is measured; what is quieter has no gradient."""
+_LEVEL, _PEAK, _POWER = 0, 1, 2  # as the compiled loops number them
 _HARDEST_DB = 1e-6  # width of a knee of 0 dB: no float tells it from a corner
 
 
@@ -48,8 +49,26 @@ def ballistics(level: Tensor, attack: Tensor, release: Tensor) -> Tensor:
     Returns:
         (B, C, T) of the level's dtype. Gradients are exact for the branches taken.
     """
-    both = torch.stack(torch.broadcast_tensors(*_aligned(attack, release)), -1)
-    return run(_smooth, *rows(level, both), memory=1).view(level.shape)
+    return run(_smooth, *rows(level, _together(attack, release)), memory=1, options=[_LEVEL]).view(level.shape)
+
+
+def detected(x: Tensor, attack: Tensor, release: Tensor, power: bool = False, link: bool = True) -> Tensor:
+    """The smoothed level of a signal: `ballistics` of |x|, or of x^2, neither of which hears polarity.
+
+    Args:
+        x: audio (B, C, T).
+        attack: memory k of rising levels, (B,) or (B, T); see `memory`.
+        release: memory k of falling levels, as above.
+        power: of x^2 in place of |x|.
+        link: one level for all channels, that of the loudest, or their mean power; otherwise one each.
+
+    Returns:
+        Amplitude or power (B, 1, T), or (B, C, T) without link, of x's dtype.
+    """
+    both = _together(attack, release)
+    signals, c = (x, both if both.ndim == 3 else both[:, None]) if link else rows(x, both)
+    y = run(_smooth, signals, c, memory=1, outputs=1, options=[_POWER if power else _PEAK])
+    return y.view(len(x), -1, x.shape[-1])
 
 
 def sliding_maximum(level: Tensor, length: int) -> Tensor:
@@ -132,10 +151,11 @@ def gate_db(level_db: Tensor, threshold_db: Tensor, knee_db: Tensor, range_db: T
     return -range_db * (1 - open_ * open_ * (3 - 2 * open_))
 
 
-def _aligned(*values: Tensor) -> tuple[Tensor, ...]:
-    """Settings (B,) as (B, 1) if any of them is (B, T)."""
-    most = max(v.ndim for v in values)
-    return tuple(v.reshape(v.shape + (1,) * (most - v.ndim)) for v in values)
+def _together(attack: Tensor, release: Tensor) -> Tensor:
+    """Memories (B,) or (B, T) as (B, 2), or (B, T, 2) if one of them moves."""
+    most = max(attack.ndim, release.ndim)
+    full = (k.reshape(k.shape + (1,) * (most - k.ndim)) for k in (attack, release))
+    return torch.stack(torch.broadcast_tensors(*full), -1)
 
 
 @formula

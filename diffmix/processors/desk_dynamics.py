@@ -16,6 +16,7 @@ from diffmix.kernels import stream
 from diffmix.kernels.ballistics import (
     ballistics,
     delayed,
+    detected,
     expansion_db,
     gain_computer,
     gate_db,
@@ -44,11 +45,14 @@ def measured_db(x: Tensor, detector: Detector, link: bool, hold: int, attack: Te
     The peak detector smooths |x|, of the loudest channel if they are linked; the RMS detector x^2, of the mean channel.
     Neither depends on the channels' polarity. ``hold`` is for how many samples an unsmoothed level stays.
     """
-    if detector == "peak":
-        level = x.abs().amax(1, keepdim=True) if link else x.abs()
-        return level_db(ballistics(sliding_maximum(level, hold + 1), attack, release))
-    power = x.square().mean(1, keepdim=True) if link else x.square()
-    return power_db(ballistics(sliding_maximum(power, hold + 1), attack, release))
+    power = detector == "rms"
+    if hold == 0:
+        level = detected(x, attack, release, power, link)
+    else:
+        each = x.square() if power else x.abs()
+        one = each.mean(1, keepdim=True) if power else each.amax(1, keepdim=True)
+        level = ballistics(sliding_maximum(one if link else each, hold + 1), attack, release)
+    return power_db(level) if power else level_db(level)
 
 
 class _Dynamics(Processor, abstract=True):
@@ -263,7 +267,7 @@ class EnvelopeFollower(Processor):
     def process(self, x: Tensor, *, attack_ms: Tensor, release_ms: Tensor, gain_db: Tensor) -> Tensor:
         """Audio x (B, C, T) to an envelope (B, 1, T), the amplitude at 0 dB; each value (B,) or (B, T)."""
         attack, release = (memory(v, self.sample_rate) for v in (attack_ms, release_ms))
-        return ballistics(x.abs().amax(1, keepdim=True), attack, release) * per_sample(amplitude(gain_db)).to(x.dtype)
+        return detected(x, attack, release) * per_sample(amplitude(gain_db)).to(x.dtype)
 
 
 _FASTEST_MS, _SHORTEST_MS = 1.0, 20.0  # attack of the fast envelope, release of the short one
@@ -293,11 +297,9 @@ class TransientShaper(Processor):
         self, x: Tensor, *, attack_db: Tensor, sustain_db: Tensor, attack_ms: Tensor, release_ms: Tensor
     ) -> Tensor:
         """Audio x (B, C, T); each value (B,) or (B, T)."""
-        level = x.abs().amax(1, keepdim=True)
         slow, long = memory(attack_ms, self.sample_rate), memory(release_ms, self.sample_rate)
         fast, short = (memory(x.new_full((len(x),), ms), self.sample_rate) for ms in (_FASTEST_MS, _SHORTEST_MS))
-        full = ballistics(level, fast, long)
-        behind, brief = ballistics(level, slow, long), ballistics(level, fast, short)
+        full, behind, brief = (detected(x, *memories) for memories in ((fast, long), (slow, long), (fast, short)))
         audible = full.clamp_min(1e-7)
         onset, tail = (full - behind) / audible, (full - brief) / audible
         return x * amplitude(per_sample(attack_db) * onset + per_sample(sustain_db) * tail)

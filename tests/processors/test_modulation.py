@@ -59,14 +59,14 @@ def fitted(
 def test_chorus_settings_are_found() -> None:
     aim = {"rate_hz": 4.0, "depth": 0.6, "feedback": 0.5, "mix": 0.4, "centre_delay_ms": 9.0}
     start = {"depth": 0.3, "feedback": 0.0, "mix": 0.6, "centre_delay_ms": 10.0}
-    found = fitted(Chorus(RATE), smooth_noise(12000, 200), aim, start, 150)
+    found = fitted(Chorus(RATE), smooth_noise(8000, 200), aim, start, 120)
     assert found == pytest.approx({n: aim[n] for n in start}, rel=0.02)
 
 
 def test_phaser_settings_are_found() -> None:
     aim = {"rate_hz": 4.0, "depth": 0.4, "feedback": 0.5, "mix": 0.4, "centre_frequency_hz": 900.0}
     start = {"depth": 0.2, "feedback": 0.0, "mix": 0.6, "centre_frequency_hz": 2000.0}
-    found = fitted(Phaser(RATE), smooth_noise(12000, 8000), aim, start, 150)
+    found = fitted(Phaser(RATE), smooth_noise(8000, 8000), aim, start, 120)
     assert found == pytest.approx({n: aim[n] for n in start}, rel=0.02)
 
 
@@ -74,7 +74,7 @@ def test_phaser_settings_are_found() -> None:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_what_moves_gets_a_true_gradient(kind: type[Processor], channels: int) -> None:
     effect = kind(4000, {"delay_ms": (5, 7)}) if kind is ModulatedChorus else kind(4000)
-    x, modulation = torch.randn(2, 1, 2, 60, dtype=torch.float64)
+    x, modulation = torch.randn(2, 1, 2, 40, dtype=torch.float64)
     modulation = torch.tanh(modulation[:, :channels]).requires_grad_()
     u = (0.3 + 0.4 * torch.rand(1, effect.spec.size, dtype=torch.float64)).requires_grad_()
 

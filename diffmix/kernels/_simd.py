@@ -496,16 +496,6 @@ def lane(typingctx: Any, a: Any, i: Any) -> Any:
     return a.dtype(a, types.intp), codegen
 
 
-@intrinsic
-def with_lane(typingctx: Any, a: Any, i: Any, value: Any) -> Any:
-    """The vector with one lane replaced."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.insert_element(args[0], args[2], args[1])
-
-    return a(a, types.intp, a.dtype), codegen
-
-
 # Tiles: `count` samples of W rows, transposed to tile[i W + l], sample i of lane l
 
 

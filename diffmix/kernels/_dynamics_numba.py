@@ -123,19 +123,20 @@ def detect_backward(x, count, gate, step, k, envelope, squares, pushed, w, w_squ
 
     ``envelope`` and ``squares`` start one sample early. ``sums`` are added to.
     """
-    f64, real = np.float64, x.dtype.type
+    f64, real, one = np.float64, x.dtype.type, splat(x.dtype.type(1), ROWS)
     attack, release, smooth, by_attack, by_release = k[2], k[3], k[4], sums[2], sums[3]
     for i in range(count - 1, -1, -1):
         at, j = i * ROWS, i * step
         v, before, after = load(x, at, ROWS), load(envelope, at, ROWS), load(squares, at + ROWS, ROWS)
-        r = absolute(v)
+        r, sign = absolute(v), select(v > real(0), one, select(v < real(0), -one, real(0)))
         if gate:
             r = root(after)
         rising = r > before
         w = w + cast(load(pushed, at, ROWS), f64)
         change = w * (cast(before, f64) - cast(r, f64))
-        store(by_attack, j, load(by_attack, j, ROWS) + select(rising, change, 0.0))
-        store(by_release, j, load(by_release, j, ROWS) + select(rising, 0.0, change))
+        upwards = select(rising, change, 0.0)
+        store(by_attack, j, load(by_attack, j, ROWS) + upwards)
+        store(by_release, j, load(by_release, j, ROWS) + (change - upwards))
         kept = w * cast(select(rising, load(attack, j, ROWS), load(release, j, ROWS)), f64)
         to_level = w - kept
         w = kept
@@ -143,11 +144,9 @@ def detect_backward(x, count, gate, step, k, envelope, squares, pushed, w, w_squ
             w_squares = w_squares + select(r > real(0), 0.5 * to_level / cast(r, f64), 0.0)
             kept = w_squares * cast(load(smooth, j, ROWS), f64)
             kept = select(v * v > load(squares, at, ROWS), 0.0, kept)
-            to_level = 2.0 * cast(v, f64) * (w_squares - kept)
+            to_level, sign = w_squares - kept, v + v
             w_squares = kept
-        else:
-            to_level = select(v > real(0), to_level, select(v < real(0), -to_level, 0.0))
-        store(pushed, at, cast(to_level, real))
+        store(pushed, at, cast(to_level, real) * sign)
     return w, w_squares
 
 

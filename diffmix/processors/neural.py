@@ -89,7 +89,7 @@ class NeuralEffect(Processor):
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
         """Audio x (B, C, T) with each condition (B,) or (B, T) to audio (B, C, T)."""
         items, channels, samples = x.shape
-        curves = [v if v.ndim == 2 else v[:, None] for v in values.values()]
+        curves = [v if v.ndim == 2 else v[:, None] for v in (values[name] for name in self.spec.names)]
         conditions = torch.stack(torch.broadcast_tensors(*curves), 1)  # (B, P, 1 or T)
         hidden = _bent(self.steering(2 * conditions.to(x.dtype) - 1))
         h = x.reshape(items * channels, 1, samples)

@@ -35,6 +35,8 @@ def test_moving_a_condition_changes_the_sound() -> None:
     moved = [made.process(x, **conditions(*c)) for c in ((1, 0.5), (0, 0.5), (0.5, 1))]
     for y in moved:
         assert (y - trained).square().mean() > 1e-3 * trained.square().mean()
+    turned = made.process(x, **dict(reversed(conditions(1, 0.5).items())))
+    assert torch.equal(turned, moved[0])  # by name, whatever the order
     # continuously: a hundredth of the way changes little
     near = made.process(x, **conditions(0.505, 0.5))
     assert (near - trained).square().mean() < 1e-2 * (moved[0] - trained).square().mean()

@@ -51,17 +51,23 @@ def freeverb(
     return np.stack([(left * wet1 + right * wet2) + x[0] * dry, (right * wet1 + left * wet2) + x[1] * dry])
 
 
-def decay_time(response: NDArray[np.floating], sample_rate: float, low_hz: float = 0, high_hz: float = np.inf) -> float:
+def decay_time(
+    response: NDArray[np.floating],
+    sample_rate: float,
+    low_hz: float = 0,
+    high_hz: float = np.inf,
+    part_db: tuple[float, float] = (-5, -25),
+) -> float:
     """Seconds to -60 dB of an impulse response (C, T), or of a part of its spectrum.
 
-    A straight line through the part from -5 to -25 dB of the energy still to come, after M. R. Schroeder, "New method
-    of measuring reverberation time", JASA 37, 1965.
+    A straight line through a part of the energy still to come, from -5 to -25 dB unless told, after M. R. Schroeder,
+    "New method of measuring reverberation time", JASA 37, 1965.
     """
     if low_hz > 0 or high_hz < np.inf:
         sos = butter(4, [low_hz, high_hz], "bandpass", fs=sample_rate, output="sos")
         response = sosfilt(sos, response)
     energy = np.sum(np.square(response.astype(np.float64)), 0)[::-1].cumsum()[::-1]
     level_db = 10 * np.log10(energy / energy[0])
-    part = np.flatnonzero((level_db < -5) & (level_db > -25))
+    part = np.flatnonzero((level_db < part_db[0]) & (level_db > part_db[1]))
     slope = np.polyfit(part / sample_rate, level_db[part], 1)[0]
     return float(-60 / slope)

@@ -32,7 +32,7 @@ from diffmix.processors.modulation import (
 )
 from diffmix.processors.multiband import DeEsser, MultibandCompressor
 from diffmix.processors.neural import NeuralEffect
-from diffmix.processors.reverb import NoiseReverb, Reverb, RoomReverb
+from diffmix.processors.reverb import FeedbackDelayNetwork, NoiseReverb, Reverb, RoomReverb
 from diffmix.processors.stereo import BalanceWidth, Imager, MidSideMerge, MidSideSplit, Pan
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "EnvelopeFollower",
     "EpsilonScheduler",
     "Expander",
+    "FeedbackDelayNetwork",
     "FilteredDelay",
     "Flanger",
     "FunctionNode",

@@ -66,9 +66,9 @@ _IMPULSE = [1.0] + 63 * [0.0]  # Pedalboard guesses the layout of shorter ones w
 
 
 def blended(x: Tensor, wet: Tensor, mix: Tensor) -> Tensor:
-    """``(1 - mix) x + mix wet`` of audio (B, C, T), mix (B,) or (B, T)."""
+    """``(1 - mix) x + mix wet`` of audio (B, C or 1, T), mix (B,) or (B, T)."""
     share = mix[:, None, None] if mix.ndim == 1 else mix[:, None]
-    return (1 - share) * x + share * wet
+    return torch.lerp(x, wet, share.to(x.dtype))
 
 
 def convolution_plugin(impulse_response: Tensor, sample_rate: float, mix: float) -> Plugin:

@@ -114,9 +114,10 @@ def knee(over_db: Tensor, knee_db: Tensor) -> Tensor:
     Finite in value and gradient for every width, also 0. Shape: both broadcast together.
     """
     width = knee_db.clamp_min(_HARDEST_DB)
-    start = over_db + width / 2
-    inside = torch.minimum(start.clamp_min(0), width)
-    return inside * (start - inside / 2) / width
+    size = over_db.abs()
+    inside = (0.5 - size / width).clamp_min(0)
+    # the corner and what rounds it; (over + |over|)/2 has the slope 1/2 in the corner, where the parabola's is 0
+    return (over_db + size) / 2 + width * (inside * inside / 2)
 
 
 def gain_computer(level_db: Tensor, threshold_db: Tensor, ratio: Tensor, knee_db: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def test_equals_the_readable_reference(channels: int) -> None:
 @pytest.mark.parametrize("samples", [1, 150])
 def test_gradients_equal_finite_differences(channels: int, samples: int) -> None:
     inputs = [t.requires_grad_() for t in (noise(2, channels, samples), *settings(*SETTINGS[:2]))]
-    assert torch.autograd.gradcheck(lambda *a: feedback_delay_network(*a, 2000, 0.3), inputs)
+    assert torch.autograd.gradcheck(lambda *a: feedback_delay_network(*a, 2000, 0.3), inputs, fast_mode=samples > 1)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -124,7 +124,8 @@ def test_gradients_in_the_middle_of_a_stream() -> None:
         with streaming(tuple(tape.after)):
             return feedback_delay_network(*inputs, 2000, 0.3)
 
-    assert torch.autograd.gradcheck(second, [t.requires_grad_() for t in (x[..., 203:].clone(), *values)])
+    inputs = [t.requires_grad_() for t in (x[..., 203:].clone(), *values)]
+    assert torch.autograd.gradcheck(second, inputs, fast_mode=True)
 
 
 def test_refuses_what_it_cannot_do() -> None:

@@ -32,6 +32,8 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.export_parity
+	$(BIN)/python -m benchmarks.gradients
+	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.console
 	$(BIN)/python -m benchmarks.demo
 

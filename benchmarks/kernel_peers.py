@@ -30,6 +30,8 @@ from benchmarks.peers import (
     grafx_eq,
     leaves,
 )
+from diffmix.export import standalone
+from diffmix.export.preset import entry
 from diffmix.kernels import biquad
 from diffmix.processors import Processor
 
@@ -69,7 +71,7 @@ def pedalboards(effect: Processor, x: Tensor, values: Values) -> Competitor:
     """Pedalboard's plugins for each item in turn; reset, since the next call shall not hear the last one."""
     numbers = [{n: v[i].item() for n, v in values.items()} for i in range(len(x))]
     boards = [
-        pedalboard.Pedalboard([getattr(pedalboard, kind)(**arguments) for kind, arguments in effect.plugins(v)])
+        pedalboard.Pedalboard([standalone.live(entry(*plugin), SAMPLE_RATE) for plugin in effect.plugins(v)])
         for v in numbers
     ]
     audio = x.numpy()

@@ -1,6 +1,7 @@
 """Single effects beside other packages and beside Pedalboard: CPU time, memory and error in one run, on one thread.
 
-Peers that are not installed are left out and named; ``pip install -e .[bench]`` brings those that can live together.
+``pip install -e .[bench]`` brings the peers that agree on versions; others join with ``pip install --no-deps
+difffx-pytorch==0.0.5 torchfx==0.8.0 faustax==0.0.1``, the last with jax and flax. What is not there is named.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from benchmarks.kernel_peers import (
     through_torchaudio,
 )
 from benchmarks.peers import SAMPLE_RATE, Values, compressor_values, eq_values
-from diffmix.processors import REGISTRY, Compressor, ParametricEQ, Processor, Reverb
+from diffmix.processors import REGISTRY, Compressor, Convolution, ParametricEQ, Processor, Reverb
 
 Makers = Mapping[str, Callable[[], Competitor]]
 
@@ -112,9 +113,12 @@ def twins(seconds: float, turns: int, generator: torch.Generator) -> list[list[C
     x, w = noise(1, seconds, generator), torch.randn(1, 2, int(seconds * SAMPLE_RATE), generator=generator)
     rows: list[list[Cell]] = []
     for name, kind in sorted(REGISTRY.items()):
-        effect = kind(SAMPLE_RATE) if kind.pedalboard else None
-        if effect is None or not kind.exact_gradients:
+        if not kind.pedalboard:
             continue
+        effect = kind(SAMPLE_RATE)
+        if isinstance(effect, Convolution):  # a second of a room
+            room = torch.randn(2, SAMPLE_RATE, generator=generator) * torch.logspace(0, -3, SAMPLE_RATE)
+            effect = Convolution(SAMPLE_RATE, impulse_response=room)
         values = drawn(kind, 1, generator)
         pair = {"ours": ours(effect, x, values, w), "theirs": pedalboards(effect, x, values)}
         once = in_turns({n: c.forward for n, c in pair.items()}, turns)
@@ -159,7 +163,7 @@ def compilation() -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"NUMBA_CACHE_DIR": folder, "OMP_NUM_THREADS": "1"}
-        names = sorted(n for n, kind in REGISTRY.items() if kind.pedalboard and kind.exact_gradients)
+        names = sorted(n for n, kind in REGISTRY.items() if kind.pedalboard)
         for name in names:
             seconds = [
                 float(

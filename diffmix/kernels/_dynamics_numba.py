@@ -18,10 +18,11 @@ takes as many neighbours of one row, so that it is skipped where a row is idle. 
 import numpy as np
 from numba import njit
 
-from diffmix.kernels._powf import SMALLEST, every, exp2, log2, power
+from diffmix.kernels._powf import SMALLEST, exp2, log2, power
 from diffmix.kernels._simd import (
     absolute,
     cast,
+    every,
     lanes,
     load,
     maximum,

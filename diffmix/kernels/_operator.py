@@ -138,13 +138,3 @@ def rows(x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Channels as rows of their own: x (B, C, T) to (B C, 1, T), coefficients (B, P) or (B, T, P) to (B C, F, P)."""
     c = coefficients if coefficients.ndim == 3 else coefficients[:, None]
     return x.reshape(-1, 1, x.shape[-1]), c.repeat_interleave(x.shape[1], 0)
-
-
-def flat(x: Tensor) -> np.ndarray:
-    """What a compiled loop takes: the values as a contiguous flat array, whatever the layout was."""
-    return x.detach().contiguous().reshape(-1).numpy()
-
-
-def per_row(values: Tensor, x: Tensor) -> np.ndarray:
-    """Values (B, ...) of each item, flat, repeated for the channels of x (B, C, T) that share them."""
-    return flat(values.repeat_interleave(x.shape[1], 0))

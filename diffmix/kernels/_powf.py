@@ -14,14 +14,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from diffmix.kernels._simd import (
-    _by_llvm,
     bits,
+    by_llvm,
     cast,
+    every,
     fma,
     has_fma,
     lanes,
@@ -55,22 +55,11 @@ WIDTH = lanes(4)
 ROOT = 0x3F3504F3  # bits of the root of 1/2
 
 
-@intrinsic
-def every(typingctx: Any, mask: Any) -> Any:
-    """True if a mask is true in all lanes."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        together = ir.IntType(mask.lanes)
-        return builder.icmp_signed("==", builder.bitcast(args[0], together), ir.Constant(together, -1))
-
-    return types.boolean(mask), codegen
-
-
 def _of_library(name: str, arguments: int) -> Any:
     """The C library's function, lane by lane."""
     if arguments == 1:
-        return intrinsic(lambda typingctx, a: (a(a), _by_llvm(name, a)))
-    return intrinsic(lambda typingctx, a, b: (a(a, b), _by_llvm(name, a)))
+        return intrinsic(lambda typingctx, a: (a(a), by_llvm(name, a)))
+    return intrinsic(lambda typingctx, a, b: (a(a, b), by_llvm(name, a)))
 
 
 library_power, library_log2, library_exp2 = _of_library("pow", 2), _of_library("log2", 1), _of_library("exp2", 1)

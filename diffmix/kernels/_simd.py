@@ -400,7 +400,18 @@ def bits(typingctx: Any, vector: Any, dtype: Any) -> Any:
     return result(vector, dtype), codegen
 
 
-def _by_llvm(name: str, kind: Any) -> Any:
+@intrinsic
+def every(typingctx: Any, mask: Any) -> Any:
+    """True if a mask is true in all lanes."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        together = ir.IntType(mask.lanes)
+        return builder.icmp_signed("==", builder.bitcast(args[0], together), ir.Constant(together, -1))
+
+    return types.boolean(mask), codegen
+
+
+def by_llvm(name: str, kind: Any) -> Any:
     """A function of LLVM's on float lanes or floats."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -421,7 +432,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     def twice(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fadd(builder.fmul(args[0], args[1]), args[2])
 
-    return a(a, b, c), _by_llvm("fma", a) if has_fma() else twice
+    return a(a, b, c), by_llvm("fma", a) if has_fma() else twice
 
 
 @intrinsic
@@ -441,13 +452,13 @@ def select(typingctx: Any, mask: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def absolute(typingctx: Any, a: Any) -> Any:
     """Magnitude of float lanes."""
-    return a(a), _by_llvm("fabs", a)
+    return a(a), by_llvm("fabs", a)
 
 
 @intrinsic
 def root(typingctx: Any, a: Any) -> Any:
     """Square root of float lanes, correctly rounded."""
-    return a(a), _by_llvm("sqrt", a)
+    return a(a), by_llvm("sqrt", a)
 
 
 def _extreme(symbol: str) -> Callable[[Any, Any, Any], Any]:

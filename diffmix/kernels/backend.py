@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffmix.kernels.stream import is_streaming
+
 Backend = Literal["auto", "torch"]
 _backend: ContextVar[Backend] = ContextVar("diffmix_backend", default="auto")
 
@@ -38,6 +40,11 @@ def backend(name: Backend) -> Iterator[None]:
 def compiled(x: Tensor) -> bool:
     """True if the compiled loops serve this tensor."""
     return x.device.type == "cpu" and _backend.get() == "auto"
+
+
+def portable(x: Tensor) -> bool:
+    """True where a recursion takes its portable form: not for chunks, whose state it lacks; these run on the host."""
+    return not compiled(x) and not is_streaming()
 
 
 def is_twin(x: Tensor, *settings: Tensor) -> bool:

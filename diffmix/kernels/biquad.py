@@ -124,6 +124,21 @@ def highpass(cutoff_frequency_hz: Tensor, sample_rate: float, twin: bool = False
     return evaluate("_highpass", (cutoff_frequency_hz,), sample_rate, twin)
 
 
+def linkwitz_riley(cutoff_frequency_hz: Tensor, sample_rate: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Low-pass and high-pass of a fourth-order crossover, and the all-pass that they add up to.
+
+    The passes are Butterworth filters of second order, squared; their sum is the Butterworth filter's all-pass
+    (S. H. Linkwitz, "Active crossover networks for noncoincident drivers", J. Audio Eng. Soc. 24(1), 1976).
+
+    Shape: a frequency (...) gives (..., 2, 5), (..., 2, 5) and (..., 1, 5), float64.
+    """
+    q = torch.full_like(cutoff_frequency_hz, 0.5**0.5, dtype=torch.float64)
+    low, high = (resonant(kind, cutoff_frequency_hz, q, sample_rate) for kind in ("lowpass", "highpass"))
+    a1, a2 = low[..., 3], low[..., 4]
+    all_pass = torch.stack([a2, a1, torch.ones_like(a1), a1, a2], -1)
+    return torch.stack([low, low], -2), torch.stack([high, high], -2), all_pass.unsqueeze(-2)
+
+
 def frequency_response(sos: Tensor, frequency_hz: Tensor, sample_rate: float) -> Tensor:
     """Complex response of a cascade of sections at the given frequencies.
 

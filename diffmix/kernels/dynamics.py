@@ -25,7 +25,8 @@ from torch import Tensor
 
 from diffmix.kernels._arithmetic import evaluate, formula
 from diffmix.kernels._operator import Loops, operator, recursion, rows, run
-from diffmix.kernels.backend import compiled, is_twin
+from diffmix.kernels.backend import is_twin, portable
+from diffmix.kernels.linear import first_order
 
 _CHUNK = 65536  # samples whose branches the portable path finds together, in about ten rounds
 
@@ -139,7 +140,7 @@ _dynamics = recursion("dynamics", _loops, tile=512)
 
 def _applied(x: Tensor, coefficients: Tensor) -> Tensor:
     """Audio x (B, C, T) through a compressor, whose coefficients (B, [T,] 4) are four, or a gate, with five."""
-    if not compiled(x):
+    if portable(x):
         return _portable(x.to(torch.float64), coefficients).to(x.dtype)
     return run(_dynamics, *rows(x, coefficients), memory=coefficients.shape[-1] - 3).view(x.shape)
 
@@ -162,7 +163,7 @@ def _follow(level: Tensor, attack: Tensor, release: Tensor) -> Tensor:
     """The envelope: first the branches, without gradient, then a linear recursion under them."""
     rising = _attacks(level.detach(), attack.detach(), release.detach())
     memory = torch.where(rising, attack, release)
-    return _recursion(memory, (1 - memory) * level)
+    return first_order(memory, (1 - memory) * level)
 
 
 @operator(fake=lambda level, attack, release: level.new_empty(level.shape, dtype=torch.bool))
@@ -180,7 +181,7 @@ def _attacks(level: Tensor, attack: Tensor, release: Tensor) -> Tensor:
         while True:
             memory = torch.where(rising, up, down)
             start = torch.zeros_like(before)
-            envelope = _recursion(torch.cat([start, memory], -1), torch.cat([before, (1 - memory) * part], -1))
+            envelope = first_order(torch.cat([start, memory], -1), torch.cat([before, (1 - memory) * part], -1))
             update = part > envelope[..., :-1]
             if torch.equal(update, rising):
                 break
@@ -188,20 +189,3 @@ def _attacks(level: Tensor, attack: Tensor, release: Tensor) -> Tensor:
         before = envelope[..., -1:]
         found.append(rising)
     return torch.cat(found, -1)
-
-
-def _recursion(a: Tensor, b: Tensor) -> Tensor:
-    """e_n = a_n e_{n-1} + b_n from e_{-1} = 0, along the last dimension, in log2(T) steps and O(T) work.
-
-    Two steps make one, e_{n+1} = (a_{n+1} a_n) e_{n-1} + (a_{n+1} b_n + b_{n+1}), so that the odd samples obey a
-    recursion of half the length, and each even one follows from the odd one before it.
-    """
-    length = a.shape[-1]
-    if length == 1:
-        return b
-    even_a, odd_a = a[..., 0 : length - 1 : 2], a[..., 1::2]
-    even_b, odd_b = b[..., 0 : length - 1 : 2], b[..., 1::2]
-    odd = _recursion(odd_a * even_a, odd_a * even_b + odd_b)
-    even = torch.cat([b[..., :1], a[..., 2::2] * odd[..., : (length - 1) // 2] + b[..., 2::2]], -1)
-    pairs = torch.stack([even[..., : length // 2], odd], -1).flatten(-2)
-    return torch.cat([pairs, even[..., length // 2 :]], -1)

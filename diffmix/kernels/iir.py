@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.kernels._operator import Loops, recursion, rows, run
-from diffmix.kernels.linear import blocked_state_space, portable
+from diffmix.kernels.backend import portable
+from diffmix.kernels.linear import blocked_state_space
 
 _LONGEST = 8  # sections in one pass: more would spill the registers and only lengthen compilation
 _TILE = 512  # samples between two states saved for the backward; divides Pedalboard's block

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.kernels._operator import Loops, recursion, rows, run
-from diffmix.kernels.backend import compiled
-from diffmix.kernels.stream import is_streaming
+from diffmix.kernels.backend import portable
 
 _TILE = 512  # samples between two states saved for the backward
 _BLOCK = 128  # samples per block of the portable path
@@ -77,11 +76,6 @@ def state_space(x: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor
     values = torch.cat([m.flatten(-2).to(torch.float64) for m in (a, b, c, d)], -1)
     each = values if values.ndim == 3 else values[:, None]
     return run(_state_space, x.to(torch.float64), each, a.shape[-1], outputs=c.shape[-2]).to(x.dtype)
-
-
-def portable(x: Tensor) -> bool:
-    """True where a recursion should take its portable form: on other devices, but for chunks, whose state it lacks."""
-    return not compiled(x) and not is_streaming()
 
 
 def first_order(a: Tensor, b: Tensor) -> Tensor:

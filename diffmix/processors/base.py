@@ -48,7 +48,7 @@ class Processor(nn.Module):
     a plugin of the same name and parameters, whose float32 output this effect reproduces; otherwise ``uncarried``
     says in a sentence what Pedalboard cannot express, unless `plugins` or `matrix` can. ``streams`` is False for
     effects that need the whole signal; ``exact_chunks`` for those that chunks round otherwise (by FFT). ``surrogate``
-    names the parameters (and "x") whose true gradient is zero or undefined, and which get the one their class documents.
+    names the parameters (and "x") whose true gradient is zero or undefined: they get the one their class documents.
     """
 
     inlets: ClassVar[tuple[Port, ...]] = (Port("in"),)

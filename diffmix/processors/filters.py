@@ -101,8 +101,7 @@ def _sum(*branches: list[Plugin]) -> Plugin:
 class Crossover(Processor):
     """Two bands that add up to the signal with all frequencies at their level: Linkwitz-Riley, 24 dB per octave.
 
-    Each band is two Butterworth filters of second order in series, -6 dB at the cutoff, so that the sum is an all-pass
-    (S. H. Linkwitz, "Active crossover networks for noncoincident drivers", JAES 24(1), 1976).
+    The bands meet at -6 dB and add up to an all-pass; see `diffmix.kernels.biquad.linkwitz_riley`.
     """
 
     outlets = (Port("low"), Port("high"))
@@ -112,11 +111,8 @@ class Crossover(Processor):
 
     def process(self, x: Tensor, *, cutoff_frequency_hz: Tensor) -> tuple[Tensor, Tensor]:
         """Audio x (B, C, T) to the band below the cutoff and the band above it, each (B, C, T)."""
-        q = torch.full_like(cutoff_frequency_hz, 0.5**0.5, dtype=torch.float64)
-        low, high = (
-            biquad.resonant(kind, cutoff_frequency_hz, q, self.sample_rate) for kind in ("lowpass", "highpass")
-        )
-        return sos_cascade(x, torch.stack([low, low], -2)), sos_cascade(x, torch.stack([high, high], -2))
+        low, high, _ = biquad.linkwitz_riley(cutoff_frequency_hz, self.sample_rate)
+        return sos_cascade(x, low), sos_cascade(x, high)
 
 
 # Preferred numbers, ISO 3 and IEC 61260-1; the exact centres are 1000 * 10^(n/10) Hz.

@@ -18,20 +18,6 @@ from diffmix.types import Ranges
 BANDS = ("low", "mid", "high")
 
 
-def crossover_sections(frequency_hz: Tensor, sample_rate: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Low-pass, high-pass and all-pass of a fourth-order Linkwitz-Riley crossover: low + high = all-pass.
-
-    The passes are Butterworth filters of second order, squared; their sum is the Butterworth filter's all-pass
-    (S. H. Linkwitz, "Active crossover networks for noncoincident drivers", J. Audio Eng. Soc. 24(1), 1976).
-
-    Shape: frequency_hz (B,) gives (B, 2, 5), (B, 2, 5) and (B, 1, 5), float64.
-    """
-    q = torch.full_like(frequency_hz, 0.5**0.5, dtype=torch.float64)
-    low, high = (biquad.resonant(kind, frequency_hz, q, sample_rate)[:, None] for kind in ("lowpass", "highpass"))
-    one, a1, a2 = torch.ones_like(low[..., 0]), low[..., 3], low[..., 4]
-    return low.expand(-1, 2, -1), high.expand(-1, 2, -1), torch.stack([a2, a1, one, a1, a2], -1)
-
-
 class MultibandCompressor(Processor):
     """Three compressors, each in a band of its own.
 
@@ -91,8 +77,8 @@ class MultibandCompressor(Processor):
 
     def divided(self, x: Tensor, low_crossover_hz: Tensor, high_crossover_hz: Tensor) -> Tensor:
         """The bands of x (B, C, T): (B, 3, C, T), which add up to an all-pass."""
-        low1, high1, _ = crossover_sections(low_crossover_hz, self.sample_rate)
-        low2, high2, all2 = crossover_sections(high_crossover_hz, self.sample_rate)
+        low1, high1, _ = biquad.linkwitz_riley(low_crossover_hz, self.sample_rate)
+        low2, high2, all2 = biquad.linkwitz_riley(high_crossover_hz, self.sample_rate)
         wire = all2.new_tensor([1.0, 0, 0, 0, 0]).expand_as(all2)
         paths = [low1, all2, wire], [high1, low2], [high1, high2]
         sos = torch.stack([torch.cat(path, 1) for path in paths], 1)  # (B, 3, 4, 5)
@@ -138,7 +124,7 @@ class DeEsser(Processor):
         release_ms: Tensor,
     ) -> Tensor:
         """Audio x (B, C, T); frequency_hz (B,), each other value (B,) or (B, T)."""
-        below, above, _ = crossover_sections(frequency_hz, self.sample_rate)
+        below, above, _ = biquad.linkwitz_riley(frequency_hz, self.sample_rate)
         high = sos_cascade(x, above)
         attack, release = (memory(v, self.sample_rate) for v in (attack_ms, release_ms))
         level = measured_db(high, "peak", True, 0, attack, release)

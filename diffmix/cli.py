@@ -93,13 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "sweep",
         _sweep,
-        "Play sounds through an effect at random settings: a data set of dry and wet sound. "
+        "Play sounds through an effect at random settings, or on a grid: a data set of dry and wet sound. "
         "A sweep that was stopped goes on when the same command is given again.",
     )
     sub.add_argument("plugin", metavar="PLUGIN", help="a .vst3, or an effect by name, e.g. Compressor")
     sub.add_argument("dry", type=Path, metavar="DRY", help="an audio file, or a folder of them")
     output(sub)
-    sub.add_argument("--count", type=int, default=100, help="how many settings (default 100)")
+    many = sub.add_mutually_exclusive_group()
+    many.add_argument("--count", type=int, help="how many random settings (default 100)")
+    many.add_argument("--grid", type=int, metavar="N", help="for each file N values of one or two --parameters")
     sub.add_argument("--seed", type=int, default=0, help="of the settings (default 0)")
     sub.add_argument("--parameters", metavar="A,B", help="which to move (default all); the others keep their defaults")
     sub.add_argument("--jobs", type=int, default=2, help="how many at once (default 2)")
@@ -160,16 +162,18 @@ def _fit(options: argparse.Namespace) -> None:
 def _sweep(options: argparse.Namespace) -> None:
     from diffmix.sweep import sweep
 
-    with _stages("Sweeping", options.count) as advance:
+    count = 100 if options.count is None and options.grid is None else options.count
+    with _stages("Sweeping", 100) as advance:
         manifest = sweep(
             options.plugin,
             options.dry,
             options.output,
-            count=options.count,
+            count=count,
+            grid=options.grid,
             seed=options.seed,
             parameters=options.parameters.split(",") if options.parameters else None,
             jobs=options.jobs,
-            progress=advance,
+            progress=lambda done, total, note: advance(100 * done // total, f"{done} of {total}, {note}"),
         )
     print(manifest)
 

@@ -1,9 +1,10 @@
-"""Data sets of dry and wet sound: one effect at many settings, drawn at random."""
+"""Data sets of dry and wet sound: one effect at many settings, drawn at random or on a grid."""
 
 import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffmix.data.audio import EXTENSIONS, info, read, write_wav
+from diffmix.data.sweep import FORMAT, MANIFEST, VERSION
 from diffmix.errors import AudioError, OutputError, SettingsError
 from diffmix.files import write_text
 from diffmix.plugins import PluginNode
@@ -20,8 +22,8 @@ from diffmix.processors.black_box import BlackBox
 from diffmix.settings import shortest
 from diffmix.types import Path
 
-FORMAT, VERSION = "diffmix-sweep", 1
-MANIFEST = "manifest.json"
+MADE_WITH = ("diffmix", "torch", "pedalboard")
+"""The packages whose versions are written down."""
 
 
 def sweep(
@@ -29,33 +31,38 @@ def sweep(
     dry: Path,
     output: Path,
     *,
-    count: int,
+    count: int | None = None,
+    grid: int | None = None,
     seed: int = 0,
     parameters: Sequence[str] | None = None,
     jobs: int = 2,
-    progress: Callable[[int, str], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> FilePath:
-    """Play audio files through an effect at ``count`` settings, one file each, and write down which.
+    """Play audio files through an effect at many settings, and write down which.
 
-    Item i takes file i (again from the first after the last) and settings that depend on ``seed`` and i alone,
-    uniform in the controls. ``output`` gets ``00000.wav``, ``00000.json`` and so on, and in the end ``manifest.json``:
-    the parameters with their ranges, and for each item wet and dry file, the values, and by how many dB the wet sound
-    was turned down so that it fits into its file (``gain_db``, 0 as a rule). A run that was stopped goes on where it
-    was, also with a larger count.
+    With ``count``, item i takes file i (again from the first after the last) and settings that depend on ``seed`` and i
+    alone, uniform in the controls. With ``grid``, each file meets each of as many values of one or two parameters,
+    evenly spaced in the controls. ``output`` gets ``00000.wav``, ``00000.json`` and so on, and in the end
+    ``manifest.json``: the parameters with their ranges, the versions of what played them, and for each item wet and dry
+    file, the values, and by how many dB the wet sound was turned down so that it fits into its file (``gain_db``, 0 as
+    a rule). A run that was stopped goes on where it was, also with a larger count, if the versions are the same.
 
     Args:
         plugin: the path of a VST3, or the name of an effect of diffmix or Pedalboard.
         dry: an audio file, or a folder that is searched for them.
         output: a folder, new or of the same sweep.
-        count: how many items.
+        count: how many items, with random settings.
+        grid: how many values of each of ``parameters``, of which there are one or two.
         seed: of the settings.
         parameters: the names to move; the others stay at their defaults.
         jobs: how many items at once; a VST3 runs in as many processes.
-        progress: called with (items done, the last one's dry file).
+        progress: called with (items done, of how many, the last one's dry file).
 
     Returns the path of the manifest. Raises SettingsError, PluginError, AudioError and OutputError, all DiffmixError.
     """
-    if count < 1 or jobs < 1:
+    if (count is None) == (grid is None):
+        raise SettingsError("a sweep has either a count of random settings or a grid")
+    if jobs < 1 or (count is not None and count < 1):
         raise SettingsError(f"count is {count} and jobs is {jobs}; at least 1 is needed of each")
     files, output = _files(FilePath(dry)), FilePath(output)
 
@@ -70,11 +77,14 @@ def sweep(
     moving = [name in (spec.names if parameters is None else parameters) for name in spec.names]
     if unknown := [name for name in parameters or () if name not in spec.names]:
         raise SettingsError(f"{plugin}: no parameter {unknown[0]!r}; there are: {', '.join(spec.names) or 'none'}")
+    total = count or len(files) * _points(grid or 0, sum(moving))
     head: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "plugin": str(plugin),
+        "made_with": {name: _version(name) for name in MADE_WITH},
         "seed": seed,
+        "grid": grid,
         "parameters": spec.to_dict(),
         "moving": [name for name, moves in zip(spec.names, moving, strict=True) if moves],
         "dry": [os.path.relpath(file.absolute(), output.absolute()) for file in files],
@@ -82,10 +92,14 @@ def sweep(
     _claim(output, head)
 
     def values(item: int) -> Tensor:
-        u = torch.from_numpy(np.random.default_rng([seed, item]).random(spec.size, np.float32))
+        if grid is None:
+            u = torch.from_numpy(np.random.default_rng([seed, item]).random(spec.size, np.float32))
+        else:
+            steps = iter(np.unravel_index(item // len(files), (grid,) * sum(moving)))
+            u = torch.tensor([int(next(steps)) / (grid - 1) if moves else 0.0 for moves in moving])
         return spec.physical(torch.where(torch.tensor(moving, dtype=torch.bool), u, spec.default()))
 
-    missing = [item for item in range(count) if not (output / f"{item:05d}.json").is_file()]
+    missing = [item for item in range(total) if not (output / f"{item:05d}.json").is_file()]
     try:
         for start in range(0, len(missing), 4 * jobs):
             batch = missing[start : start + 4 * jobs]
@@ -97,14 +111,27 @@ def sweep(
                 settings = dict(zip(spec.names, map(shortest, values(item).tolist()), strict=True))
                 _write(output, item, head["dry"][item % len(files)], y, rate, settings)
             if progress:
-                progress(count - len(missing) + start + len(batch), files[batch[-1] % len(files)].name)
+                progress(total - len(missing) + start + len(batch), total, files[batch[-1] % len(files)].name)
     finally:
         for node in effects.values():
             if isinstance(node, PluginNode):
                 node.close()
-    items = [json.loads((output / f"{item:05d}.json").read_text(encoding="utf-8")) for item in range(count)]
+    items = [json.loads((output / f"{item:05d}.json").read_text(encoding="utf-8")) for item in range(total)]
     write_text(output / MANIFEST, _text({**head, "items": items}))
     return output / MANIFEST
+
+
+def _points(grid: int, moving: int) -> int:
+    if grid < 2 or moving not in (1, 2):
+        raise SettingsError(f"a grid has 2 values or more of one or two parameters, not {grid} of {moving}")
+    return int(grid**moving)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"
 
 
 def _text(data: dict[str, Any]) -> str:

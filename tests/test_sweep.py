@@ -1,6 +1,9 @@
 """Data sets of dry and wet sound, through the command as a user gives it."""
 
+import errno
 import json
+import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,7 @@ def test_what_is_written_is_what_pedalboard_plays(
     written = manifest(out)
     assert (written["plugin"], written["seed"], written["moving"]) == ("Compressor", 3, ["threshold_db", "ratio"])
     assert written["parameters"]["threshold_db"]["low"] == -60
+    assert written["made_with"]["pedalboard"] == version("pedalboard")
     assert [Path(item["dry"]).name for item in written["items"]] == ["a.wav", "b.wav", "a.wav", "b.wav", "a.wav"]
     assert len({item["values"]["ratio"] for item in written["items"]}) == 5
     for item in written["items"]:
@@ -93,6 +97,8 @@ def test_a_sweep_goes_on_and_equals_one_that_was_not_stopped(
     assert (parts / "00000.wav").stat().st_mtime_ns == before
     assert command(capsys, "Reverb", dry, "--count", 14, "-o", parts)[0] == 0
     assert manifest(parts)["items"][:12] == manifest(whole)["items"]
+    assert command(capsys, "Reverb", dry, "--count", 12, "-o", tmp_path / "jobs", "--jobs", 3)[0] == 0
+    assert contents(tmp_path / "jobs") == contents(whole)
 
 
 def test_black_boxes_and_loud_sounds(dry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +112,42 @@ def test_black_boxes_and_loud_sounds(dry: Path, tmp_path: Path, capsys: pytest.C
         y, _ = soundfile.read(tmp_path / "b" / item["wet"])
         factor = 10 ** ((item["values"]["gain_db"] + item["gain_db"]) / 20)
         assert np.abs(y - factor * x).max() < 2e-5
+
+
+def test_a_grid(dry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("Compressor", dry, "-o", tmp_path / "out", "--parameters", "ratio,threshold_db")
+    assert command(capsys, *arguments, "--grid", 3)[0] == 0
+    written = manifest(tmp_path / "out")
+    met = [(Path(i["dry"]).name, i["values"]["threshold_db"], i["values"]["ratio"]) for i in written["items"]]
+    ratios = 1.0, pytest.approx(20**0.5, rel=1e-6), 20.0
+    assert met == [(name, level, r) for level in (-60.0, -30.0, 0.0) for r in ratios for name in ("a.wav", "b.wav")]
+    code, _, said = command(capsys, *arguments, "--grid", 2)
+    assert code == 2
+    assert "holds another sweep (its grid differ)" in said
+    one = ("Gain", dry / "a.wav", "-o", tmp_path / "one", "--grid", 2)
+    assert command(capsys, *one)[0] == 0
+    assert [item["values"]["gain_db"] for item in manifest(tmp_path / "one")["items"]] == [-100, 60]
+
+
+def test_a_full_disk(
+    dry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("Gain", dry, "--count", 5)
+    assert command(capsys, *arguments, "-o", tmp_path / "whole")[0] == 0
+    left, fsync = iter([True] * 6), os.fsync  # the manifest, two items, the third's sound
+
+    def full(file: int) -> None:
+        if not next(left, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, said = command(capsys, *arguments, "-o", tmp_path / "out")
+    assert code == 2
+    assert "00002.json: cannot be written (No space left on device)" in said
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert command(capsys, *arguments, "-o", tmp_path / "out")[0] == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_mono_through_a_stereo_effect(dry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +169,8 @@ def test_mistakes_end_in_one_sentence(dry: Path, tmp_path: Path, capsys: pytest.
     fails("count is 0", "Gain", dry, "-o", out, "--count", 0)
     fails("no such file", "Gain", tmp_path / "nothing", "-o", out)
     fails("Pan takes mono, and a dry file is stereo", "Pan", dry, "-o", out, "--count", 1)
+    fails("a grid has 2 values or more of one or two parameters, not 3 of 4", "Compressor", dry, "-o", out, "--grid", 3)
+    fails("a grid has 2 values or more of one or two parameters, not 1 of 1", "Gain", dry, "-o", out, "--grid", 1)
     (tmp_path / "empty").mkdir()
     fails("holds no audio files", "Gain", tmp_path / "empty", "-o", out)
     fails("is not empty and holds no sweep", "Gain", dry, "-o", dry)

@@ -2,7 +2,11 @@
 
 They are published as a folder with ``raw_params.npy``, one row per preset, and ``info.json``, which names its columns;
 one's own fits may be kept as the named tensors of a run in ``.safetensors``, ``.npz`` or ``.json``. Pickled
-checkpoints are not read. The layout and the ranges are those of the published ``fx_config.yaml``, at 44.1 kHz:
+checkpoints are not read; with ``load`` from torch and ``save_file`` from safetensors.torch, one is made readable by
+
+    save_file(load("checkpoint.ckpt", map_location="cpu", weights_only=True)["best_model"], "run.safetensors")
+
+The layout and the ranges are those of the published ``fx_config.yaml``, at 44.1 kHz:
 
     two bells, two shelves, low-pass, high-pass -> compressor and expander -+-> pan ----------------+-> sum
                                                                             +-> ping-pong delay -+--+
@@ -26,16 +30,14 @@ from diffmix.kernels import biquad
 from diffmix.kernels.convolution import normalisation
 from diffmix.processors import (
     Chain,
+    Compander,
     Convolution,
-    Expander,
     Gain,
     HighShelfFilter,
-    KneeCompressor,
     LowShelfFilter,
     Mix,
     Pan,
     PeakFilter,
-    Processor,
     ResonantFilter,
 )
 from diffmix.types import Path
@@ -47,6 +49,7 @@ DELAYS = (997, 1153, 1327, 1559, 1801, 2099)
 _BOTH_SIDES_DB = 20 * math.log10(math.sqrt(2))  # DiffVox's pan leaves the level as it is in the centre
 _SHELF_Q = 0.707
 _DECAY_S = 9.0  # to -60 dB, the longest of its reverb
+_ECHOES_S = 4.0  # its delay renders the echoes that fit into this
 _LONGEST = 2**20  # samples of a response before it is cut: 24 s, so that nothing that matters wraps around
 
 
@@ -67,27 +70,17 @@ class DiffVoxPreset:
 def read(path: Path, index: int = 0) -> DiffVoxPreset:
     """Read preset ``index`` of a published folder, or the named tensors of one file.
 
-    The equaliser, panning, delay and reverb are DiffVox's to the precision of float32: delay, reverb and the send
-    between them are linear, so that together they are one impulse response, cut 80 dB below its energy. Compressor and
-    expander have the same curve, look-ahead and time constants, but other smoothing: there the gain is smoothed, here
-    the power that it follows.
+    All of it is DiffVox's to the precision of float32, but for what ``notes`` say: delay, reverb and the send between
+    them are linear, so that together they are one impulse response, cut 80 dB below its energy.
 
     Raises PresetError if a file is missing, pickled or of another layout.
     """
     tensors = _tensors(FilePath(path), index)
     p = _parameters(tensors)
-    notes = [
-        "compressor and expander smooth the measured power, not the gain, and do not average over "
-        f"avg_coef = {p['dynamics']['avg_coef']:.3g} before"
-    ]
-    if p["dynamics"]["exp_th_db"] > p["dynamics"]["cmp_th_db"]:
-        notes.append("the expander's threshold is above the compressor's: between them both work, not the stronger")
+    notes = []
     response = _response(p)
     factor = normalisation(response[None].float()).item()
-    lookahead_ms = p["dynamics"]["lookahead_ms"]
-
-    def dynamics(kind: type[Expander] | type[KneeCompressor]) -> Processor:
-        return kind(SAMPLE_RATE, detector="rms", link=False, lookahead_ms=lookahead_ms)
+    d = p["dynamics"]
 
     chain = Chain(
         peak1=PeakFilter(SAMPLE_RATE),
@@ -96,8 +89,7 @@ def read(path: Path, index: int = 0) -> DiffVoxPreset:
         high_shelf=HighShelfFilter(SAMPLE_RATE),
         lowpass=ResonantFilter(SAMPLE_RATE, kind="lowpass"),
         highpass=ResonantFilter(SAMPLE_RATE, kind="highpass"),
-        expander=dynamics(Expander),
-        compressor=dynamics(KneeCompressor),
+        dynamics=Compander(SAMPLE_RATE, link=False, lookahead_ms=d["lookahead_ms"]),
         makeup=Gain(SAMPLE_RATE),
         out=Mix(
             direct=Chain(pan=Pan(SAMPLE_RATE), level=Gain(SAMPLE_RATE)),
@@ -112,21 +104,14 @@ def read(path: Path, index: int = 0) -> DiffVoxPreset:
     found |= {f"{name}.{key}": value for name in ("low_shelf", "high_shelf") for key, value in _band(p[name]).items()}
     for name in ("lowpass", "highpass"):
         found |= {f"{name}.cutoff_frequency_hz": p[name]["freq_hz"], f"{name}.q": p[name]["q"]}
-    d = p["dynamics"]
-    # there the attack is that of the gain's reduction, which an expander does where the level falls
     found |= {
-        "expander.threshold_db": d["exp_th_db"],
-        "expander.ratio": 1 / d["exp_ratio"],
-        "expander.knee_db": 0.0,
-        "expander.attack_ms": d["release_ms"] / 2.2,
-        "expander.release_ms": d["attack_ms"] / 2.2,
-        "expander.range_db": 90.0,
-        "compressor.threshold_db": d["cmp_th_db"],
-        "compressor.ratio": d["cmp_ratio"],
-        "compressor.knee_db": 0.0,
-        "compressor.attack_ms": d["attack_ms"] / 2.2,  # there a time is that from 10 to 90 percent
-        "compressor.release_ms": d["release_ms"] / 2.2,
-        "compressor.makeup_db": 0.0,
+        "dynamics.threshold_db": d["cmp_th_db"],
+        "dynamics.ratio": d["cmp_ratio"],
+        "dynamics.expander_threshold_db": d["exp_th_db"],
+        "dynamics.expander_ratio": 1 / d["exp_ratio"],
+        "dynamics.average_ms": -1000 / (SAMPLE_RATE * math.log1p(-d["avg_coef"])),
+        "dynamics.attack_ms": d["attack_ms"] / 2.2,  # there a time is that from 10 to 90 percent
+        "dynamics.release_ms": d["release_ms"] / 2.2,
         "makeup.gain_db": d["make_up_db"],
         "out.direct.pan.pan": 2 * p["pan"] - 1,
         "out.direct.level.gain_db": _BOTH_SIDES_DB,
@@ -270,8 +255,11 @@ def _response(p: Mapping[str, Any]) -> Tensor:
     d, r = p["delay"], p["reverb"]
     # echo k = 1, 2 ... is low-passed k times, at feedback^(k - 1); the odd ones and the even ones have their places
     once = filtered("lowpass", d["lowpass"]) * torch.exp(-1j * w * (d["delay_ms"] * SAMPLE_RATE / 1000))
-    odd = d["gain"] * once / (1 - (d["feedback"] * once) ** 2)
-    echoes = place(d["odd_pan"]) * odd + place(d["even_pan"]) * (odd * d["feedback"] * once)
+    # as many as DiffVox renders: with a resonant low-pass they may grow, and all of them would have no finite sum
+    count = int(SAMPLE_RATE * _ECHOES_S) // int(d["delay_ms"] * SAMPLE_RATE / 1000 + 1)
+    again = d["feedback"] * once
+    odd, even = (d["gain"] * once * _powers_of(again.square(), (count + 1 - start) // 2) for start in (0, 1))
+    echoes = place(d["odd_pan"]) * odd + place(d["even_pan"]) * (again * even)
     # the network: lines s of the delays m with z^m s = A s + b x, A = U diag(decay^(m / shortest)), out c s
     lines = torch.tensor(DELAYS, dtype=torch.float64)
     decay = torch.nn.functional.interpolate(r["decay"][None, None], len(w), mode="linear", align_corners=True)[0, 0]
@@ -288,3 +276,11 @@ def _response(p: Mapping[str, Any]) -> Tensor:
     h = torch.fft.irfft(echoes + room, _LONGEST)
     remaining = h.square().sum(0).flip(0).cumsum(0).flip(0)
     return h[:, : max(64, int((remaining > 1e-8 * remaining[0]).sum()))]
+
+
+def _powers_of(z: Tensor, count: int) -> Tensor:
+    """1 + z + ... + z^(count - 1), by Horner's rule."""
+    total = torch.zeros_like(z)
+    for _ in range(count):
+        total = 1 + z * total
+    return total

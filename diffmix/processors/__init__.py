@@ -3,6 +3,7 @@
 from diffmix.processors.base import REGISTRY, LinearFilter, Processor
 from diffmix.processors.black_box import BlackBox, EpsilonScheduler, FunctionNode
 from diffmix.processors.chain import Chain, Mix
+from diffmix.processors.compander import Compander
 from diffmix.processors.control import LFO
 from diffmix.processors.convolution import Convolution
 from diffmix.processors.delay import Delay, FilteredDelay, PingPongDelay
@@ -45,6 +46,7 @@ __all__ = [
     "Chain",
     "Chorus",
     "Clipping",
+    "Compander",
     "Compressor",
     "Convolution",
     "Crossover",

@@ -72,6 +72,7 @@ def test_every_builtin_of_pedalboard_has_a_twin_or_a_node() -> None:
         "VST3Plugin",
         "AudioUnitPlugin",
         "ExternalPlugin",
+        "IIRFilter",
     }
     theirs = {
         name
@@ -178,7 +179,7 @@ def test_gradients_equal_finite_differences(effect: Processor) -> None:
         pytest.skip("all its gradients are surrogates")
     x.requires_grad_("x" not in effect.surrogate)
     moved = torch.zeros(1, len(true), dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(some, (x, moved), eps=1e-6, atol=2e-5, rtol=1e-4, nondet_tol=0)
+    assert torch.autograd.gradcheck(some, (x, moved), eps=1e-6, atol=2e-5, rtol=1e-4, fast_mode=True)
 
 
 def test_settings_round_trip(effect: Processor) -> None:

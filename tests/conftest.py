@@ -15,14 +15,6 @@ settings.register_profile("diffmix", derandomize=True, deadline=None)
 settings.load_profile("diffmix")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one effect, or of one file, run in one worker, so that two do not compile the same loops."""
-    for item in items:
-        effect = item.callspec.params.get("effect") if hasattr(item, "callspec") else None
-        item.add_marker(pytest.mark.xdist_group(name=effect if isinstance(effect, str) else item.path.name))
-
-
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)

@@ -1,7 +1,7 @@
 """Single effects out of other packages, at the settings at which they are right and fastest.
 
 A competitor is a pair of functions of the audio (B, C, T): ``forward`` gives the output without a graph, ``both`` the
-gradients of a weighted sum of the output to the audio and to every setting. Packages that are not installed, or do not
+gradients to the audio and to every setting, for a given gradient of the output. Packages that are not installed, or do not
 run, are named with the reason.
 """
 
@@ -47,16 +47,16 @@ class Competitor:
 
 
 def differentiable(effect: Callable[[Tensor, Values], Tensor], x: Tensor, values: Values, w: Tensor) -> Competitor:
-    """A competitor in torch; w (B, C, T) weighs the output."""
+    """A competitor in torch; w (B, C, T) is the gradient of the output."""
 
     def forward() -> np.ndarray:
         with torch.no_grad():
             return effect(x, values).numpy()
 
     def both() -> Gradients:
-        tensors = {"x": x.detach().clone().requires_grad_(), **leaves(values)}
+        tensors = {"x": x.detach().requires_grad_(), **leaves(values)}
         y = effect(tensors["x"], {n: v for n, v in tensors.items() if n != "x"})
-        found = torch.autograd.grad((y * w).sum(), list(tensors.values()), allow_unused=True)
+        found = torch.autograd.grad(y, list(tensors.values()), w.expand_as(y), allow_unused=True)
         return {n: g.numpy() for n, g in zip(tensors, found, strict=True) if g is not None}
 
     return Competitor(forward, both)
@@ -162,7 +162,7 @@ def faustax_eq(x: Tensor, values: Values, w: Tensor) -> Competitor:
 
     run = jax.vmap(filtered)
     forward = jax.jit(run)
-    both = jax.jit(jax.grad(lambda rows, sos, weight: (run(rows, sos) * weight).sum(), argnums=(0, 1)))
+    both = jax.jit(lambda rows, sos, weight: jax.vjp(run, rows, sos)[1](weight))
     rows, weight = (t.reshape(-1, t.shape[-1]).numpy() for t in (x, w))
 
     def designed() -> Any:
@@ -210,7 +210,7 @@ def faustax_compressor(x: Tensor, values: Values, w: Tensor) -> Competitor:
 
     run = jax.vmap(compressed)
     forward = jax.jit(run)
-    both = jax.jit(jax.grad(lambda rows, *v: (run(rows, *v[:-1]) * v[-1]).sum(), argnums=range(5)))
+    both = jax.jit(lambda rows, *v: jax.vjp(run, rows, *v[:-1])[1](v[-1]))
     rows, weight = (t.reshape(-1, t.shape[-1]).numpy() for t in (x, w))
     knobs = [v.repeat_interleave(x.shape[1]).numpy() for v in values.values()]
 

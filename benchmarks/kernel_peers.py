@@ -1,8 +1,8 @@
 """Single effects out of other packages, at the settings at which they are right and fastest.
 
 A competitor is a pair of functions of the audio (B, C, T): ``forward`` gives the output without a graph, ``both`` the
-gradients to the audio and to every setting, for a given gradient of the output. Packages that are not installed, or do not
-run, are named with the reason.
+gradients to the audio and to every setting, for a given gradient of the output. Packages that are not installed, or do
+not run, are named with the reason.
 """
 
 import warnings

@@ -150,6 +150,17 @@ def test_gradients_are_finite(effect: Processor, signal: str, setting: str) -> N
         assert torch.isfinite(v.grad).all()
 
 
+@pytest.mark.slow
+def test_a_million_samples_have_finite_gradients(effect: Processor) -> None:
+    x, v = noise(effect, 1, 1_000_000).requires_grad_(), controls(effect, 1).requires_grad_()
+    y = run(effect, x, v)
+    y.square().mean().backward()
+    assert x.grad is not None
+    assert torch.isfinite(y).all()
+    assert torch.isfinite(x.grad).all()
+    assert v.grad is None or torch.isfinite(v.grad).all()
+
+
 def test_no_dead_parameter(effect: Processor) -> None:
     if not effect.spec.size:
         pytest.skip("this effect has no parameters")

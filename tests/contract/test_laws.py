@@ -203,6 +203,18 @@ def test_settings_round_trip(effect: Processor) -> None:
     assert torch.equal(again, run(effect, x, u))
 
 
+def test_precision_is_that_of_float64_audio(effect: Processor) -> None:
+    if isinstance(effect, Chain):
+        pytest.skip("a chain's stages have precisions of their own")
+    x, u = noise(effect), controls(effect)
+    ranges = {name: (p.low, p.high, p.default) for name, p in effect.spec}
+    ideal = type(effect)(RATE, ranges, precision="float64")
+    values = {name: v.double() for name, v in effect.spec.denormalize(u).items()}
+    expected = effect.process(x.double(), **further(effect, x.double()), **values)
+    expected = torch.cat(expected, 1) if isinstance(expected, tuple) else expected
+    assert torch.equal(run(ideal, x, u), expected.float())
+
+
 @pytest.mark.parametrize("cuts", [(1, 2, 600, 8200), (4096,)])
 def test_chunks_equal_the_whole(effect: Processor, cuts: tuple[int, ...]) -> None:
     x, u = noise(effect, 1, 9000), controls(effect, 1)

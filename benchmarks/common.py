@@ -163,7 +163,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"## {result['title']}",
         "",
         f"`{result['command']}` on {device}, {where['system']}, load average {where['load_average_1_min']}, "
-        f"Python {where['python']}, {versions}. Commit {result['commit']}, seed {result['seed']}.",
+        f"Python {where['python']}, {versions}. Commit {result.get('commit', 'unknown')}, seed {result['seed']}.",
     ]
     for t in result["tables"]:
         lines += ["", f"### {t['title']}", ""]

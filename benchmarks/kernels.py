@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -189,7 +190,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
-    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)  # after numba's first call, which sets the count of OpenMP, and so of torch, itself
     generator = torch.Generator().manual_seed(a.seed)
     tables, notes = [], []
     for items in (1, 8):

@@ -50,7 +50,7 @@ Loops = tuple[Callable[..., None], Callable[..., None]]
 
 
 def recursion(
-    name: str, loops: Callable[[int], Loops], tile: int = 0
+    name: str, loops: Callable[[int], Loops], tile: int = 0, together: int = 1
 ) -> Callable[[Tensor, Tensor, Tensor, int, list[int]], tuple[Tensor, Tensor]]:
     """A compiled recursion over rows as a differentiable operator ``diffmix::<name>``.
 
@@ -63,7 +63,8 @@ def recursion(
     coefficients c (R, F, P) in float64, with F = 1 where they are constant and F = T where they change each sample,
     and states (R, tiles + 1, S) of x's dtype: ``states[:, k]`` before tile k of ``tile`` samples (0: one tile), the
     last one after the end. forward finds ``states[:, 0]`` filled and writes the others; backward reads them, writes gx
-    and adds to gc, which starts as zeros (R, F, P) float64. States get no gradient.
+    and adds to gc, which starts as zeros (R, F, P) float64. States get no gradient. Loops that take ``together`` rows
+    side by side are not split over threads within them.
 
     The operator takes x, c, the state to start from (R, S), the number of outputs O and the options (integers), and
     returns ``(y, states)``. Tensors of other devices are computed on the host and come back.
@@ -85,7 +86,9 @@ def recursion(
         gradient, signal, coefficients, saved = arrays(gy.to(x.dtype), x, c, states)
         gx, gc = np.empty_like(signal), np.zeros_like(coefficients)
         run = loops(c.shape[-1])[1]
-        over_rows(lambda a, b: run(gradient, signal, coefficients, saved, gx, gc, tile, a, b, *options), len(signal))
+        over_rows(
+            lambda a, b: run(gradient, signal, coefficients, saved, gx, gc, tile, a, b, *options), len(signal), together
+        )
         return torch.from_numpy(gx).to(x.device), torch.from_numpy(gc).to(c.device)
 
     def run_backward(ctx: Any, gy: Tensor, _: Tensor) -> tuple[Any, ...]:
@@ -103,7 +106,7 @@ def recursion(
         states = np.empty((rows, tiles(x) + 1, before.shape[-1]), signal.dtype)
         states[:, 0] = before
         run = loops(c.shape[-1])[0]
-        over_rows(lambda a, b: run(signal, coefficients, states, y, tile, a, b, *options), rows)
+        over_rows(lambda a, b: run(signal, coefficients, states, y, tile, a, b, *options), rows, together)
         return torch.from_numpy(y).to(x.device), torch.from_numpy(states).to(x.device)
 
     backward.__name__ = f"{name}_backward"

@@ -56,20 +56,21 @@ _pool: ThreadPoolExecutor | None = None
 _pool_pid = -1
 
 
-def over_rows(task: Callable[[int, int], None], rows: int) -> None:
-    """Run ``task(first, last)`` over ``range(rows)``, split over threads.
+def over_rows(task: Callable[[int, int], None], rows: int, together: int = 1) -> None:
+    """Run ``task(first, last)`` over ``range(rows)``, split over threads at multiples of ``together``.
 
     Compiled loops release the GIL. A pool of plain threads, made anew in each forked process, is used in place
     of numba's own parallel loops: those abort a forked DataLoader worker. Rows are independent, so the split
     never changes a bit of the result.
     """
     global _pool, _pool_pid
-    threads = min(torch.get_num_threads(), rows)
+    groups = -(-rows // together)
+    threads = min(torch.get_num_threads(), groups)
     if threads <= 1:
         task(0, rows)
         return
     if _pool is None or _pool_pid != os.getpid():
         _pool, _pool_pid = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="diffmix"), os.getpid()
-    edges = [rows * i // threads for i in range(threads + 1)]
+    edges = [min(groups * i // threads * together, rows) for i in range(threads + 1)]
     for done in [_pool.submit(task, a, b) for a, b in itertools.pairwise(edges)]:
         done.result()

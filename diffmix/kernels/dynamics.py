@@ -135,7 +135,7 @@ def _loops(_: int) -> Loops:
     return partial(forward, fast=equals_libm()), backward
 
 
-_dynamics = recursion("dynamics", _loops, tile=512)
+_dynamics = recursion("dynamics", _loops, tile=512, together=8)
 
 
 def _applied(x: Tensor, coefficients: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def _moving_loops(_: int) -> Loops:
     return moving_forward, moving_backward
 
 
-_cascade = recursion("sos_cascade", _loops, _TILE)
+_cascade = recursion("sos_cascade", _loops, _TILE, together=8)
 _moving_cascade = recursion("moving_sos_cascade", _moving_loops, _TILE)
 
 

@@ -73,4 +73,4 @@ def _loops(_: int) -> Loops:
     return forward, backward
 
 
-_ladder_filter = recursion("ladder_filter", _loops, tile=256)
+_ladder_filter = recursion("ladder_filter", _loops, tile=256, together=2)

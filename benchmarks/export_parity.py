@@ -21,6 +21,7 @@ from diffmix.data.audio import read, resample
 from diffmix.errors import PresetError
 from diffmix.export import build, standalone, to_pedalboard
 from diffmix.export.preset import entry
+from diffmix.kernels.ladder import MODES
 from diffmix.processors import REGISTRY, Convolution, LadderFilter, ParametricEQ, Processor
 from diffmix.types import Ranges, Values
 
@@ -73,7 +74,7 @@ def variants(kind: type[Processor], sample_rate: int, generator: torch.Generator
     top = 0.49 * sample_rate
     ranges = {name: (p.low, min(p.high, top)) for name, p in kind.declared.items() if p.unit == "Hz"}
     if kind is LadderFilter:
-        return [LadderFilter(sample_rate, ranges, mode=mode) for mode in LadderFilter.MODES]
+        return [LadderFilter(sample_rate, ranges, mode=mode) for mode in MODES]
     if kind is Convolution:
         fade = torch.logspace(0, -3, sample_rate // 10)
         rooms = torch.randn(3, 2, len(fade), generator=generator) * fade

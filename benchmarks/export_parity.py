@@ -89,7 +89,10 @@ def differences(effect: Processor, values: Values, x: Tensor) -> list[float]:
         ours = effect.process(x.expand(count, -1, -1), **values).numpy()
     found = []
     for i, y in enumerate(ours):
-        exported = effect.plugins({name: v[i].item() for name, v in values.items()})
+        try:
+            exported = effect.plugins({name: v[i].item() for name, v in values.items()})
+        except PresetError:
+            continue  # a setting that Pedalboard cannot express, and that is refused
         board = pedalboard.Pedalboard([standalone.live(entry(*plugin), effect.sample_rate) for plugin in exported])
         found.append(float(np.abs(y - board(x.numpy(), effect.sample_rate)).max()))
     return found
@@ -120,8 +123,9 @@ def effects(settings: int, generator: torch.Generator) -> list[list[Cell]]:
                     for effect in choices:
                         values = effect.spec.denormalize(effect.spec.sample(each, generator))
                         found += differences(effect, values, x)
-        rows.append([name, len(found), sum(d == 0 for d in found), max(found), decibels(max(found))])
-        print(*rows[-1])
+        if found:
+            rows.append([name, len(found), sum(d == 0 for d in found), max(found), decibels(max(found))])
+            print(*rows[-1])
     return rows
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.kernels import stream
 from diffmix.kernels.backend import over_rows
 
@@ -127,8 +128,10 @@ def run(
 ) -> Tensor:
     """Apply a `recursion` to rows x (R, I, T) with coefficients (R, F, P), keeping ``memory`` numbers of state.
 
-    Computes in float32, or in float64 if x is; the result has the dtype of x.
+    Computes in float32, or in float64 if x is; the result has the dtype of x. Raises AudioError if the coefficients are
+    of another number of rows or samples: the loops do not look.
     """
+    coefficients = _fitting(coefficients, x.shape[0], x.shape[-1])
     signal = x if x.dtype == torch.float64 else x.to(torch.float32)
     start = stream.memory((x.shape[0], memory), signal)
     outputs = x.shape[1] if outputs is None else outputs
@@ -137,7 +140,19 @@ def run(
     return y.to(x.dtype)
 
 
+def _fitting(coefficients: Tensor, rows: int, samples: int) -> Tensor:
+    """Coefficients (R, F, P) for so many rows; one for all is repeated."""
+    given, frames, _ = coefficients.shape
+    if given not in (1, rows) or frames not in (1, samples):
+        raise AudioError(
+            f"settings are of {given} items and {frames} samples, the audio has {rows} items of {samples}; "
+            "allowed are as many of each, or one"
+        )
+    return coefficients.expand(rows, -1, -1)
+
+
 def rows(x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Channels as rows of their own: x (B, C, T) to (B C, 1, T), coefficients (B, P) or (B, T, P) to (B C, F, P)."""
     c = coefficients if coefficients.ndim == 3 else coefficients[:, None]
+    c = _fitting(c, x.shape[0], x.shape[-1])
     return x.reshape(-1, 1, x.shape[-1]), c.repeat_interleave(x.shape[1], 0)

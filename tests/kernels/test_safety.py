@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from diffmix.processors import Chain, Compressor, ParametricEQ, Reverb
+from diffmix.errors import AudioError
+from diffmix.processors import Chain, Compressor, ParametricEQ, Processor, Reverb
 
 RATE = 44100
 
@@ -64,3 +65,13 @@ def test_the_number_of_threads_changes_no_bit(rows: int) -> None:
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("effect", [Compressor, ParametricEQ, Reverb])
+def test_settings_of_one_item_serve_all_and_of_other_numbers_are_refused(effect: type[Processor]) -> None:
+    """The loops do not look where they read: what does not fit must not reach them."""
+    made, x = effect(RATE), torch.randn(6, 2, 3000, generator=torch.Generator().manual_seed(1))
+    u = made.spec.sample(1, torch.Generator().manual_seed(2))
+    assert torch.equal(made(x, u), made(x, u.expand(6, -1)))
+    with pytest.raises((AudioError, RuntimeError), match=r"settings are of 4 items|must match"):
+        made(x, u.expand(4, -1))

@@ -5,8 +5,19 @@ import pedalboard
 import pytest
 import torch
 
-from diffmix.processors import Chain, Compressor, Gain, HighpassFilter, PeakFilter, Reverb
-from diffmix.processors.chain import Mix
+from diffmix.console import Node
+from diffmix.export import build
+from diffmix.processors import (
+    BrickwallLimiter,
+    Chain,
+    Compressor,
+    Gain,
+    HighpassFilter,
+    Mix,
+    PeakFilter,
+    Processor,
+    Reverb,
+)
 
 RATE = 44100
 
@@ -51,3 +62,31 @@ def test_what_cannot_be_put_together_is_refused(kind: type[Chain] | type[Mix]) -
         kind()
     with pytest.raises(ValueError, match=r"run at one sample rate, got \[44100.0, 48000.0\] Hz"):
         kind(a=Gain(44100), b=Gain(48000))
+
+
+def test_a_curve_runs_from_the_first_sample_to_the_last() -> None:
+    x = torch.ones(1, 1, 101)
+    y = Gain(RATE).process(x, gain_db=torch.tensor([[-60.0, 0.0, 0.0]]))
+    assert (20 * y[0, 0, [0, 25, 50, 100]].log10()).tolist() == pytest.approx([-60, -30, 0, 0], abs=1e-3)
+
+
+def test_branches_that_look_ahead_stay_together_in_chunks() -> None:
+    effect = Mix(dry=Gain(RATE), limited=BrickwallLimiter(RATE))
+    x = torch.randn(1, 2, 4000, generator=torch.Generator().manual_seed(1))
+    values = {name: torch.tensor([float(p.default)]) for name, p in effect.spec}
+    late = effect.latency_samples({name: v.item() for name, v in values.items()})
+    assert late == 220
+    state, parts = None, []
+    for chunk in torch.nn.functional.pad(x, (0, late)).split(900, -1):
+        y, state = effect.process_chunk(chunk, state, **values)
+        parts.append(y)
+    assert torch.equal(torch.cat(parts, -1)[..., late:], effect.process(x, **values))
+
+
+def test_a_preset_says_which_pedalboard_it_needs() -> None:
+    def needed(effect: Processor) -> str:
+        values = {name: float(p.default) for name, p in effect.spec}
+        return build([Node("a", 2, (), (("stage", effect, values),))], RATE, {"a": (["a.wav"], 2)})["pedalboard"]
+
+    assert needed(Gain(RATE)) == ">=0.9.16"
+    assert needed(Mix(a=Gain(RATE), b=BrickwallLimiter(RATE))) == ">=0.9.26"

@@ -79,6 +79,12 @@ def formula(function: Formula) -> Formula:
     return function
 
 
+def aligned(*settings: Tensor) -> tuple[Tensor, ...]:
+    """Settings of one shape: one with fewer dimensions is constant along the last ones, as (B,) beside (B, T) is."""
+    most = max(s.ndim for s in settings)
+    return torch.broadcast_tensors(*(s.reshape(s.shape + (1,) * (most - s.ndim)) for s in settings))
+
+
 def evaluate(name: str, settings: Sequence[Tensor], sample_rate: float, twin: bool) -> Tensor:
     """Coefficients of a formula, float64.
 
@@ -86,9 +92,7 @@ def evaluate(name: str, settings: Sequence[Tensor], sample_rate: float, twin: bo
     another is constant along the last ones, as (B,) beside (B, T) is. With ``twin`` the values are those of the
     float32 arithmetic, on any device; the gradient is always that of the float64 one.
     """
-    most = max(s.ndim for s in settings)
-    full = (s.reshape(s.shape + (1,) * (most - s.ndim)) for s in settings)
-    values = torch.broadcast_tensors(*(s.to(torch.float64) for s in full))
+    values = aligned(*(s.to(torch.float64) for s in settings))
     ideal = torch.stack(tuple(_formulas[name](_float64, *values, sample_rate)), -1)
     return _twin_coefficients(ideal, torch.stack(values).detach(), float(sample_rate), name) if twin else ideal
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from diffmix.kernels import stream
-from diffmix.kernels._arithmetic import evaluate, formula
+from diffmix.kernels._arithmetic import aligned, evaluate, formula
 from diffmix.kernels._operator import Loops, recursion, rows, run
 
 FLOOR_DB = -140.0
@@ -154,9 +154,7 @@ def gate_db(level_db: Tensor, threshold_db: Tensor, knee_db: Tensor, range_db: T
 
 def _together(attack: Tensor, release: Tensor) -> Tensor:
     """Memories (B,) or (B, T) as (B, 2), or (B, T, 2) if one of them moves."""
-    most = max(attack.ndim, release.ndim)
-    full = (k.reshape(k.shape + (1,) * (most - k.ndim)) for k in (attack, release))
-    return torch.stack(torch.broadcast_tensors(*full), -1)
+    return torch.stack(aligned(attack, release), -1)
 
 
 @formula

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffmix.errors import AudioError
 from diffmix.kernels import stream
+from diffmix.kernels._arithmetic import aligned
 from diffmix.kernels._operator import Loops, recursion, run
 from diffmix.kernels.backend import compiled, is_twin
 
@@ -68,7 +69,7 @@ def freeverb(
     settings = room_size, damping, wet_level, dry_level, width
     dtype = torch.float32 if is_twin(x, *settings) else torch.float64
     room_size, damping, wet_level, dry_level, width = (p.to(dtype) for p in settings)
-    wet, dry = wet_level * 3, dry_level * 2  # the order of these float32 operations is Pedalboard's
+    (wet, width), dry = aligned(wet_level * 3, width), dry_level * 2  # Pedalboard's order of float32 operations
     if freeze:
         return (x * _over_time(dry)).to(x.dtype)
     wet1 = 0.5 * wet * (1 + width)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffmix.kernels._arithmetic import aligned
+
 
 def apply_matrix(x: Tensor, matrix: Tensor) -> Tensor:
     """Mix channels: ``y[o] = matrix[o][0] * x[0] + matrix[o][1] * x[1] + ...``.
@@ -77,7 +79,7 @@ def balance_width_matrix(balance: Tensor, width: Tensor) -> Tensor:
     Returns:
         float64 gains (..., 2, 2), rows are outputs; the identity, exactly, at balance 0 and width 1.
     """
-    b, w = balance.double(), width.double()
+    b, w = aligned(balance.double(), width.double())
     left = torch.sin(math.pi / 2 * (1 - b.clamp_min(0)))  # the sine of the complement: exactly 1 and 0 at the ends
     right = torch.sin(math.pi / 2 * (1 + b.clamp_max(0)))
     same, cross = (1 + w) / 2, (1 - w) / 2

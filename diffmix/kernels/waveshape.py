@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffmix.kernels._arithmetic import aligned
 from diffmix.kernels._operator import Loops, recursion, rows, run
 from diffmix.kernels.backend import compiled
 from diffmix.kernels.oversample import oversampled
@@ -114,9 +115,7 @@ def waveshaper(
     knee = hardness.clamp_max(_HARDEST)
     if antialiasing == "none" and not compiled(x):
         return _portable(x, *(per_sample(v.to(x.dtype)) for v in (level, knee, asymmetry)))
-    moving = max(v.ndim for v in (level, knee, asymmetry))
-    full = (v.reshape(v.shape + (1,) * (moving - v.ndim)) for v in (level, knee, asymmetry))
-    c = torch.stack(torch.broadcast_tensors(*(v.to(torch.float64) for v in full)), -1)
+    c = torch.stack(aligned(*(v.to(torch.float64) for v in (level, knee, asymmetry))), -1)
     if antialiasing == "none":
         return run(_shape, *rows(x, c), memory=0).view(x.shape)
     return run(_shape_mean, *rows(x, c), memory=1).view(x.shape)

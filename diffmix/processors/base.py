@@ -92,6 +92,8 @@ class Processor(nn.Module):
         ``precision="float64"`` computes float32 audio in float64: the ideal recursion, not Pedalboard's arithmetic.
         """
         super().__init__()
+        if not 0 < sample_rate < float("inf"):
+            raise SettingsError(f"sample_rate is {sample_rate:g} Hz, allowed is more than 0 Hz")
         if precision not in ("float32", "float64"):
             raise SettingsError(f"precision is 'float32' or 'float64', got {precision!r}")
         self.sample_rate = float(sample_rate)
@@ -99,10 +101,14 @@ class Processor(nn.Module):
         self.spec = ParamSpec(self.declared).narrowed(ranges or {})
 
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
-        """Audio x (B, C, T) with physical values to audio (B, C', T).
+        """Audio x (B, C, T) with physical values to audio (B, C', T) of the same dtype.
 
-        Each value is (B,), or, if its `Param` is modulatable, a curve (B, F): F points from the first sample to the
-        last, joined by straight lines.
+        Each value is (B,), or (1,) for all items, or, if its `Param` is modulatable, a curve (B, F): F points from the
+        first sample to the last, joined by straight lines. Values are not compared with their ranges. Half precision
+        is computed in float32.
+
+        Raises AudioError for audio of another shape, of whole numbers, or of channels that the inlet does not take,
+        SettingsError for values of another shape.
         """
         raise NotImplementedError
 
@@ -142,22 +148,59 @@ class Processor(nn.Module):
 
 
 def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
-    """What every `process` does first: curves reach it at the sample rate, and audio in the effect's precision."""
+    """What every `process` does first: it looks at shapes, and gets curves at the sample rate and the right precision.
+
+    Half precision is too coarse for delays in samples and for levels near silence: it is computed in float32.
+    """
 
     @functools.wraps(process)
     def prepared(self: Processor, x: Tensor, **values: Any) -> Any:
+        kind = type(self).__name__
+        first, *others = self.inlets
+        _check_audio(f"{kind}: the audio", x, first)
+        for port in others:
+            if (signal := values.get(port.name)) is not None:
+                _check_audio(f"{kind}: {port.name}", signal, port)
+                if len(signal) not in (1, len(x)) or signal.shape[-1] != x.shape[-1]:
+                    raise AudioError(
+                        f"{kind}: {port.name} is {tuple(signal.shape)}, the audio {tuple(x.shape)}; "
+                        "allowed are as many items, or one, and as many samples"
+                    )
+                values[port.name] = signal if len(signal) == len(x) else signal.expand(len(x), -1, -1)
         for name, p in self.spec:
-            if name in values and values[name].ndim == 2:
-                if not p.modulatable:
-                    raise SettingsError(f"{type(self).__name__}.{name} takes one value per item, not a curve")
-                values[name] = curve(values[name], x.shape[-1])
-        if self.precision == "float32" or x.dtype == torch.float64:
+            if name in values:
+                values[name] = _fitted(f"{kind}.{name}", values[name], p, x)
+        dtype = torch.float64 if self.precision == "float64" else torch.promote_types(x.dtype, torch.float32)
+        if x.dtype == dtype:
             return process(self, x, **values)
-        exact = {n: v.double() if isinstance(v, Tensor) else v for n, v in values.items()}
-        y = process(self, x.double(), **exact)
+        exact = {
+            n: v.to(torch.promote_types(v.dtype, dtype)) if isinstance(v, Tensor) else v for n, v in values.items()
+        }
+        y = process(self, x.to(dtype), **exact)
         return tuple(part.to(x.dtype) for part in y) if isinstance(y, tuple) else y.to(x.dtype)
 
     return prepared
+
+
+def _check_audio(what: str, x: Tensor, port: Port) -> None:
+    """Raise AudioError unless x (B, C, T) is what a port takes."""
+    if x.ndim != 3 or not x.numel() or not x.is_floating_point():
+        raise AudioError(f"{what} is {tuple(x.shape)} {x.dtype}; allowed are floats (B, C, T), at least one of each")
+    if port.channels not in (None, x.shape[1]):
+        raise AudioError(f"{what} has {x.shape[1]} channels, allowed is {port.channels}")
+
+
+def _fitted(what: str, value: Tensor, p: Param, x: Tensor) -> Tensor:
+    """A setting (B,), or a curve (B, F) at the sample rate, with one row for each item of x."""
+    if value.ndim == 2 and not p.modulatable:
+        raise SettingsError(f"{what} takes one value per item, not a curve")
+    if value.ndim not in (1, 2) or len(value) not in (1, len(x)) or not value.shape[-1]:
+        curves = f", or curves ({len(x)}, F)" if p.modulatable else ""
+        raise SettingsError(
+            f"{what} is {tuple(value.shape)}; allowed are as many values as items ({len(x)},), or one{curves}"
+        )
+    moving = curve(value, x.shape[-1]) if value.ndim == 2 else value
+    return moving if len(value) == len(x) else moving.expand(len(x), *moving.shape[1:])
 
 
 def curve(points: Tensor, samples: int) -> Tensor:

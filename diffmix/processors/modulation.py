@@ -167,9 +167,6 @@ def _about(x: Tensor, modulation: Tensor | None, centre: Tensor, depth: Tensor) 
     middle, swing = (v.double().reshape(len(v), 1, -1) for v in (centre, depth))
     if modulation is None:
         return (middle + 0 * swing).expand(-1, -1, x.shape[-1])
-    if modulation.shape[1] not in (1, x.shape[1]) or modulation.shape[-1] != x.shape[-1]:
-        raise AudioError(
-            f"modulation has one channel or those of the audio {tuple(x.shape)}, and its length, "
-            f"got {tuple(modulation.shape)}"
-        )
+    if modulation.shape[1] not in (1, x.shape[1]):
+        raise AudioError(f"modulation has one channel or those of the audio ({x.shape[1]}), got {modulation.shape[1]}")
     return middle + swing * modulation

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffmix.errors import SettingsError
 from diffmix.kernels import biquad
+from diffmix.kernels._arithmetic import aligned
 from diffmix.kernels.ballistics import gain_computer, memory
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.units import per_sample
@@ -62,10 +63,7 @@ class MultibandCompressor(Processor):
         """Audio x (B, C, T); crossovers (B,), each other value (B,) or (B, T)."""
 
         def of_bands(name: str) -> Tensor:
-            parts = [values[f"{band}_{name}"] for band in BANDS]
-            most = max(p.ndim for p in parts)
-            full = torch.broadcast_tensors(*(p.reshape(p.shape + (1,) * (most - p.ndim)) for p in parts))
-            return torch.stack(full, 1).flatten(0, 1)
+            return torch.stack(aligned(*(values[f"{band}_{name}"] for band in BANDS)), 1).flatten(0, 1)
 
         split = self.divided(x, low_crossover_hz, high_crossover_hz).flatten(0, 1)  # (3 B, C, T)
         attack, release = (memory(of_bands(name), self.sample_rate) for name in ("attack_ms", "release_ms"))

@@ -120,4 +120,4 @@ class MidSideMerge(_Mixing):
 
     def process(self, x: Tensor, *, side: Tensor) -> Tensor:
         """Middle x (B, 1, T) and side (B, 1, T) to (B, 2, T)."""
-        return super().process(torch.cat([x, side], 1))
+        return stereo.apply_matrix(torch.cat([x, side], 1), self.gains().to(x.device))

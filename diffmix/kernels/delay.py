@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.kernels._arithmetic import evaluate, formula
 from diffmix.kernels._operator import Loops, recursion, rows, run
 from diffmix.kernels.stream import is_streaming
@@ -33,8 +34,9 @@ def echo(
     Args:
         x: audio (B, C, T); float32 gives Pedalboard's samples, float64 the ideal recursion.
         delay_seconds: cut to whole samples (B,). 0 leaves the signal as it is, even fully wet; less than a sample gives
-            no echo at all. Its gradient is a surrogate: the derivative of the parabola through the sample read and its
-            two neighbours, with which the delay moves downhill as long as the echo and its aim overlap.
+            no echo at all, nor does NaN. Its gradient is a surrogate: the derivative of the parabola through the
+            sample read and its two neighbours, with which the delay moves downhill as long as the echo and its aim
+            overlap.
         feedback: 0 to 1, (B,) or each sample (B, T).
         mix: 0 dry, 1 wet, (B,) or each sample (B, T).
         sample_rate: in Hz.
@@ -46,7 +48,7 @@ def echo(
     exact = delay_seconds.double() * sample_rate
     whole = exact.detach().trunc()
     longest = math.ceil(longest_seconds * sample_rate)
-    never = (whole == 0) | (whole > longest)
+    never = ~((whole >= 1) & (whole <= longest))  # NaN too: the loops take any number for a place in memory
     delay = torch.where(never, math.inf, whole + (exact - exact.detach()))
     wet = torch.where((delay_seconds == 0)[:, None], 0.0, mix.double().reshape(len(mix), -1))
     coefficients = torch.broadcast_tensors(delay[:, None], feedback.double().reshape(len(mix), -1), wet)
@@ -106,8 +108,11 @@ def ping_pong(
     """Echoes that jump between two sides: the mean of both enters the left line, left feeds right, right feeds left.
 
     As `filtered_echo`, with x (B, 2, T). ``stereo_offset`` in (-1, 1) shortens the way to the left side and lengthens
-    that to the right: the delays are delay_seconds (1 -+ stereo_offset), and a round trip stays as long.
+    that to the right: the delays are delay_seconds (1 -+ stereo_offset), and a round trip stays as long. Raises
+    AudioError for another number of channels.
     """
+    if x.shape[1] != 2:
+        raise AudioError(f"ping_pong takes stereo audio (B, 2, T), got {x.shape[1]} channels")
     section = evaluate(_FORMULAS[loop], (cutoff_frequency_hz, q), sample_rate, False)
     delay, offset = (v.double().reshape(len(v), -1) for v in (delay_seconds, stereo_offset))
     sides = [delay * (1 - offset) * sample_rate, delay * (1 + offset) * sample_rate]

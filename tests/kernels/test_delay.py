@@ -9,6 +9,7 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.kernels import delay
 from diffmix.kernels.biquad import frequency_response
 from diffmix.kernels.delay import echo, filtered_echo, ping_pong
@@ -182,6 +183,23 @@ def test_chunks_equal_the_whole(name: str, dtype: torch.dtype) -> None:
     fixed = [v.detach() for v in settings(700.3 / RATE, *values[1:], items=2, dtype=dtype)]
     chunks = in_chunks(lambda part: effect(part, *fixed, RATE, longest_seconds=0.05), x, [1, 2, 900, 2999])
     assert torch.equal(chunks, effect(x, *fixed, RATE))
+
+
+@pytest.mark.parametrize("seconds", [-5.0, -1e30, float("-inf"), float("nan"), float("inf")])
+def test_a_delay_that_is_none_gives_no_echo(seconds: float) -> None:
+    """It is no place in memory: nothing may be read or written there, forward or backward."""
+    x = torch.randn(2, 1, 100, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    settings = [torch.tensor(v).requires_grad_() for v in ([seconds, 1e-3], [0.5, 0.5], [0.25, 0.25])]
+    y = delay.echo(x, *settings, 44100)
+    assert torch.equal(y[0], 0.75 * x[0])
+    y.sum().backward()
+    assert torch.equal(x.grad[0], torch.full((1, 100), 0.75))
+
+
+def test_two_sides_are_needed_to_jump_between() -> None:
+    settings = (torch.tensor([v]) for v in (0.1, 0.5, 0.5, 1000.0, 0.7, 0.0))
+    with pytest.raises(AudioError, match=r"stereo audio \(B, 2, T\), got 1 channels"):
+        delay.ping_pong(torch.zeros(1, 1, 100), *settings, 44100)
 
 
 def test_what_is_too_long_for_the_line_gives_no_echo_in_chunks_or_whole() -> None:

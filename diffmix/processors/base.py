@@ -100,7 +100,7 @@ class Processor(nn.Module):
         self.precision = precision
         self.spec = ParamSpec(self.declared).narrowed(ranges or {})
 
-    def process(self, x: Tensor, **values: Tensor) -> Tensor:
+    def process(self, x: Tensor, /, **values: Tensor) -> Tensor:
         """Audio x (B, C, T) with physical values to audio (B, C', T) of the same dtype.
 
         Each value is (B,), or (1,) for all items, or, if its `Param` is modulatable, a curve (B, F): F points from the
@@ -154,7 +154,7 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(process)
-    def prepared(self: Processor, x: Tensor, **values: Any) -> Any:
+    def prepared(self: Processor, x: Tensor, /, **values: Any) -> Any:
         kind = type(self).__name__
         first, *others = self.inlets
         _check_audio(f"{kind}: the audio", x, first)

@@ -101,8 +101,8 @@ class BlackBox(Processor, abstract=True):
         """The output of each job, of the shape of its audio, in order. Equal jobs have equal outputs."""
         raise NotImplementedError
 
-    def process(self, x: Tensor, **values: Tensor) -> Tensor:
-        """Audio x (B, C, T); each value (B,)."""
+    def process(self, x: Tensor, /, **values: Tensor) -> Tensor:
+        """Audio x (B, C, T); each value (B,), of parameters that may be named as they like, also x."""
         columns = [values[name] for name in self.spec.names]
         matrix = torch.stack(columns, -1) if columns else x.new_zeros(len(x), 0)
         return _black_box_operator(x, matrix, self._handle)

@@ -6,7 +6,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from diffmix.errors import SettingsError
 from diffmix.kernels import stream
+from diffmix.kernels.ballistics import delayed
 from diffmix.kernels.iir import sos_cascade
 from diffmix.params import joined, split_name
 from diffmix.processors.base import LinearFilter, Plugin, Processor
@@ -29,12 +31,20 @@ class _Named(Processor, abstract=True):
 
     def __init__(self, **stages: Processor) -> None:
         if not stages:
-            raise ValueError(f"a {type(self).__name__} needs at least one effect")
+            raise SettingsError(f"a {type(self).__name__} needs at least one effect")
+        for name, stage in stages.items():
+            if len(stage.outlets) > 1 or any(not port.optional for port in stage.inlets[1:]):
+                raise SettingsError(
+                    f"{name} is a {type(stage).__name__} with more than one inlet or outlet; in a "
+                    f"{type(self).__name__} an effect has one of each"
+                )
         rates = {stage.sample_rate for stage in stages.values()}
         if len(rates) > 1:
-            raise ValueError(f"effects of one {type(self).__name__} run at one sample rate, got {sorted(rates)} Hz")
+            raise SettingsError(f"effects of one {type(self).__name__} run at one sample rate, got {sorted(rates)} Hz")
         super().__init__(rates.pop())
         for name, stage in stages.items():
+            if "." in name or hasattr(self, name):
+                raise SettingsError(f"{name!r} cannot be the name of an effect: it has a dot or a meaning of its own")
             self.add_module(name, stage)
         self.stages = stages
         self.spec = joined({name: stage.spec for name, stage in stages.items()})
@@ -48,6 +58,15 @@ class Chain(_Named, abstract=True):
     Its parameters are named ``stage.parameter``. Neighbouring filters and gains run as one cascade, in one pass over
     the audio, which changes no sample.
     """
+
+    def __init__(self, **stages: Processor) -> None:
+        super().__init__(**stages)
+        channels = None
+        for name, stage in stages.items():
+            (takes, *_), (gives,) = stage.inlets, stage.outlets
+            if None not in (channels, takes.channels) and channels != takes.channels:
+                raise SettingsError(f"{name} takes {takes.channels} channels, what comes before it gives {channels}")
+            channels = gives.channels or takes.channels or channels
 
     def process(self, x: Tensor, **values: Tensor) -> Tensor:
         """Audio x (B, C, T) through every stage; values by dotted name, each (B,) or a curve (B, F)."""
@@ -86,7 +105,7 @@ class Mix(_Named, abstract=True):
         outputs = [stage.process(x, **grouped.get(name, {})) for name, stage in self.stages.items()]
         if stream.is_streaming():
             late = [self._latency(name, grouped.get(name, {})) for name in self.stages]
-            outputs = [_delayed(y, max(late) - n) for y, n in zip(outputs, late, strict=True)]
+            outputs = [delayed(y, max(late) - n) for y, n in zip(outputs, late, strict=True)]
         y = outputs[0]
         for other in outputs[1:]:
             y = y + other
@@ -112,12 +131,3 @@ def _filtered(x: Tensor, run: list[tuple[LinearFilter, dict[str, Tensor]]]) -> T
     if len(run) < 2:
         return run[0][0].process(x, **run[0][1]) if run else x
     return sos_cascade(x, torch.cat([stage.sections_for(x, values) for stage, values in run], -2))
-
-
-def _delayed(y: Tensor, samples: int) -> Tensor:
-    """A chunk that many samples later, the first ones from the state."""
-    if not samples:
-        return y
-    both = torch.cat([stream.memory((*y.shape[:-1], samples), y), y], -1)
-    stream.keep(both[..., both.shape[-1] - samples :])
-    return both[..., : y.shape[-1]]

@@ -55,6 +55,16 @@ def true_gradient(x: Tensor, u: Tensor) -> Tensor:
 U = torch.tensor([[0.3, 0.6, 0.5], [0.8, 0.2, 0.9]])
 
 
+def test_parameters_may_be_called_anything() -> None:
+    """A plugin with an X-Y pad has a parameter x."""
+
+    def tilted(audio: np.ndarray, *, x: float, self: float) -> np.ndarray:
+        return x * audio + self
+
+    effect = FunctionNode(tilted, {"x": Param(0, 2, 1, ""), "self": Param(0, 1, 0, "")}, RATE)
+    torch.testing.assert_close(effect(audio(1), torch.tensor([[0.25, 0.5]])), 0.5 * audio(1) + 0.5)
+
+
 def test_forward_is_the_function() -> None:
     x = audio()
     y = node()(x, U)

@@ -6,15 +6,22 @@ import pytest
 import torch
 
 from diffmix.console import Node
+from diffmix.errors import SettingsError
 from diffmix.export import build
 from diffmix.processors import (
     BrickwallLimiter,
     Chain,
     Compressor,
+    Crossover,
     Gain,
     HighpassFilter,
+    Imager,
+    KneeCompressor,
+    MidSideMerge,
     Mix,
+    Pan,
     PeakFilter,
+    PingPongDelay,
     Processor,
     Reverb,
 )
@@ -62,6 +69,24 @@ def test_what_cannot_be_put_together_is_refused(kind: type[Chain] | type[Mix]) -
         kind()
     with pytest.raises(ValueError, match=r"run at one sample rate, got \[44100.0, 48000.0\] Hz"):
         kind(a=Gain(44100), b=Gain(48000))
+
+
+@pytest.mark.parametrize("kind", [Chain, Mix])
+def test_effects_of_a_container_have_one_way_in_and_out(kind: type[Chain] | type[Mix]) -> None:
+    for effect in (Crossover(RATE), MidSideMerge(RATE)):
+        with pytest.raises(SettingsError, match=r"split is a \w+ with more than one inlet or outlet"):
+            kind(gain=Gain(RATE), split=effect)
+    for name in ("spec", "a.b"):
+        with pytest.raises(SettingsError, match=f"'{name}' cannot be the name of an effect"):
+            kind(**{name: Gain(RATE)})
+    kind(comp=KneeCompressor(RATE))  # whose side chain is optional
+
+
+def test_channels_fit_along_a_chain() -> None:
+    effect = Chain(gain=Gain(RATE), pan=Pan(RATE), trim=Gain(RATE), image=Imager(RATE), echo=PingPongDelay(RATE))
+    assert effect(torch.ones(1, 1, 50), effect.spec.default()[None]).shape == (1, 2, 50)
+    with pytest.raises(SettingsError, match="pan takes 1 channels, what comes before it gives 2"):
+        Chain(image=Imager(RATE), trim=Gain(RATE), pan=Pan(RATE))
 
 
 def test_a_curve_runs_from_the_first_sample_to_the_last() -> None:

@@ -10,7 +10,7 @@ from reverberant speech", WASPAA 2021.
 """
 
 import math
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -21,7 +21,7 @@ _EDGE = 0.35  # of an octave on either side of the border between two bands, ove
 _BLOCK = 256
 
 
-@cache
+@lru_cache(maxsize=4)  # of 6 MB each, as a rule
 def noise_bands(sample_rate: float, samples: int, seed: int, channels: int = 2) -> Tensor:
     """White noise of unit variance, independent in each channel, split into octaves: (K, channels, samples), float32.
 

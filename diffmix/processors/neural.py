@@ -117,7 +117,7 @@ class NeuralEffect(Processor):
         """Read what `save` wrote; the effect runs at the sample rate it was trained at.
 
         Raises CheckpointError if the file is missing, broken, of another format, or holds other weights than its
-        header says.
+        header says, SettingsError for ranges that the conditions do not have.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -133,11 +133,12 @@ class NeuralEffect(Processor):
             raise CheckpointError(f"{path} has version {header.get('version')}, this diffmix reads version {VERSION}")
         try:
             config = json.loads(header["config"])
-            effect = cls(config["sample_rate"], ranges, precision, **config["network"])
+            effect = cls(config["sample_rate"], None, precision, **config["network"])
             effect.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: the header does not describe the weights ({reason})") from None
+        effect.spec = effect.spec.narrowed(ranges or {})
         return effect
 
 

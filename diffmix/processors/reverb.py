@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffmix.errors import SettingsError
 from diffmix.kernels.convolution import convolve, normalisation
 from diffmix.kernels.feedback_delay_network import feedback_delay_network
 from diffmix.kernels.noise_reverb import CENTRES_HZ, noise_bands, noise_response
@@ -104,7 +105,10 @@ class NoiseReverb(Processor):
         length_s: float = 2.0,
         seed: int = 0,
     ) -> None:
+        """As `Processor`; ``length_s`` of the impulse response is 0.01..30 s, ``seed`` that of the noise."""
         super().__init__(sample_rate, ranges, precision)
+        if not 0.01 <= length_s <= 30:
+            raise SettingsError(f"length_s = {length_s:g} s, allowed 0.01..30 s")
         self.noise: Tensor
         self.register_buffer("noise", noise_bands(self.sample_rate, round(length_s * sample_rate), seed), False)
 
@@ -149,7 +153,10 @@ class FeedbackDelayNetwork(Processor):
         precision: Literal["float32", "float64"] = "float32",
         size: float = 1.0,
     ) -> None:
+        """As `Processor`; ``size`` is 0.01..10, and no line may be shorter than 8 samples."""
         super().__init__(sample_rate, ranges, precision)
+        if not 0.01 <= size <= 10:
+            raise SettingsError(f"size = {size:g}, allowed 0.01..10")
         self.size = size
 
     def process(

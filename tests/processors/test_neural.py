@@ -98,6 +98,8 @@ def test_save_and_load(tmp_path: Path) -> None:
     c = conditions(0.3, 0.6, 0.9)
     assert torch.equal(again.process(x, **c), made.process(x, **c))
     assert [file.name for file in tmp_path.iterdir()] == ["effect.safetensors"]
+    with pytest.raises(SettingsError, match="no parameter 'condition_4'"):  # not the file's fault
+        NeuralEffect.load(tmp_path / "effect.safetensors", ranges={"condition_4": (0.2, 0.8)})
     with pytest.raises(OutputError, match="does not exist"):
         made.save(tmp_path / "nowhere" / "effect.safetensors")
 

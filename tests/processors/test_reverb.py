@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffmix.processors import NoiseReverb, Processor, RoomReverb
+from diffmix.errors import SettingsError
+from diffmix.processors import FeedbackDelayNetwork, NoiseReverb, Processor, RoomReverb
 
 RATE = 44100
 
@@ -67,3 +68,11 @@ def test_decay_is_found_from_audio() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.02 * losses[0]
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 0.0, 1e9, float("nan")])
+def test_sizes_beyond_reason_are_refused(wrong: float) -> None:
+    with pytest.raises(SettingsError, match=r"length_s = .* s, allowed 0.01..30 s"):
+        NoiseReverb(RATE, length_s=wrong)
+    with pytest.raises(SettingsError, match=r"size = .*, allowed 0.01..10"):
+        FeedbackDelayNetwork(RATE, size=wrong)

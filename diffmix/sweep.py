@@ -104,9 +104,8 @@ def sweep(
         for start in range(0, len(missing), 4 * jobs):
             batch = missing[start : start + 4 * jobs]
             sounds = [read(files[item % len(files)]) for item in batch]
-            wet = _play(
-                [(effect(rate), audio, values(item)) for item, (audio, rate) in zip(batch, sounds, strict=True)]
-            )
+            pieces = [(effect(rate), audio, values(item)) for item, (audio, rate) in zip(batch, sounds, strict=True)]
+            wet = _play(pieces, jobs)
             for item, (_, rate), y in zip(batch, sounds, wet, strict=True):
                 settings = dict(zip(spec.names, map(shortest, values(item).tolist()), strict=True))
                 _write(output, item, head["dry"][item % len(files)], y, rate, settings)
@@ -160,8 +159,8 @@ def _effect(plugin: str, sample_rate: int, jobs: int) -> Processor:
     return kind(sample_rate)
 
 
-def _play(items: Sequence[tuple[Processor, Tensor, Tensor]]) -> list[Tensor]:
-    """The sounds of (effect, audio (C, T), values (P,)), side by side."""
+def _play(items: Sequence[tuple[Processor, Tensor, Tensor]], jobs: int) -> list[Tensor]:
+    """The sounds of (effect, audio (C, T), values (P,)), so many side by side."""
     matched = [(effect, _channels(effect, audio), values) for effect, audio, values in items]
     effects = {effect for effect, _, _ in items}
     first = items[0][0]
@@ -175,7 +174,7 @@ def _play(items: Sequence[tuple[Processor, Tensor, Tensor]]) -> list[Tensor]:
             named = dict(zip(effect.spec.names, values[:, None], strict=True))
             return effect.process(audio[None], **named)[0]
 
-    with ThreadPoolExecutor(len(matched)) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(play, matched))
 
 

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import threading
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import numpy as np
 import pedalboard
 import pytest
 import soundfile
+from torch import Tensor
 
 from diffmix import sweep as module
 from diffmix.cli import main
 from diffmix.errors import OutputError
+from diffmix.processors import Gain
 from diffmix.processors.black_box import FunctionNode
 
 RATE = 16000
@@ -185,3 +189,21 @@ def test_what_is_no_sound_is_not_written(dry: Path, tmp_path: Path, monkeypatch:
     with pytest.raises(OutputError, match="NaN or infinite"):
         module.sweep("broken", dry, tmp_path / "out", count=1)
     assert not (tmp_path / "out" / "00000.json").exists()
+
+
+def test_no_more_than_so_many_jobs_run_at_once(dry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, running, most, process = threading.Lock(), 0, 0, Gain.process
+
+    def slow(self: Gain, x: Tensor, **values: Tensor) -> Tensor:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return process(self, x, **values)
+
+    monkeypatch.setattr(Gain, "process", slow)
+    module.sweep("Gain", dry, tmp_path / "out", count=8, jobs=2)
+    assert most == 2

@@ -265,7 +265,7 @@ def parse(text, name):
     """The preset in JSON, text or bytes, checked."""
     try:
         preset = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Mistake(f"{name} is not JSON: {error}.") from None
     check(preset)
     return preset

@@ -150,9 +150,9 @@ def plugin(
     """
     name = str(which)
     kind = REGISTRY.get(name)
-    if kind is None or not kind.pedalboard:
+    if kind is None or not kind.pedalboard or name == "Convolution":  # which is nothing without an impulse response
         if not FilePath(which).exists():
-            known = ", ".join(sorted(n for n, kind in REGISTRY.items() if kind.pedalboard))
+            known = ", ".join(sorted(n for n, kind in REGISTRY.items() if kind.pedalboard and n != "Convolution"))
             raise PluginError(f"{name}: no such file, and no plugin of Pedalboard; those are: {known}")
         return PluginNode(which, sample_rate, ranges, parameters=parameters, **options)
     node = (

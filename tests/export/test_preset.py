@@ -343,6 +343,9 @@ def test_files_that_are_no_presets(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_bytes(b"\xff\xfehello")
     with pytest.raises(PresetError, match=r"text\.json is not JSON"):
         load(tmp_path / "text.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(PresetError, match=r"deep\.json is not JSON"):
+        load(tmp_path / "deep.json")
 
 
 def test_a_preset_may_begin_with_a_byte_order_mark(preset: dict[str, Any], tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ def test_mistakes_are_sentences(make: Any, tmp_path: Path) -> None:
         make("broken")
     with pytest.raises(PluginError, match=r"nothing.vst3: no such plugin"):
         PluginNode(tmp_path / "nothing.vst3", RATE)
+    with pytest.raises(PluginError, match=r"Convolution: no such file"):  # it needs more than numbers
+        plugin("Convolution", 44100)
     with pytest.raises(PluginError, match=r"Corus: no such file, and no plugin of Pedalboard; those are: .*Compressor"):
         plugin("Corus", RATE)
     with pytest.raises(PresetError, match="a preset names Pedalboard's own plugins only"):

@@ -163,7 +163,7 @@ class Console(nn.Module):
         for y, fader, matrix, send in self._strips(tracks, values, mask):
             if sums is None:
                 sums = y.new_zeros(y.shape[0], 4, y.shape[-1])
-            sums = add_tracks(sums, y, fader, matrix, send)
+            sums = add_tracks(sums, y, fader, matrix, send[..., None])
         assert sums is not None
         dry, sent = sums.split(2, 1)
         return dry + self.bus.process(sent, **values.bus)

@@ -17,6 +17,10 @@ class PresetError(DiffmixError):
     """A preset file has another format, a later version, or an inconsistent graph."""
 
 
+class GraphError(DiffmixError):
+    """A graph breaks a rule: the message names the node or edge and the rule."""
+
+
 class CheckpointError(DiffmixError):
     """A checkpoint cannot be used: missing, broken, or written for another set of parameters."""
 

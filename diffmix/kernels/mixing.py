@@ -1,6 +1,6 @@
-r"""The sums of a mixing desk: tracks behind their faders, placed between left and right, and the same sent to a bus.
+r"""The sums of a mixing desk: tracks behind their faders, placed between left and right, and the same sent to buses.
 
-$$dry_o = \sum_n \sum_c m_{noc}\, g_n y_{nc}, \qquad sent_o = \sum_n s_n \sum_c m_{noc}\, g_n y_{nc}$$
+$$dry_o = \sum_n \sum_c m_{noc}\, g_n y_{nc}, \qquad sent_{so} = \sum_n s_{ns} \sum_c m_{noc}\, g_n y_{nc}$$
 
 In float32 on the CPU the order of operations is that of a program that adds track after track, so that a mix equals its
 preset to the last bit; a matrix product would round elsewhere.
@@ -21,14 +21,14 @@ def add_tracks(sums: Tensor, y: Tensor, fader: Tensor, matrix: Tensor, send: Ten
     """Add placed tracks and their sends to sums.
 
     Args:
-        sums: what was added before, (B, 4, T): left, right, sent left, sent right.
+        sums: what was added before, (B, 2 + 2 S, T): left, right, then sent left, sent right of each of S buses.
         y: tracks (B, n, C, T), mono or stereo.
         fader: linear gain of each track (B, n).
         matrix: placement (B, n, 2, C), rows are left and right.
-        send: linear gain of each track's send (B, n), behind its fader and placement.
+        send: linear gain of each track's sends (B, n, S), behind its fader and placement.
 
     Returns:
-        The new sums (B, 4, T).
+        The new sums (B, 2 + 2 S, T).
     """
     fader, matrix, send = fader.to(y.dtype), matrix.to(y.dtype), send.to(y.dtype)
     if compiled(y):
@@ -37,36 +37,39 @@ def add_tracks(sums: Tensor, y: Tensor, fader: Tensor, matrix: Tensor, send: Ten
 
 
 def _weights(fader: Tensor, matrix: Tensor, send: Tensor) -> Tensor:
-    """What each channel of a track adds to the four sums, (B, n, C, 4)."""
+    """What each channel of a track adds to the sums, (B, n, C, 2 + 2 S)."""
     placed = fader[..., None, None] * matrix.mT
-    return torch.cat([placed, placed * send[..., None, None]], -1)
+    sent = placed[..., None, :] * send[:, :, None, :, None]
+    return torch.cat([placed, sent.flatten(-2)], -1)
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
     y, fader, matrix, send = ctx.saved_tensors
     gy, dots = _add_tracks_backward(gradient, y, fader, matrix, send)
-    dry, sent = dots.to(y.dtype).mT.split(2, 2)  # (B, n, 2, C) each
-    heard = dry + send[..., None, None] * sent
-    to_fader, to_send = (matrix * heard).sum((2, 3)), fader * (matrix * sent).sum((2, 3))
+    dots = dots.to(y.dtype).mT.unflatten(2, (-1, 2))  # (B, n, 1 + S, 2, C)
+    dry, sent = dots[:, :, 0], dots[:, :, 1:]
+    heard = dry + (send[..., None, None] * sent).sum(2)
+    to_fader = (matrix * heard).sum((2, 3))
+    to_send = fader[..., None] * (matrix[:, :, None] * sent).sum((3, 4))
     return gradient, gy, to_fader, fader[..., None, None] * heard, to_send
 
 
 @operator(
     fake=lambda gradient, y, fader, matrix, send: (
         y.new_empty(y.shape),
-        y.new_empty(*y.shape[:3], 4, dtype=torch.float64),
+        y.new_empty(*y.shape[:3], gradient.shape[1], dtype=torch.float64),
     )
 )
 def _add_tracks_backward(
     gradient: Tensor, y: Tensor, fader: Tensor, matrix: Tensor, send: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradient to y, and the dot products (B, n, C, 4) of every channel and the gradients of the four sums."""
+    """Gradient to y, and the dot products (B, n, C, 2 + 2 S) of every channel and the gradients of the sums."""
     from diffmix.kernels._mixing_numba import backward, blocks
 
     parts = gradient, y, _weights(fader, matrix, send)
     arrays = [part.detach().contiguous().numpy() for part in parts]
     count = blocks(y.shape[-1])
-    gy, dots = np.empty_like(arrays[1]), np.empty((y.shape[0], count, *y.shape[1:3], 4))
+    gy, dots = np.empty_like(arrays[1]), np.empty((y.shape[0], count, *y.shape[1:3], len(arrays[0][0])))
     for item in zip(*arrays, gy, dots, strict=True):
         over_rows(partial(backward, *item), count)
     return torch.from_numpy(gy), torch.from_numpy(dots.sum(1))

@@ -70,3 +70,21 @@ def keep(state: Tensor) -> None:
     tape = _tape.get()
     if tape is not None:
         tape.after.append(state.detach())
+
+
+def resumed() -> State | None:
+    """What `put_away` kept at this place for the chunk before, None in the first one or outside of `streaming`."""
+    tape = _tape.get()
+    if tape is None or tape.before is None:
+        return None
+    n = len(tape.after) + 1
+    if n > len(tape.before) or tape.before[n - 1].ndim:
+        raise AudioError("the state is of another effect or graph")
+    return tape.before[n : n + int(tape.before[n - 1])]
+
+
+def put_away(state: State) -> None:
+    """Keep a whole state, of work that streams by itself inside of a chunk, for `resumed`."""
+    tape = _tape.get()
+    if tape is not None:
+        tape.after += [torch.tensor(len(state)), *state]

@@ -6,16 +6,20 @@ from diffmix.kernels.backend import backend
 from diffmix.kernels.mixing import add_tracks
 
 
-def inputs(batch: int, n: int, channels: int, length: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+def inputs(
+    batch: int, n: int, channels: int, length: int, dtype: torch.dtype = torch.float32, buses: int = 1
+) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(n)
-    shapes = (batch, 4, length), (batch, n, channels, length), (batch, n), (batch, n, 2, channels), (batch, n)
+    sums, sends = (batch, 2 + 2 * buses, length), (batch, n, buses)
+    shapes = sums, (batch, n, channels, length), (batch, n), (batch, n, 2, channels), sends
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("length", [1, 2047, 5000])
-def test_sums_equal_numpy_track_by_track(channels: int, length: int) -> None:
-    sums, y, fader, matrix, send = inputs(2, 5, channels, length)
+@pytest.mark.parametrize("buses", [0, 1, 3])
+def test_sums_equal_numpy_track_by_track(channels: int, length: int, buses: int) -> None:
+    sums, y, fader, matrix, send = inputs(2, 5, channels, length, buses=buses)
     mixed = add_tracks(sums, y, fader, matrix, send)
     for item in range(2):
         total = sums[item].numpy().copy()
@@ -23,12 +27,14 @@ def test_sums_equal_numpy_track_by_track(channels: int, length: int) -> None:
             behind = fader[item, k].numpy() * y[item, k].numpy()
             placed = sum(matrix[item, k, :, c : c + 1].numpy() * behind[c] for c in range(channels))
             total[:2] += placed
-            total[2:] += send[item, k].numpy() * placed
+            for bus in range(buses):
+                total[2 + 2 * bus : 4 + 2 * bus] += send[item, k, bus].numpy() * placed
         assert np.array_equal(mixed[item].numpy(), total)
 
 
-def test_gradients_equal_finite_differences() -> None:
-    x = [part.requires_grad_() for part in inputs(2, 3, 2, 9, torch.float64)]
+@pytest.mark.parametrize("buses", [0, 1, 3])
+def test_gradients_equal_finite_differences(buses: int) -> None:
+    x = [part.requires_grad_() for part in inputs(2, 3, 2, 9, torch.float64, buses)]
     assert torch.autograd.gradcheck(add_tracks, x)
 
 

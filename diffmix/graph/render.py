@@ -1,0 +1,588 @@
+"""Rendering: a graph's plan run on tensors.
+
+A `Renderer` is a graph at a sample rate. Its step list is made once; running it passes tensors from step to step, node
+of one kind beside node, and frees each after its last reader. Everything is differentiable: audio, knobs, the gains of
+edges and the reach of modulations.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from diffmix.errors import AudioError, GraphError
+from diffmix.graph.graph import Edge, Endpoint, Graph, make
+from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Plan, Sum, Value, schedule, source_of
+from diffmix.kernels import stream
+from diffmix.kernels.ballistics import delayed
+from diffmix.kernels.mixing import add_tracks
+from diffmix.kernels.stream import State, streaming
+from diffmix.kernels.units import db_to_gain
+from diffmix.params import ParamSpec
+from diffmix.processors.base import Processor, curve
+from diffmix.processors.chain import Chain
+
+Sources = Mapping[str | tuple[str, ...], Tensor]
+"""Audio (B, C, T) by the name of an ``In`` node, or of several stacked ones (B, N, C, T) by their names in order."""
+
+Overrides = Mapping[str | tuple[str, ...], Tensor]
+"""Physical values (B,), or curves (B, F), by names as in `Graph.spec`; of several (B, N), (B, N, F) by their names."""
+
+
+class Signal(NamedTuple):
+    """One node's signal: a row of what several nodes made together, (B, n, C, T)."""
+
+    rows: Tensor
+    at: int
+
+    @property
+    def audio(self) -> Tensor:
+        """(B, C, T)."""
+        return self.rows[:, self.at]
+
+
+Signals = dict[Value, Signal]
+
+
+def together(signals: Sequence[Signal]) -> Tensor:
+    """Signals as (B, n, C, T); without a copy where they are neighbours already."""
+    first = signals[0]
+    if all(s.rows is first.rows and s.at == first.at + k for k, s in enumerate(signals)):
+        count = len(signals)
+        return first.rows if count == first.rows.shape[1] else first.rows[:, first.at : first.at + count]
+    return torch.stack([s.audio for s in signals], 1)
+
+
+def heard(step: Batch, number: int) -> list[Value]:
+    """What one run of a step reads."""
+    moved = [e.source for edges in step.moved.values() for e in edges[number]]
+    return [values[number] for values in step.signals.values()] + moved
+
+
+class Renderer(nn.Module):
+    """A graph at a sample rate, ready to render.
+
+    ``renderer(sources, u)`` takes controls in [0, 1] as `spec` orders them; `render` physical values. Both give a dict
+    of (B, C, T) by the name of the ``Out`` node.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        sample_rate: float,
+        precision: Literal["float32", "float64"] = "float32",
+        processors: Mapping[str, Processor] | None = None,
+        targets: Iterable[Value] = (),
+        given: Iterable[Value] = (),
+    ) -> None:
+        """A renderer at ``sample_rate`` Hz.
+
+        Args:
+            graph: what to render.
+            sample_rate: Hz.
+            precision: of the effects, as for `Processor`.
+            processors: an effect to use for a node instead of a new one of its class: one that was trained.
+            targets: signals to make besides or instead of the outputs, see `schedule`.
+            given: signals that will come with the sources.
+
+        Raises GraphError where the graph breaks a rule, or where an effect that looks ahead or needs the whole signal
+        stands in a loop.
+        """
+        super().__init__()
+        self.graph, self.sample_rate, self.precision = graph, float(sample_rate), precision
+        targets, given = tuple(targets), tuple(given)
+        self.plan = schedule(graph, targets, given)
+        self.live = dict(processors or {})
+        for name, processor in self.live.items():
+            if graph[name].kind != type(processor).__name__:
+                raise GraphError(
+                    f"node {name!r} is a {graph[name].kind}, the effect given is a {type(processor).__name__}"
+                )
+        self.effects = nn.ModuleList()
+        self._of: dict[Batch | Place, int] = {}
+        self._prepare(self.plan)
+        self.chunks, self.latency = self.plan, {}
+        if any(
+            self._own(step, k)
+            for step in self._of
+            for k in range(len(step.pans if isinstance(step, Place) else step.runs))
+        ):
+            self.chunks = schedule(graph, targets, given, late=True)
+            self._prepare(self.chunks)
+            self.latency = self._latencies(self.chunks)
+        self._constants: dict[tuple[Any, ...], Tensor] = {}
+
+    @property
+    def spec(self) -> ParamSpec:
+        """Every knob: `Graph.spec`."""
+        return self.graph.spec()
+
+    def _prepare(self, plan: Plan) -> None:
+        """Make the effects of every step; those of nodes that run together are one."""
+        for step in plan.steps:
+            if isinstance(step, Loop):
+                self._prepare(step.inside)
+                self._check_loop(step)
+            elif isinstance(step, Place):
+                self._keep(step, self._effect(step.pans[0]))
+            elif isinstance(step, Batch) and self.graph[step.runs[0][0]].kind != "Sum":
+                effects = [self._effect(name) for name in step.runs[0]]
+                one = effects[0] if len(effects) == 1 else Chain(**{f"s{k}": e for k, e in enumerate(effects)})
+                self._keep(step, one)
+
+    def _keep(self, step: Batch | Place, effect: Processor) -> None:
+        self._of[step] = len(self.effects)
+        self.effects.append(effect)
+
+    def _effect(self, name: str) -> Processor:
+        node = self.graph[name]
+        return self.live.get(name) or make(node.kind, node.options, {}, self.sample_rate, precision=self.precision)
+
+    def effect_of(self, step: Batch | Place) -> Any:
+        """The effect that a step runs, None for a sum."""
+        return self.effects[self._of[step]] if step in self._of else None
+
+    def _check_loop(self, loop: Loop) -> None:
+        for step in loop.inside.steps:
+            effect = self.effect_of(step) if isinstance(step, Batch) else None
+            if effect is None:
+                continue
+            name = step.runs[0][0]  # type: ignore[union-attr]
+            if not effect.streams:
+                raise GraphError(f"node {name!r}: {self.graph[name].kind} needs the whole signal, and stands in a loop")
+            if any(self._own(step, k) for k in range(len(step.runs))):  # type: ignore[union-attr,arg-type]
+                raise GraphError(f"node {name!r}: {self.graph[name].kind} looks ahead, and stands in a loop")
+
+    def _own(self, step: Batch | Place, number: int) -> int:
+        """How much later than its input one run of a step is."""
+        effect = self.effect_of(step)
+        if effect is None or isinstance(step, Place):
+            return 0
+        run = step.runs[number]
+        if len(run) == 1:
+            return effect.latency_samples(self.graph[run[0]].settings)
+        numbers = {f"s{k}.{knob}": v for k, n in enumerate(run) for knob, v in self.graph[n].settings.items()}
+        return effect.latency_samples(numbers)
+
+    def _latencies(self, plan: Plan) -> dict[Value, int]:
+        """How many samples later each signal is in chunks; everything is as late as the latest it is made of."""
+        late: dict[Value, int] = {}
+        for step in plan.steps:
+            if isinstance(step, Batch):
+                for number in range(len(step.runs)):
+                    most = max((late.get(v, 0) for v in heard(step, number)), default=0) + self._own(step, number)
+                    late |= {outlet[number]: most for outlet in step.writes}
+            else:
+                most = max((late.get(v, 0) for v in step.reads()), default=0)
+                late |= dict.fromkeys(step.written(), most)
+        # a sum of several steps is as late as the last of them makes it, for the first ones too
+        return late
+
+    # -- calls -----------------------------------------------------------------------------------------------------
+
+    def forward(self, sources: Sources, u: Tensor) -> dict[str, Tensor]:
+        """Outputs from audio and controls u (B, P) in [0, 1]."""
+        spec = self.spec.to(u.device)
+        return self.render(sources, {spec.names: spec.physical(u)})
+
+    def render(self, sources: Sources, values: Overrides | None = None) -> dict[str, Tensor]:
+        """Outputs (B, C, T) by name, with knobs as the graph has them but for ``values``.
+
+        Raises AudioError for a source that is missing, has another number of channels or another length, and
+        GraphError for values that the graph does not have.
+        """
+        found = self.signals(sources, values)
+        return {name: found[source_of(self.graph, name, "in")] for name in self.graph.outputs}
+
+    def signals(
+        self, sources: Sources | Mapping[Value, Tensor], values: Overrides | None = None, keep: bool = False
+    ) -> dict[Value, Tensor]:
+        """The signals the plan was made for, each (B, C, T); if ``keep``, whatever it makes on the way.
+
+        The sources may hold given signals too.
+        """
+        run = _Run(self, self._sources(sources), values or {})
+        if stream.is_streaming():
+            found = run.through(self.chunks, aligned=bool(self.latency))
+        else:
+            found = run.through(self.plan, keep=keep)
+        return {value: signal.audio for value, signal in found.items()}
+
+    def process_chunk(
+        self, sources: Sources, state: State | None, values: Overrides | None = None
+    ) -> tuple[dict[str, Tensor], State]:
+        """One chunk: ``(outputs, state for the next one)``, as `Processor.process_chunk`; `latency_samples` later."""
+        for effect in self.effects:
+            if not effect.streams:
+                raise AudioError(f"{type(effect).__name__} needs the whole signal: this graph cannot run in chunks")
+        with streaming(state) as tape:
+            y = self.render(sources, values)
+            late = self.latency_samples
+            for name in y:
+                behind = late - self.latency.get(source_of(self.graph, name, "in"), 0)
+                y[name] = delayed(y[name], behind)
+        return y, tuple(tape.after)
+
+    @property
+    def latency_samples(self) -> int:
+        """How many samples later `process_chunk` is than `render`, which compensates every path."""
+        return max((self.latency.get(source_of(self.graph, name, "in"), 0) for name in self.graph.outputs), default=0)
+
+    def _sources(self, sources: Any) -> Signals:
+        found: Signals = {}
+        for key, audio in sources.items():
+            if isinstance(key, Endpoint | Inlet):
+                found[key] = Signal(audio[:, None], 0)
+            elif isinstance(key, tuple):
+                if audio.ndim != 4 or audio.shape[1] != len(key):
+                    raise AudioError(f"{len(key)} sources come as (B, {len(key)}, C, T), got {tuple(audio.shape)}")
+                found |= {Endpoint(name, "out"): Signal(audio, n) for n, name in enumerate(key)}
+            else:
+                if audio.ndim != 3:
+                    raise AudioError(f"source {key!r} has shape {tuple(audio.shape)}; (B, C, T) is expected")
+                found[Endpoint(key, "out")] = Signal(audio[:, None], 0)
+        self._check_sources(found)
+        return found
+
+    def _check_sources(self, found: Signals) -> None:
+        needed = {v for step in self.plan.steps for v in step.reads()} | set(self.plan.targets)
+        first: Tensor | None = None
+        for name in self.graph.sources:
+            end = Endpoint(name, "out")
+            if end not in found:
+                if end in needed:
+                    raise AudioError(f"source {name!r} is missing; the graph needs {', '.join(self.graph.sources)}")
+                continue
+            shape = found[end].audio.shape
+            if shape[1] != self.graph[name].option("channels"):
+                raise AudioError(
+                    f"source {name!r} has {shape[1]} channel(s), the graph says {self.graph[name].option('channels')}"
+                )
+            first = found[end].rows if first is None else first
+            if (shape[0], shape[-1]) != (first.shape[0], first.shape[-1]):
+                raise AudioError(
+                    f"source {name!r} has {shape[0]} items of {shape[-1]} samples, "
+                    f"another one {first.shape[0]} of {first.shape[-1]}"
+                )
+        for value in found:
+            if isinstance(value, Endpoint) and value.node not in self.graph:
+                raise AudioError(f"there is no source {value.node!r}; the graph has {', '.join(self.graph.sources)}")
+        if not found:
+            raise AudioError("a graph is rendered for as long as its sources are, and none were given")
+
+
+class _Run:
+    """One pass over a plan: its signals and the values of its knobs."""
+
+    def __init__(self, renderer: Renderer, signals: Signals, values: Overrides) -> None:
+        self.renderer, self.graph = renderer, renderer.graph
+        self.signals = signals
+        self.like = next(iter(signals.values())).rows
+        self.batch, self.samples = self.like.shape[0], self.like.shape[-1]
+        self.given: dict[str, tuple[Tensor, int]] = {}
+        for key, value in values.items():
+            names = key if isinstance(key, tuple) else (key,)
+            rows = value if isinstance(key, tuple) else value[:, None]
+            if rows.ndim < 2 or rows.shape[0] not in (1, self.batch) or rows.shape[1] != len(names):
+                raise GraphError(f"values of {names[0]!r} have shape {tuple(value.shape)}, the batch is {self.batch}")
+            self.given |= {name: (rows, n) for n, name in enumerate(names)}
+        self._check_names()
+
+    def _check_names(self) -> None:
+        for name in self.given:
+            owner, _, knob = name.rpartition(".")
+            node = self.graph.nodes.get(owner)
+            if node is not None and knob in node.params:
+                continue
+            edge = next((e for e in self.graph.edges if e.name == owner), None) if ">" in owner else None
+            if edge is None or knob not in ("gain_db", "amount") or getattr(edge, knob) is None:
+                raise GraphError(
+                    f"there is no knob {name!r}; knobs are named node.knob, or source:port>target:port.gain_db"
+                )
+
+    def through(self, plan: Plan, aligned: bool = False, keep: bool = False) -> Signals:
+        """Run every step; the plan's targets, or if ``keep`` everything that was made.
+
+        ``aligned`` delays what is early, as chunks need it.
+        """
+        for step, spent in zip(plan.steps, plan.spent, strict=True):
+            if isinstance(step, Batch):
+                self._batch(step, aligned)
+            elif isinstance(step, Sum):
+                self._sum(step, aligned)
+            elif isinstance(step, Place):
+                self._place(step)
+            else:
+                self._loop(step, aligned)
+            for value in () if keep else spent:
+                self.signals.pop(value, None)
+        return self.signals if keep else {value: self.signals[value] for value in plan.targets}
+
+    # -- knobs -----------------------------------------------------------------------------------------------------
+
+    def column(self, owners: Sequence[str], knob: str, constants: Sequence[float]) -> Tensor:
+        """A knob of several nodes or edges, (B, n), or (B, n, F) where it is a curve."""
+        names = [f"{owner}.{knob}" for owner in owners]
+        given = [self.given.get(name) for name in names]
+        first = given[0]
+        if first is not None and all(
+            g is not None and g[0] is first[0] and g[1] == first[1] + k for k, g in enumerate(given)
+        ):
+            rows = first[0][:, first[1] : first[1] + len(names)]
+            return rows.expand(self.batch, *rows.shape[1:])
+        key = (knob, tuple(constants), self.like.device)
+        plain = self.renderer._constants.get(key)
+        if plain is None:
+            plain = torch.tensor(constants, dtype=torch.float32, device=self.like.device)
+            self.renderer._constants[key] = plain
+        if not any(given):
+            return plain.expand(self.batch, -1)
+        parts = [plain[k].expand(self.batch) if g is None else g[0][:, g[1]] for k, g in enumerate(given)]
+        points = max(p.shape[1] if p.ndim == 2 else 0 for p in parts)
+        if points:
+            parts = [curve(p if p.ndim == 2 else p[:, None], points) for p in parts]
+        return torch.stack([p.expand(self.batch, *p.shape[1:]) for p in parts], 1)
+
+    def knob(self, names: Sequence[str], knob: str) -> Tensor:
+        """A knob of several nodes, (B n,) or (B n, F)."""
+        return self.column(names, knob, [self.graph[n].setting(knob) for n in names]).flatten(0, 1)
+
+    def moved(
+        self, names: Sequence[str], knob: str, edges: Sequence[Sequence[Edge]], aligned: bool, late: Sequence[int]
+    ) -> Tensor:
+        """A modulated knob of several nodes as curves (B n, T).
+
+        A linear knob p becomes p + sum(amount c), a logarithmic one p 2^sum(amount c), kept inside its range.
+        """
+        params = [self.graph[n].params[knob] for n in names]
+        base = self.column(names, knob, [self.graph[n].setting(knob) for n in names])
+        base = (
+            base[..., None] if base.ndim == 2 else curve(base.flatten(0, 1), self.samples).unflatten(0, base.shape[:2])
+        )
+        reach: Tensor | None = None
+        for column in zip(*edges, strict=True):
+            signals = self._aligned([e.source for e in column], aligned, late)
+            amount = self.column([e.name for e in column], "amount", [e.amount or 0.0 for e in column])
+            part = amount[..., None] * together(signals)[:, :, 0]
+            reach = part if reach is None else reach + part
+        assert reach is not None
+        low, high = (
+            torch.tensor([getattr(p, end) for p in params], device=base.device)[:, None] for end in ("low", "high")
+        )
+        y = base * torch.exp2(reach) if params[0].scale == "log" else base + reach
+        return torch.maximum(torch.minimum(y, high.to(y)), low.to(y)).flatten(0, 1)
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def _aligned(self, values: Sequence[Value], aligned: bool, late: Sequence[int]) -> list[Signal]:
+        signals = [self.signals[v] for v in values]
+        if not aligned:
+            return signals
+        behind = [most - self.renderer.latency.get(v, 0) for v, most in zip(values, late, strict=True)]
+        return [Signal(delayed(s.audio, n)[:, None], 0) if n else s for s, n in zip(signals, behind, strict=True)]
+
+    def _batch(self, step: Batch, aligned: bool) -> None:
+        latency = self.renderer.latency
+        late = [max((latency.get(v, 0) for v in heard(step, k)), default=0) for k in range(len(step.runs))]
+        inputs = {port: together(self._aligned(values, aligned, late)) for port, values in step.signals.items()}
+        first = self.graph[step.runs[0][0]]
+        if first.kind == "Sum":
+            self._write(step.writes[0], inputs["in"])
+            return
+        effect = self.renderer.effect_of(step)
+        main = inputs.pop(first.inlets[0].name, None)
+        if main is None:  # a generator reads no sample of it
+            main = self.like.new_zeros(()).expand(self.batch, len(step.runs), 1, self.samples)
+        values: dict[str, Tensor] = {}
+        for place in range(len(step.runs[0])):
+            names = [run[place] for run in step.runs]
+            prefix = f"s{place}." if len(step.runs[0]) > 1 else ""
+            for knob in self.graph[names[0]].params:
+                if knob in step.moved:
+                    values[knob] = self.moved(names, knob, step.moved[knob], aligned, late)
+                else:
+                    values[prefix + knob] = self.knob(names, knob)
+        signals = {port: x.flatten(0, 1) for port, x in inputs.items()}
+        y = effect.process(main.flatten(0, 1), **signals, **values)
+        for outlet, rows in zip(step.writes, y if isinstance(y, tuple) else (y,), strict=True):
+            self._write(outlet, rows.unflatten(0, (self.batch, len(step.runs))))
+
+    def _write(self, values: Sequence[Value], rows: Tensor) -> None:
+        for n, value in enumerate(values):
+            self.signals[value] = Signal(rows, n)
+
+    def gains(self, edges: Sequence[Edge]) -> Tensor:
+        """Linear gains (B, n) of edges that have one; a wire's is 1."""
+        if all(e.gain_db is None for e in edges):
+            return self.like.new_ones(self.batch, len(edges))
+        return db_to_gain(self.column([e.name for e in edges], "gain_db", [e.gain_db or 0.0 for e in edges]))
+
+    def _sum(self, step: Sum, aligned: bool) -> None:
+        late = self.renderer.latency.get(step.into, 0)
+        signals = self._aligned([e.source for e in step.edges], aligned, [late] * len(step.edges))
+        total = self.signals[step.into].audio if step.begun else None
+        for edge, signal in zip(step.edges, signals, strict=True):
+            x = signal.audio
+            if edge.gain_db is not None:
+                x = x * self.gains([edge])[:, :, None].to(x.dtype)
+            total = x if total is None else total + x
+        assert total is not None
+        self.signals[step.into] = Signal(total[:, None], 0)
+
+    def _place(self, step: Place) -> None:
+        y = together([self.signals[v] for v in step.signals])
+        count, length = len(step.pans), y.shape[-1]
+        if step.faders is None:
+            fader = y.new_ones(self.batch, count)
+        else:
+            fader = db_to_gain(
+                self.column(step.faders, "gain_db", [self.graph[n].setting("gain_db") for n in step.faders])
+            )
+        pan = self.renderer.effect_of(step)
+        matrix = pan.gains(**{knob: self.knob(step.pans, knob) for knob in self.graph[step.pans[0]].params})
+        matrix = matrix.to(y.device).expand(self.batch * count, -1, -1).unflatten(0, (self.batch, count))
+        sends = [self.gains(edges) for edges in step.sends]
+        send = torch.stack(sends, -1) if sends else y.new_zeros(self.batch, count, 0)
+        total = add_tracks(self._begun(step, y, length), y, fader, matrix, send)
+        for n, inlet in enumerate(step.into):
+            self.signals[inlet] = Signal(total.unflatten(1, (-1, 2)), n)
+
+    def _begun(self, step: Place, y: Tensor, length: int) -> Tensor:
+        """What the sums hold so far, (B, 2 n, T)."""
+        if not any(step.begun):
+            return y.new_zeros(()).expand(self.batch, 2 * len(step.into), length)
+        parts = [
+            self.signals[inlet] if begun else Signal(y.new_zeros(self.batch, 1, 2, length), 0)
+            for inlet, begun in zip(step.into, step.begun, strict=True)
+        ]
+        return together(parts).flatten(1, 2)
+
+    # -- loops -----------------------------------------------------------------------------------------------------
+
+    def _loop(self, step: Loop, aligned: bool) -> None:
+        late = max((self.renderer.latency.get(v, 0) for v in step.outside), default=0)
+        signals = self._aligned(step.outside, aligned, [late] * len(step.outside))
+        outside = dict(zip(step.outside, signals, strict=True))
+        parts = [*(s.rows for s in signals), *(rows for rows, _ in self.given.values())]
+        if torch.is_grad_enabled() and any(p.requires_grad for p in parts) and not stream.is_streaming():
+            with torch.no_grad():
+                _, fed = self._in_blocks(step, outside)
+            found = self._inside(step, outside, self._with_gradient(step, outside, fed))
+        else:
+            found, _ = self._in_blocks(step, outside)
+        self.signals |= {value: found[value] for value in step.writes}
+
+    def _inside(self, step: Loop, outside: Signals, fed: Sequence[Tensor], start: int = 0) -> Signals:
+        """The signals inside a loop, given those around it and what comes out of each feedback, from ``start`` on."""
+        run = object.__new__(_Run)
+        run.__dict__ |= self.__dict__
+        run.samples = fed[0].shape[-1]
+        cut = slice(start, start + run.samples)
+        if run.samples < self.samples:  # curves span the whole signal
+            run.given = {
+                n: (curve(r[:, k], self.samples)[:, None, cut], 0) if r.ndim == 3 else (r, k)
+                for n, (r, k) in self.given.items()
+            }
+        run.signals = {value: Signal(s.rows[..., cut], s.at) for value, s in outside.items()}
+        run.signals |= {Endpoint(n, "out"): Signal(z[:, None], 0) for n, z in zip(step.feedback, fed, strict=True)}
+        run.like = fed[0][:, None]
+        return run.through(step.inside)
+
+    def _returned(self, step: Loop, found: Signals) -> list[Tensor]:
+        return [found[source_of(self.graph, name, "in")].audio for name in step.feedback]
+
+    def _delays(self, step: Loop) -> list[int]:
+        rate = self.renderer.sample_rate
+        return [max(1, round(self.graph[name].option("delay_ms") * rate / 1000)) for name in step.feedback]
+
+    def _in_blocks(self, step: Loop, outside: Signals) -> tuple[Signals, list[Tensor]]:
+        """The signals of a loop and what comes out of its feedbacks, block after block no longer than any delay."""
+        delays = self._delays(step)
+        before = stream.resumed()
+        if before is None:
+            channels = [self.graph[name].option("channels") for name in step.feedback]
+            lines = [self.like.new_zeros(self.batch, c, d) for c, d in zip(channels, delays, strict=True)]
+            state = None
+        else:
+            lines, state = list(before[: len(delays)]), before[len(delays) :]
+        blocks: list[Signals] = []
+        fed: list[list[Tensor]] = []
+        for start in range(0, self.samples, min(delays)):
+            length = min(min(delays), self.samples - start)
+            fed.append([line[..., :length] for line in lines])
+            with streaming(state) as tape:
+                blocks.append(self._inside(step, outside, fed[-1], start))
+            state = tuple(tape.after)
+            back = self._returned(step, blocks[-1])
+            lines = [torch.cat([line[..., length:], y], -1) for line, y in zip(lines, back, strict=True)]
+        stream.put_away((*(line.detach() for line in lines), *(state or ())))
+        whole: Signals = {
+            value: Signal(torch.cat([block[value].audio for block in blocks], -1)[:, None], 0) for value in step.writes
+        }
+        return whole, [torch.cat(parts, -1) for parts in zip(*fed, strict=True)]
+
+    def _with_gradient(self, step: Loop, outside: Signals, fed: Sequence[Tensor]) -> list[Tensor]:
+        r"""What comes out of the feedbacks, ``fed``, with a gradient.
+
+        They solve z = f(z, theta), where f delays what the loop returns. With J = df/dz the gradient of a loss to
+        theta is that of f under the cotangent l = g + J^T l. As f only looks back by a delay d, (J^T)^n is zero for
+        n d beyond the end, and the iteration ends with the exact l.
+        """
+        delays, channels = self._delays(step), [z.shape[1] for z in fed]
+        at_rest = torch.cat(list(fed), 1).detach().requires_grad_()
+        found = self._inside(step, outside, at_rest.split(channels, 1))
+        back = self._returned(step, found)
+        length = self.samples
+        late = [nn.functional.pad(y, (d, 0))[..., :length] for y, d in zip(back, delays, strict=True)]
+        z = torch.cat(late, 1)
+        if not z.requires_grad:
+            return list(fed)
+
+        def solved(g: Tensor) -> Tensor:
+            total = part = g
+            for _ in range(-(-length // min(delays))):
+                (part,) = torch.autograd.grad(z, at_rest, part, retain_graph=True)
+                total = total + part
+            return total
+
+        again = z * 1  # the hook must not meet the cotangents it makes itself
+        again.register_hook(solved)
+        return list(again.split(channels, 1))
+
+
+def render(graph: Graph, sources: Sources, sample_rate: float, values: Overrides | None = None) -> Tensor:
+    """The only output of a graph, (B, C, T), for sources at ``sample_rate`` Hz; see `Renderer` for more.
+
+    Raises GraphError if the graph breaks a rule or has several outputs, AudioError for sources that do not fit.
+    """
+    if len(graph.outputs) > 1:
+        raise GraphError(
+            f"the graph has the outputs {', '.join(graph.outputs)}: use Renderer, which returns them by name"
+        )
+    return Renderer(graph, sample_rate).render(sources, values)[graph.outputs[0]]
+
+
+def streamed(
+    renderer: Renderer, blocks: Iterable[Sources], values: Overrides | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Outputs block by block, in constant memory: joined they equal one call of `Renderer.render`.
+
+    ``blocks`` are sources cut into consecutive pieces of any length; effects that look ahead are compensated, so that
+    the first pieces are shorter and one more may follow. No gradient is kept.
+    """
+    state: State | None = None
+    skip = late = renderer.latency_samples
+    last: Sources | None = None
+    with torch.no_grad():
+        for block in blocks:
+            y, state = renderer.process_chunk(block, state, values)
+            last = block
+            length = next(iter(y.values())).shape[-1]
+            cut, skip = min(skip, length), max(skip - length, 0)
+            if cut < length:
+                yield {name: part[..., cut:] for name, part in y.items()}
+        if last is not None and late > skip:
+            silence = {key: x.new_zeros(()).expand(*x.shape[:-1], late) for key, x in last.items()}
+            y, _ = renderer.process_chunk(silence, state, values)
+            yield {name: part[..., skip:] for name, part in y.items()}

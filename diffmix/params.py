@@ -85,7 +85,12 @@ class ParamSpec(nn.Module):
         return self.names.index(name)
 
     def physical(self, u: Tensor) -> Tensor:
-        """Controls (..., P) in [0, 1] to physical values (..., P) of the same dtype."""
+        """Controls (..., P) in [0, 1] to physical values (..., P) of the same dtype.
+
+        Raises SettingsError for another number of controls.
+        """
+        if u.shape[-1:] != (self.size,):
+            raise SettingsError(f"controls are {tuple(u.shape)}, allowed are (..., {self.size}), one per parameter")
         low, high = self.low.double(), self.high.double()
         v = u.double()
         linear = low + (high - low) * v
@@ -130,6 +135,8 @@ class ParamSpec(nn.Module):
                 raise SettingsError(f"no parameter {name!r}; there are: {', '.join(self.names)}")
             try:
                 params[name] = params[name].narrowed(*limits)
+            except TypeError:
+                raise SettingsError(f"{name}: {limits!r} is no range, which is (low, high)") from None
             except SettingsError as error:
                 raise SettingsError(f"{name}: {error}") from None
         return ParamSpec(params)

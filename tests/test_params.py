@@ -28,6 +28,12 @@ def test_random_controls_come_from_the_generator() -> None:
     assert a.max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (2, 4), (1,), ()])
+def test_there_is_one_control_per_parameter(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingsError, match=r"allowed are \(..., 3\), one per parameter"):
+        SPEC.denormalize(torch.rand(shape))
+
+
 def test_narrowing_remaps_the_whole_control_and_may_lock() -> None:
     narrow = SPEC.narrowed({"gain_db": (-6, 6), "ratio": (4, 4), "cutoff_hz": (100, 200, 150)})
     values = narrow.denormalize(torch.rand(100, 3))
@@ -44,6 +50,8 @@ def test_narrowing_remaps_the_whole_control_and_may_lock() -> None:
         ({"gain": (0, 1)}, r"no parameter 'gain'; there are: gain_db, cutoff_hz, ratio"),
         ({"gain_db": (-70, 0)}, r"gain_db: -70\.\.0 is not inside -60\.\.12 dB"),
         ({"gain_db": (3, -3)}, r"gain_db: 3\.\.-3 is not inside"),
+        ({"gain_db": (3,)}, r"gain_db: \(3,\) is no range, which is \(low, high\)"),
+        ({"gain_db": 3}, r"gain_db: 3 is no range, which is \(low, high\)"),
         ({"gain_db": (0, 6, 9)}, r"default 9 lies outside 0\.\.6 dB"),
     ],
 )

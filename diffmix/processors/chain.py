@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from diffmix.errors import SettingsError
+from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels import stream
 from diffmix.kernels.ballistics import delayed
 from diffmix.kernels.iir import sos_cascade
@@ -104,15 +104,22 @@ class Mix(_Named, abstract=True):
         grouped = by_stage(values)
         outputs = [stage.process(x, **grouped.get(name, {})) for name, stage in self.stages.items()]
         if stream.is_streaming():
-            late = [self._latency(name, grouped.get(name, {})) for name in self.stages]
+            late = [self._latency(name, grouped.get(name, {}), len(x)) for name in self.stages]
             outputs = [delayed(y, max(late) - n) for y, n in zip(outputs, late, strict=True)]
         y = outputs[0]
         for other in outputs[1:]:
             y = y + other
         return y
 
-    def _latency(self, name: str, values: Mapping[str, Tensor]) -> int:
-        return self.stages[name].latency_samples({n: v.flatten()[0].item() for n, v in values.items()})
+    def _latency(self, name: str, values: Mapping[str, Tensor], items: int) -> int:
+        each = ({n: v[i].flatten()[0].item() for n, v in values.items()} for i in range(items))
+        late = {self.stages[name].latency_samples(numbers) for numbers in each}
+        if len(late) > 1:
+            raise AudioError(
+                f"the items of this batch look ahead by {', '.join(map(str, sorted(late)))} samples in {name}; "
+                "chunks of a Mix allow one look-ahead"
+            )
+        return late.pop()
 
     def latency_samples(self, values: Numbers) -> int:
         """That of the latest branch."""

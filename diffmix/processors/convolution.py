@@ -42,7 +42,14 @@ class Convolution(Processor):
                 "resample it first"
             )
         given = _IMPULSE if impulse_response is None else impulse_response
-        response = torch.as_tensor(np.asarray(given), dtype=torch.float32)
+        try:
+            array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given, np.float32)
+        except (TypeError, ValueError):
+            raise AudioError(
+                f"an impulse response is an array of samples, got {given!r:.40}; "
+                "diffmix.data.audio.read gives that of a file"
+            ) from None
+        response = torch.from_numpy(array.copy())
         response = response[None] if response.ndim == 1 else response
         if response.ndim != 2 or response.shape[0] not in (1, 2) or response.shape[1] == 0:
             raise AudioError(f"an impulse response is (1 or 2 channels, samples), got {tuple(response.shape)}")

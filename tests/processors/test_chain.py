@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffmix.console import Node
-from diffmix.errors import SettingsError
+from diffmix.errors import AudioError, SettingsError
 from diffmix.export import build
 from diffmix.processors import (
     BrickwallLimiter,
@@ -106,6 +106,16 @@ def test_branches_that_look_ahead_stay_together_in_chunks() -> None:
         y, state = effect.process_chunk(chunk, state, **values)
         parts.append(y)
     assert torch.equal(torch.cat(parts, -1)[..., late:], effect.process(x, **values))
+
+
+def test_branches_of_a_batch_look_ahead_alike_in_chunks() -> None:
+    effect = Mix(dry=Gain(RATE), limited=BrickwallLimiter(RATE))
+    values = {name: torch.full((2,), float(p.default)) for name, p in effect.spec}
+    effect.process_chunk(torch.zeros(2, 2, 50), None, **values)
+    values["limited.lookahead_ms"] = torch.tensor([1.0, 5.0])
+    with pytest.raises(AudioError, match=r"look ahead by 44, 220 samples in limited; chunks of a Mix allow one"):
+        effect.process_chunk(torch.zeros(2, 2, 50), None, **values)
+    effect.process(torch.zeros(2, 2, 50), **values)  # where it is compensated
 
 
 def test_a_preset_says_which_pedalboard_it_needs() -> None:

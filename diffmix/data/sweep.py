@@ -62,9 +62,11 @@ class Sweep(Dataset[Swept]):
         try:
             self.spec = ParamSpec({name: Param(**param) for name, param in manifest["parameters"].items()})
             self.moving = tuple(manifest["moving"])
-            self._items = [(item["dry"], item["wet"], float(item["gain_db"])) for item in manifest["items"]]
+            self._items = [(str(i["dry"]), str(i["wet"]), float(i["gain_db"])) for i in manifest["items"]]
             values = [item["values"] for item in manifest["items"]]
-        except (KeyError, TypeError, AttributeError) as error:
+        except SettingsError:  # of a parameter, whose sentence says enough
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise PresetError(f"{self.folder / MANIFEST}: is damaged ({error!r})") from None
         if not values:
             raise PresetError(f"{self.folder}: the sweep is not finished; give its command again, and it goes on")

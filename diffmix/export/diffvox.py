@@ -50,6 +50,7 @@ _BOTH_SIDES_DB = 20 * math.log10(math.sqrt(2))  # DiffVox's pan leaves the level
 _SHELF_Q = 0.707
 _DECAY_S = 9.0  # to -60 dB, the longest of its reverb
 _ECHOES_S = 4.0  # its delay renders the echoes that fit into this
+_INSIDE = 1e-9, 1 - 1e-9  # of the ranges, at whose ends times and ratios are infinite
 _LONGEST = 2**20  # samples of a response before it is cut: 24 s, so that nothing that matters wraps around
 
 
@@ -174,9 +175,16 @@ def _parameters(raw: Mapping[str, Tensor]) -> dict[str, Any]:
                 return raw[full]
         raise PresetError(f"a DiffVox preset needs the tensor {module}.params.{key}; there are: {', '.join(raw)}")
 
+    def array(name: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        value = get(name)
+        if not value.numel() or not value.isfinite().all() or shape not in (None, value.shape):
+            allowed = "one number or more" if shape is None else f"{shape} numbers"
+            raise PresetError(f"a DiffVox preset has {allowed} in {name}, all finite; got {value.flatten().tolist()}")
+        return value
+
     def number(name: str, low: float | None = None, high: float | None = None) -> float:
-        value = get(name).reshape(-1)[0]
-        return float(value if low is None or high is None else low + (high - low) * value.sigmoid())
+        value = array(name).reshape(-1)[0]
+        return float(value if low is None or high is None else low + (high - low) * value.sigmoid().clamp(*_INSIDE))
 
     def peak(at: str, low_hz: float, high_hz: float, low_q: float = 0.2, high_q: float = 20) -> dict[str, float]:
         return shelf(at, low_hz, high_hz) | {"q": number(f"{at}.Q", low_q, high_q)}
@@ -191,7 +199,8 @@ def _parameters(raw: Mapping[str, Tensor]) -> dict[str, Any]:
         return -2200 / (SAMPLE_RATE * math.log1p(-number(name, 0, 1)))
 
     echo, network = "7.effects.0", "7.effects.1"
-    upper = get(f"{network}.U").triu(1)
+    lines = len(DELAYS)
+    upper = array(f"{network}.U", (lines, lines)).triu(1)
     slowest = 10 ** (-3 * min(DELAYS) / (SAMPLE_RATE * _DECAY_S))
     return {
         "peak1": peak("0", 33, 5400),
@@ -221,9 +230,9 @@ def _parameters(raw: Mapping[str, Tensor]) -> dict[str, Any]:
             "reverb_send": number("7.sends_0", 0, 1),
         },
         "reverb": {
-            "in": get(f"{network}.b"),
-            "out": get(f"{network}.c"),
-            "decay": slowest * get(f"{network}.gamma").sigmoid().flatten(),
+            "in": array(f"{network}.b", (lines, 2)),
+            "out": array(f"{network}.c", (2, lines)),
+            "decay": slowest * array(f"{network}.gamma").sigmoid().flatten(),
             "feedback": torch.linalg.matrix_exp(upper - upper.T),
             "peak1": peak(f"{network}.eq.0", 200, 2500, 0.1, 3),
             "peak2": peak(f"{network}.eq.1", 600, 7000, 0.1, 3),

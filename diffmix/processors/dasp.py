@@ -96,7 +96,7 @@ class Dasp(Processor, abstract=True):
         items = []
         for i in range(len(x)):  # one by one, so that none hears another's noise
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
+                torch.default_generator.manual_seed(self.seed)  # dasp draws on the CPU; those of GPUs stay as they are
                 one = {name: value[i : i + 1] for name, value in values.items()}
                 items.append(self.function(x[i : i + 1], self.sample_rate, **one, **self.options))
         return torch.cat(items)

@@ -214,6 +214,16 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert diffvox.read(tmp_path / "loud.npz").notes == ("peak1.gain_db is 24 dB instead of 31 dB",)
 
 
+@pytest.mark.parametrize("extreme", [-1000.0, 1000.0])
+def test_numbers_far_out_are_the_ends_of_their_ranges(extreme: float, tmp_path: Path) -> None:
+    names = ("6.at", "6.rt", "6.avg_coef", "6.cmp_ratio", "6.exp_ratio")
+    np.savez(tmp_path / "far.npz", **tensors(**dict.fromkeys(names, extreme)))
+    preset = diffvox.read(tmp_path / "far.npz")
+    assert all(p.low <= preset.values[name] <= p.high for name, p in preset.chain.spec)
+    assert preset.values["dynamics.ratio"] == pytest.approx(1 if extreme < 0 else 20)
+    assert preset.values["dynamics.attack_ms"] == (500 if extreme < 0 else 0.05)
+
+
 def test_mistakes_end_in_a_sentence(folder: Path) -> None:
     def fails(sentence: str, *arguments: Any) -> None:
         with pytest.raises(PresetError, match=sentence):
@@ -223,6 +233,11 @@ def test_mistakes_end_in_a_sentence(folder: Path) -> None:
     fails(r"checkpoint.ckpt: is no DiffVox preset that is read; .*a pickled checkpoint can be saved", "checkpoint.ckpt")
     (folder / "few.json").write_text('{"0.params.gain": 1}')
     fails("needs the tensor 7.effects.1.params.U; there are: 0.params.gain", folder / "few.json")
+    for name, wrong in (("0.gain", float("nan")), ("7.effects.1.U", 1.0), ("6.at", [])):
+        data = tensors()
+        key = next(k for k in data if k.startswith(name.rpartition(".")[0]) and name.rpartition(".")[2] in k.split("."))
+        np.savez(folder / "odd.npz", **data | {key: np.float32(wrong)})
+        fails(rf"in {name}, all finite; got", folder / "odd.npz")
     (folder / "broken.json").write_text("{")
     fails("broken.json: cannot be read as a DiffVox preset", folder / "broken.json")
     np.save(folder / "raw_params.npy", np.zeros((2, 7)))

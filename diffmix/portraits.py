@@ -182,6 +182,7 @@ PICTURES: dict[str, tuple[Picture, ...]] = {
     "ladder": (response, harmonics),
     "dynamics": (levels, steps),
     "desk_dynamics": (levels, steps),
+    "compander": (levels, steps),
     "multiband": (levels, steps),
     "mastering": (levels, steps),
     "distortion": (transfer, harmonics),

@@ -32,6 +32,15 @@ def test_effects_without_knobs_have_no_portrait() -> None:
         portraits.portrait(MidSideSplit(44100), {})
 
 
+def test_every_family_of_effects_has_its_pictures() -> None:
+    """But networks, which sound like anything; settings for a picture are those of an effect."""
+    kinds = effect_pages.effects()
+    families = {kind.__module__.rsplit(".", 1)[1] for kind in kinds.values() if kind.declared}
+    assert families - {"neural"} == set(portraits.PICTURES)
+    for name, values in effect_pages.TELLING.items():
+        assert values.keys() <= kinds[name].declared.keys(), name
+
+
 def test_the_pages_are_those_of_the_declarations() -> None:
     """``python scripts/effect_pages.py`` writes them anew."""
     stale = [path.name for path, text in effect_pages.texts().items() if not path.is_file() or path.read_text() != text]

@@ -271,12 +271,17 @@ def parse(text, name):
     return preset
 
 
+ODDEST = 5_000  # of a ratio, the larger number: the filter has as many samples as its square, at most
+
+
 def resample(x, old, new):
     """Audio (C, T) from one integer rate to another by a Kaiser-windowed sinc (J. O. Smith, 1984).
 
     y[m] = sum_k x[k] h(k / old - m / new), h(t) = base/old sinc(base t) kaiser(base t / zeros), |base t| < zeros.
     """
     common = math.gcd(old, new)
+    if max(old, new) // common > ODDEST:
+        raise Mistake(f"resampling from {old} to {new} Hz is not possible: their ratio is too odd.")
     old, new = old // common, new // common
     zeros, beta, base = 64, 14.769656459379492, 0.9475937167399596 * min(old, new)
     reach = math.ceil(zeros * old / base)

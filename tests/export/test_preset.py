@@ -462,6 +462,11 @@ def test_a_mistake_ends_the_script_with_one_sentence(
     assert not list(folder.glob("*.part"))
 
 
+def test_the_script_refuses_rates_whose_filter_would_fill_the_memory() -> None:
+    with pytest.raises(standalone.Mistake, match="resampling from 44101 to 48000 Hz is not possible"):
+        standalone.resample(np.zeros((1, 10), np.float32), 44101, 48000)
+
+
 @pytest.mark.parametrize("rates", [(48000, 44100), (44100, 48000), (22050, 44100), (96000, 44100)])
 def test_the_script_resamples_as_diffmix_does(rates: tuple[int, int]) -> None:
     x = np.random.default_rng(0).standard_normal((2, 20011))

@@ -9,14 +9,15 @@ quadrature over short ones.
 import math
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import inner, kernel
 
 _SHORT = 3e-3  # errors of 2e-14 in the mean and 2e-11 in its derivatives by quadrature, as much by differences
 _NODE = 0.5 / math.sqrt(3)
 _FAR = 40.0
 
 
-@njit(forceinline=True, error_model="numpy")
+@inner(forceinline=True)
 def _bent_at(z):
     """tanh(z), its slope, and 1 - tanh(z) + (z - 1) slope, at z >= 0."""
     q = math.exp(-2 * min(z, _FAR))
@@ -25,7 +26,7 @@ def _bent_at(z):
     return t, slope, 1 - t + (min(z, _FAR) - 1) * slope
 
 
-@njit(forceinline=True, error_model="numpy")
+@inner(forceinline=True)
 def _bent(a, b):
     """Of tanh from a to b, both >= 0: its mean; the mean's derivative by b; the means of its slope and of df/dknee."""
     way = b - a
@@ -45,7 +46,7 @@ def _bent(a, b):
     return mean, (tb - mean) / way, (tb - ta) / way, by_knee / way
 
 
-@njit(forceinline=True, error_model="numpy")
+@kernel(forceinline=True)
 def _mean(v0, v1, knee):
     """Of f from v0 to v1: its mean, and that by v0, by v1 and by the knee."""
     width = 1 - knee
@@ -77,7 +78,7 @@ def _mean(v0, v1, knee):
     return mean, slope - by_end, by_end, by_knee
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(x, c, states, y, length, first, last):
     """Rows [first, last) of x (R, 1, T) into y, the mean of f from u_{n-1} + b to u_n + b minus f(b), with u = g x.
 
@@ -98,7 +99,7 @@ def forward(x, c, states, y, length, first, last):
         states[row, 1, 0] = before
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of rows [first, last): u_n appears in the means of n and n + 1."""
     real, moving = x.dtype.type, c.shape[1] > 1

@@ -1,17 +1,18 @@
 """Compiled loops of the level smoother and of the sliding maximum, one row at a time."""
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import copy, inner, kernel
 
 LEVEL, PEAK, POWER = 0, 1, 2  # what is smoothed: one signal as it is; the largest |x|, or mean x^2, of all channels
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _measure(x, row, start, kind, level):
     """What is smoothed of the samples from ``start`` on, as many as ``level`` has."""
     count, share = level.size, x.dtype.type(1 / x.shape[1])
     if kind == LEVEL:
-        level[:] = x[row, 0, start : start + count]
+        copy(x[row, 0, start : start + count], level)
     else:
         level[:] = 0
         for channel in range(x.shape[1]):
@@ -24,14 +25,14 @@ def _measure(x, row, start, kind, level):
                     level[i] += share * (v[i] * v[i])
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _distribute(g, level, x, row, start, kind, gx):
     """The adjoint of `_measure`, gradients g of the level to gx: a peak's goes to the first channel that has it."""
     count, zero, share = level.size, x.dtype.type(0), 2.0 / x.shape[1]
     for channel in range(x.shape[1]):
         v, out = x[row, channel, start : start + count], gx[row, channel, start : start + count]
         if kind == LEVEL:
-            out[:] = g[:count]
+            copy(g, out)
         elif kind == PEAK:
             for i in range(count):  # factors, not branches: half of the signs would be guessed wrong
                 sign = (1.0 if v[i] > zero else 0.0) - (1.0 if v[i] < zero else 0.0)
@@ -43,7 +44,7 @@ def _distribute(g, level, x, row, start, kind, gx):
                 out[i] = g[i] * share * v[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth(x, c, states, y, length, first, last, kind):
     """Rows [first, last) of x (R, I, T) into y (R, 1, T); states (R, tiles + 1, 1) hold the smoothed level.
 
@@ -71,7 +72,7 @@ def smooth(x, c, states, y, length, first, last, kind):
         states[row, -1, 0] = e
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth_backward(gy, x, c, states, gx, gc, length, first, last, kind):
     """Adjoint of rows [first, last): each sample keeps the branch it took in the forward. With r the level,
 
@@ -117,7 +118,13 @@ def smooth_backward(gy, x, c, states, gx, gc, length, first, last, kind):
             gc[row, 0, 0], gc[row, 0, 1] = by_attack, by_release
 
 
-@njit(nogil=True, cache=True)
+@inner
+def _line(before, x, line):
+    copy(before, line[: len(before)])
+    copy(x, line[len(before) :])
+
+
+@inner
 def _largest(line, length, found):
     """found[n]: where in ``line`` the largest of the samples n to n + length - 1 is, the last of equal ones.
 
@@ -137,28 +144,30 @@ def _largest(line, length, found):
             found[n - length + 1] = ring[head]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def maximum(x, c, states, y, _, first, last, length):
     """The largest of the last ``length`` samples, rows [first, last) of x (R, 1, T) into y.
 
     states (R, 2, length - 1) hold the samples before the first one and those before the next.
     """
     samples = x.shape[2]
-    found = np.empty(samples, np.int64)
+    found, line = np.empty(samples, np.int64), np.empty(length - 1 + samples, x.dtype)
     for row in range(first, last):
-        line = np.concatenate((states[row, 0], x[row, 0]))
+        _line(states[row, 0], x[row, 0], line)
         _largest(line, length, found)
-        y[row, 0] = line[found]
-        states[row, 1] = line[samples:]
+        for n in range(samples):
+            y[row, 0, n] = line[found[n]]
+        copy(line[samples:], states[row, 1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def maximum_backward(gy, x, c, states, gx, gc, _, first, last, length):
     """Each gradient goes to the sample that was the largest, if it is not one of the state."""
     samples = x.shape[2]
-    found = np.empty(samples, np.int64)
+    found, line = np.empty(samples, np.int64), np.empty(length - 1 + samples, x.dtype)
     for row in range(first, last):
-        _largest(np.concatenate((states[row, 0], x[row, 0])), length, found)
+        _line(states[row, 0], x[row, 0], line)
+        _largest(line, length, found)
         gx[row] = 0
         for n in range(samples):
             at = found[n] - (length - 1)

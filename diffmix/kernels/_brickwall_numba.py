@@ -1,12 +1,13 @@
 """Compiled loops of the brickwall limiter, one item with all its channels at a time."""
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import copy, inner, kernel
 
 HELD, CAUGHT, RELEASED = 0, 1, 2  # what a sample did to the gain
 
 
-@njit(nogil=True)
+@inner
 def peaks(x, length):
     """The largest magnitude of all channels of x (C, T), with silence up to ``length`` samples."""
     p = np.zeros(length, x.dtype)
@@ -16,7 +17,7 @@ def peaks(x, length):
     return p
 
 
-@njit(nogil=True)
+@inner
 def gains(p, ceiling, change, ahead, gain, hold, found, acts):
     """The gain at each peak, and what the peak did to it; returns the gain and the hold after the last one."""
     one = p.dtype.type(1)
@@ -35,19 +36,19 @@ def gains(p, ceiling, change, ahead, gain, hold, found, acts):
     return gain, hold
 
 
-@njit(nogil=True)
+@inner
 def late(x, line, ahead):
-    """The signal ``ahead`` samples late: the end of what ``line`` (C, L) remembers, then x (C, T)."""
-    signal = np.empty((x.shape[0], ahead + x.shape[1]), x.dtype)
-    for channel in range(x.shape[0]):
-        for n in range(ahead):
-            signal[channel, n] = line[channel, line.shape[1] - ahead + n]
-        for n in range(x.shape[1]):
-            signal[channel, ahead + n] = x[channel, n]
+    """The signal ``ahead`` samples late: the end of what ``line`` remembers of each channel, then x (C, T)."""
+    channels, samples = x.shape
+    signal, known = np.empty((channels, ahead + samples), x.dtype), len(line) // channels
+    for channel in range(channels):
+        end = (channel + 1) * known
+        copy(line[end - ahead : end], signal[channel, :ahead])
+        copy(x[channel], signal[channel, ahead:])
     return signal
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(x, c, states, y, _, first, last, streaming):
     """Rows [first, last) of x (R, C, T) into y, with c (R, 1, 3): ceiling, memory of the release, look-ahead L.
 
@@ -65,9 +66,11 @@ def forward(x, c, states, y, _, first, last, streaming):
         gain, hold = states[row, 0, 0] if states[row, 0, 0] > 0 else real(1), int(states[row, 0, 1])
         signal, lag = x[row], ahead
         if streaming:
-            line = states[row, 0, 2:].reshape(channels, -1)
-            kept = late(signal, line, line.shape[1])[:, samples:].copy()
-            states[row, 1, 2:] = kept.reshape(-1)
+            line = states[row, 0, 2:]
+            known = len(line) // channels
+            kept = late(signal, line, known)
+            for channel in range(channels):
+                copy(kept[channel, samples:], states[row, 1, 2 + channel * known : 2 + (channel + 1) * known])
             signal, lag = late(signal, line, ahead), 0
         p = peaks(x[row], samples + lag)
         g, acts = np.empty(p.size, x.dtype), np.empty(p.size, np.int8)
@@ -78,7 +81,7 @@ def forward(x, c, states, y, _, first, last, streaming):
                 y[row, channel, n] = min(max(signal[channel, n] * g[n + lag], -ceiling), ceiling)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, _, first, last, streaming):
     """Adjoint of rows [first, last): each sample keeps the branch it took in the forward.
 
@@ -96,7 +99,7 @@ def backward(gy, x, c, states, gx, gc, _, first, last, streaming):
         start, hold = states[row, 0, 0] if states[row, 0, 0] > 0 else real(1), int(states[row, 0, 1])
         signal, lag, shift = x[row], ahead, 0
         if streaming:
-            signal, lag, shift = late(x[row], states[row, 0, 2:].reshape(channels, -1), ahead), 0, ahead
+            signal, lag, shift = late(x[row], states[row, 0, 2:], ahead), 0, ahead
         p = peaks(x[row], samples + ahead + 1)
         g, acts = np.empty(p.size, x.dtype), np.empty(p.size, np.int8)
         # the look-ahead: gains one sample later are another limiter's, whose output begins one sample later

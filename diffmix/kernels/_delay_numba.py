@@ -5,10 +5,11 @@ history in front of the signal, so that no index wraps. Adjoints are in float64.
 """
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import copy, inner, kernel
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _echo(x, past, c, y, line):
     """One block, no longer than the delay: every sample read was written before it."""
     real = x.dtype.type
@@ -25,7 +26,7 @@ def _echo(x, past, c, y, line):
             y[i] = (real(1) - wet) * x[i] + wet * past[i]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _echoes(x, c, y, line, history, delay):
     """A row: line (history + T) holds what was written, zero where the history is not known."""
     for start in range(0, len(x), delay):
@@ -35,13 +36,13 @@ def _echoes(x, c, y, line, history, delay):
         _echo(x[start:stop], line[at - delay : at - delay + stop - start], now, y[start:stop], line[at : at + delay])
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _reach(delay, samples):
     """The delay in whole samples, one longer than the signal where it is: what it would give is zero alike."""
     return samples + 1 if delay > samples else int(delay)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def echo(x, c, states, y, tile, first, last):
     """Rows x (R, 1, T) with c (R, F, 3): delay in whole samples (the first is taken), feedback, mix.
 
@@ -52,12 +53,12 @@ def echo(x, c, states, y, tile, first, last):
         delay = _reach(c[row, 0, 0], samples + kept)
         history = max(kept, delay)
         line = np.zeros(history + samples, x.dtype)
-        line[history - kept : history] = states[row, 0]
+        copy(states[row, 0], line[history - kept : history])
         _echoes(x[row, 0], c[row], y[row, 0], line, history, delay)
-        states[row, -1] = line[history + samples - kept :]
+        copy(line[history + samples - kept :], states[row, -1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def echo_adjoint(gy, x, c, states, gx, gc, tile, first, last):
     """Adjoint of `echo`: with v_n = w_{n-delay}, gv_n = mix gy_n + feedback gw_n, gw_n = gv_{n+delay}.
 
@@ -68,7 +69,7 @@ def echo_adjoint(gy, x, c, states, gx, gc, tile, first, last):
         delay = _reach(c[row, 0, 0], samples + kept)
         history = max(kept, delay) + 1
         line = np.zeros(history + samples, x.dtype)
-        line[history - kept : history] = states[row, 0]
+        copy(states[row, 0], line[history - kept : history])
         _echoes(x[row, 0], c[row], gx[row, 0], line, history, delay)
         later = np.zeros(samples + delay)
         by_delay = by_feedback = by_mix = 0.0
@@ -90,7 +91,7 @@ def echo_adjoint(gy, x, c, states, gx, gc, tile, first, last):
                 by_delay = by_feedback = by_mix = 0.0
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _read(line, at, delay):
     """The line ``delay`` samples before position ``at``, on the straight line between two samples, and its slope."""
     whole = int(delay)
@@ -98,14 +99,14 @@ def _read(line, at, delay):
     return near + line.dtype.type(delay - whole) * (far - near), far - near
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _within(delay, history):
     """A delay that can be read: not before the next sample, not beyond the line."""
     delay = delay if delay >= 1 else 1.0
     return delay if delay <= history - 1 else history - 1.0
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _loop(x, c, y, lines, read, passed, filters, history):
     """A row of one or two lines (C, history + T), each read, filtered and fed to the next; see `filtered_echo`.
 
@@ -138,18 +139,18 @@ def _loop(x, c, y, lines, read, passed, filters, history):
             lines[1, at] = feedback * passed[0, i]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _start(states, lines, filters, history):
     """Unpack the state before a row: of each line its last samples, then its filter's two numbers; none is silence."""
     lines[:], filters[:] = 0, 0
     if len(states):
         for channel in range(len(lines)):
             first = channel * (history + 2)
-            lines[channel, :history] = states[first : first + history]
-            filters[channel] = states[first + history : first + history + 2]
+            copy(states[first : first + history], lines[channel, :history])
+            copy(states[first + history : first + history + 2], filters[channel])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def filtered_echo(x, c, states, y, tile, first, last, history):
     """Rows x (R, C, T), one or two channels, with c (R, F, C + 7): a delay in samples for each line, feedback, mix, and
     the section b0 b1 b2 a1 a2 in the loop.
@@ -166,11 +167,11 @@ def filtered_echo(x, c, states, y, tile, first, last, history):
         if states.shape[2]:
             for channel in range(channels):
                 start = channel * (history + 2)
-                states[row, -1, start : start + history] = lines[channel, samples:]
-                states[row, -1, start + history : start + history + 2] = filters[channel]
+                copy(lines[channel, samples:], states[row, -1, start : start + history])
+                copy(filters[channel], states[row, -1, start + history : start + history + 2])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def filtered_echo_adjoint(gy, x, c, states, gx, gc, tile, first, last, history):
     """Adjoint of `filtered_echo`. With w what enters a line, v what leaves it, o = section(v) and l the adjoint of the
     section's state,
@@ -223,5 +224,6 @@ def filtered_echo_adjoint(gy, x, c, states, gx, gc, tile, first, last, history):
                 into = entered[0, at] if channels == 1 else 0.5 * entered[0, at]
                 gx[row, channel, i] = (1 - mix) * gy[row, channel, i] + into
             if moving or i == 0:
-                gc[row, f] += sums
-                sums[:] = 0
+                for p in range(len(sums)):
+                    gc[row, f, p] += sums[p]
+                    sums[p] = 0

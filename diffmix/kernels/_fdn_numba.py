@@ -9,6 +9,7 @@ lines as lanes, they pass their filters.
 import numpy as np
 from numba import njit
 
+from diffmix.kernels._compile import inner, kernel
 from diffmix.kernels._reverb_numba import CHUNK, STEP, _layout, _move, _products, _recall, _save, _sum
 from diffmix.kernels._simd import cast, fma, load, load_rows, store, store_rows, store_tuple, transpose
 
@@ -66,7 +67,7 @@ def _input(x, stride, i, channels):
     return even, odd
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _network(x, lines, starts, ends, low, y, n, gain, pole, steps):
     """n samples of x (C, n) through the network to y (C, n), both padded to whole steps."""
     channels, stride = x.shape
@@ -89,13 +90,13 @@ def _network(x, lines, starts, ends, low, y, n, gain, pole, steps):
     store(low, 0, state)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _coefficients(c, gain, pole):
     for j in range(LINES):
         gain[j], pole[j] = c[j], c[LINES + j]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _copy(source, target, n):
     """n samples of each channel, then silence."""
     for ch in range(len(source)):
@@ -105,7 +106,7 @@ def _copy(source, target, n):
             target[ch, i] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def forward(x, c, states, y, tile, first, last, lengths):
     """Rows [first, last) of x (R, C, T) to y; ``c`` (R, 1, 16): the gains a, then the poles p of the lines."""
     channels, samples = x.shape[1:]
@@ -126,11 +127,11 @@ def forward(x, c, states, y, tile, first, last, lengths):
             for ch in range(channels):
                 for i in range(n):
                     y[row, ch, t + i] = result[ch, i]
-            _move(lines, starts, n, lines, starts, delays)
+            _move(lines, starts, n, lines, starts, np.int64(0), delays)
         _save(states[row, -1], low, lines, starts, delays)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _adjoint(gy, adjoint, lines, starts, ends, x, gl, gx, n, gain, pole, by_gain, by_pole):
     """n samples backwards. ``x`` starts STEP samples early, of which the last counts.
 
@@ -167,7 +168,7 @@ def _adjoint(gy, adjoint, lines, starts, ends, x, gl, gx, n, gain, pole, by_gain
     store(gl, 0, state)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, tile, first, last, lengths):
     """Adjoint of rows [first, last), in the dtype of x; sums in float64. Tiles run backwards, each computed again."""
     channels, samples = x.shape[1:]
@@ -204,6 +205,6 @@ def backward(gy, x, c, states, gx, gc, tile, first, last, lengths):
             for ch in range(channels):
                 for i in range(n):
                     gx[row, ch, t + i] = result[ch, i]
-            _move(adjoint, starts, 0, adjoint, starts + longest, delays)
+            _move(adjoint, starts, np.int64(0), adjoint, starts, longest, delays)
         for j in range(LINES):
             gc[row, 0, j], gc[row, 0, LINES + j] = by_gain[j], by_pole[j]

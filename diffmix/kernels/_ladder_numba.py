@@ -7,7 +7,8 @@ idle: the forward runs rows in pairs, and a last one that is left over beside it
 import math
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import copy, inner, kernel
 
 _POINTS, _REACH = 128, 5.0  # the table's samples of tanh, from -5 to 5
 _PER_UNIT, _MIDDLE = (_POINTS - 1) / (2 * _REACH), (_POINTS - 1) / 2
@@ -19,19 +20,19 @@ _VOLUME = 1.2
 _COMPENSATIONS = np.array([0.5, 0, 0.5, 0.5, 0, 0.5])  # how much of the input the feedback leaves out
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def _table(like):
     """tanh at the points and the rise to the next one, rounded as the audio is."""
     real = like.dtype.type
-    points, rises = np.empty((2, _POINTS), like.dtype)
+    points, rises = np.empty(_POINTS, like.dtype), np.zeros(_POINTS, like.dtype)
     for i in range(_POINTS):
         points[i] = math.tanh(real(-_REACH) + real(2 * _REACH) * real(i) / real(_POINTS - 1))  # float32: C's tanhf
-    rises[:-1] = points[1:] - points[:-1]
-    rises[-1] = 0
+    for i in range(_POINTS - 1):
+        rises[i] = points[i + 1] - points[i]
     return points, rises
 
 
-@njit(forceinline=True, error_model="numpy")
+@inner(forceinline=True)
 def _place(v, like):
     """The point below a value and the part of the way to the next one; beyond the table its end."""
     real = like.dtype.type
@@ -42,20 +43,20 @@ def _place(v, like):
     return np.uint32(i), at - real(i)
 
 
-@njit(forceinline=True, error_model="numpy")
+@inner(forceinline=True)
 def _saturated(v, points, rises):
     i, part = _place(v, points)
     return points[i] + part * rises[i]
 
 
-@njit(forceinline=True, error_model="numpy")
+@inner(forceinline=True)
 def _slope(v, points, rises):
     """Slope of the table at a value, 0 beyond it."""
     i, _ = _place(v, points)
     return np.float64(rises[i]) * _PER_UNIT if abs(v) < _REACH else 0.0
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _at(c, row, frame, real):
     """The eight coefficients of a sample."""
     return (
@@ -64,7 +65,7 @@ def _at(c, row, frame, real):
     )  # fmt: skip
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _step(v, s, k, compensation, points, rises):
     """The next values of the first stage's input and of the four outputs."""
     memory, now, before, feedback, drive, level, loop_drive, loop_level = k
@@ -77,12 +78,12 @@ def _step(v, s, k, compensation, points, rises):
     return a, b, c, d, e
 
 
-@njit(forceinline=True)
+@inner(forceinline=True)
 def _stored(stages, i):
     return stages[i, 0], stages[i, 1], stages[i, 2], stages[i, 3], stages[i, 4]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _run(x, c, row, other, start, count, stages, stages2, compensation, points, rises):
     """Two rows from ``stages[0]`` through ``count`` samples: the five values after sample i in ``stages[i + 1]``."""
     real, moving = x.dtype.type, c.shape[1] > 1
@@ -98,33 +99,43 @@ def _run(x, c, row, other, start, count, stages, stages2, compensation, points, 
             stages2[i + 1, j] = s2[j]
 
 
-@njit(nogil=True, cache=True)
+@inner(forceinline=True)
+def _taps(mode, real):
+    """What is heard of the five values."""
+    a, b, c, d, e = _TAPS[mode]
+    v = real(_VOLUME)
+    return v * real(a), v * real(b), v * real(c), v * real(d), v * real(e)
+
+
+@inner
 def _hear(stages, taps, y):
     for i in range(len(y)):
         a, b, c, d, e = _stored(stages, i + 1)
         y[i] = a * taps[0] + b * taps[1] + c * taps[2] + d * taps[3] + e * taps[4]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(x, c, states, y, length, first, last, mode):
     """Rows [first, last) of x (R, 1, T) into y; ``c`` as in `diffmix.kernels.ladder`, states (R, tiles + 1, 5)."""
     real = x.dtype.type
     points, rises = _table(x)
-    taps, compensation = real(_VOLUME) * _TAPS[mode].astype(x.dtype), real(_COMPENSATIONS[mode])
-    stages, stages2 = np.empty((2, length + 1, 5), x.dtype)
+    taps, compensation = _taps(mode, real), real(_COMPENSATIONS[mode])
+    stages, stages2 = np.empty((length + 1, 5), x.dtype), np.empty((length + 1, 5), x.dtype)
     for row in range(first, last, 2):
         other = min(row + 1, last - 1)
         for tile in range(states.shape[1] - 1):
             start = tile * length
             count = min(length, x.shape[2] - start)
-            stages[0], stages2[0] = states[row, tile], states[other, tile]
+            copy(states[row, tile], stages[0])
+            copy(states[other, tile], stages2[0])
             _run(x, c, row, other, start, count, stages, stages2, compensation, points, rises)
             _hear(stages, taps, y[row, 0, start : start + count])
             _hear(stages2, taps, y[other, 0, start : start + count])
-            states[row, tile + 1], states[other, tile + 1] = stages[count], stages2[count]
+            copy(stages[count], states[row, tile + 1])
+            copy(stages2[count], states[other, tile + 1])
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@inner(fastmath={"contract"})
 def _adjoin(gy, x, c, row, start, count, stages, w, gx, gc, taps, compensation, points, rises):
     """Adjoint of a row's samples [start, start + count), from the last; w: the adjoints of the five values."""
     real, moving = x.dtype.type, c.shape[1] > 1
@@ -181,7 +192,7 @@ def _adjoin(gy, x, c, row, start, count, stages, w, gx, gc, taps, compensation, 
     return wa, wb, wc, wd, we
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, length, first, last, mode):
     """Adjoint of rows [first, last), tile by tile from the end, each recomputed from its state.
 
@@ -189,15 +200,16 @@ def backward(gy, x, c, states, gx, gc, length, first, last, mode):
     """
     real = x.dtype.type
     points, rises = _table(x)
-    taps, compensation = _VOLUME * _TAPS[mode].astype(np.float64), _COMPENSATIONS[mode]
-    stages, stages2 = np.empty((2, length + 1, 5), x.dtype)
+    taps, compensation = _taps(mode, np.float64), _COMPENSATIONS[mode]
+    stages, stages2 = np.empty((length + 1, 5), x.dtype), np.empty((length + 1, 5), x.dtype)
     for row in range(first, last, 2):
         other = min(row + 1, last - 1)
         w = w2 = (0.0, 0.0, 0.0, 0.0, 0.0)
         for tile in range(states.shape[1] - 2, -1, -1):
             start = tile * length
             count = min(length, x.shape[2] - start)
-            stages[0], stages2[0] = states[row, tile], states[other, tile]
+            copy(states[row, tile], stages[0])
+            copy(states[other, tile], stages2[0])
             _run(x, c, row, other, start, count, stages, stages2, real(compensation), points, rises)
             w = _adjoin(gy, x, c, row, start, count, stages, w, gx, gc, taps, compensation, points, rises)
             if other > row:

@@ -6,12 +6,13 @@ and its height is |b - r slope / 2|.
 """
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import copy, inner, kernel
 
 _BLOCK = 2048  # samples at a time, which stay in the first-level cache
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def _climb(largest, which, before, middle, after, index, half):
     """Raise ``largest`` to the summits around ``middle``, or to its samples, and note ``index`` where that does."""
     zero = half - half
@@ -25,7 +26,7 @@ def _climb(largest, which, before, middle, after, index, half):
         which[n] = index if higher else which[n]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _phase(x, states, row, channel, factor, n, p):
     """Phase p of a channel at sample n; p may be -1 or -2, and those before the first sample are in the state."""
     if p >= 0:
@@ -35,7 +36,7 @@ def _phase(x, states, row, channel, factor, n, p):
     return states[row, 0, 2 * channel + 2 + p]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _survey(x, states, row, factor, largest, which):
     """The highest summit of each sample of a row, and the phase after it."""
     samples = x.shape[2]
@@ -49,15 +50,15 @@ def _survey(x, states, row, factor, largest, which):
             channel, p = index // factor, index % factor
             for k in range(3):  # a, b and v: the phase itself, or of the sample before
                 if p - 2 + k >= 0:
-                    line[k, :count] = x[row, index - 2 + k, start : start + count]
+                    copy(x[row, index - 2 + k, start : start + count], line[k, :count])
                 else:
                     line[k, 0] = _phase(x, states, row, channel, factor, start, p - 2 + k)
-                    line[k, 1:count] = x[row, index - 2 + k + factor, start : start + count - 1]
+                    copy(x[row, index - 2 + k + factor, start : start + count - 1], line[k, 1:count])
             tops, places = largest[start : start + count], which[start : start + count]
             _climb(tops, places, line[0], line[1], line[2], np.int32(index), half)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(x, c, states, y, _, first, last, factor):
     """The highest summit of each sample: x (R, C factor, T) to y (R, 1, T).
 
@@ -71,7 +72,7 @@ def forward(x, c, states, y, _, first, last, factor):
                 states[row, 1, 2 * channel + k] = x[row, (channel + 1) * factor - 2 + k, -1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def backward(gy, x, c, states, gx, gc, _, first, last, factor):
     """Each gradient goes to the three phases of the summit that was the highest.
 

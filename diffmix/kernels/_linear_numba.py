@@ -4,10 +4,11 @@ Everything is float64. Coefficients c (R, F, P) are constant (F = 1) or of each 
 """
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import copy, kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def all_pole_forward(x, c, states, y, length, first, last):
     """y_n = x_n - a_1 y_{n-1} - ... - a_P y_{n-P} of rows [first, last); states are the last P outputs, latest first.
 
@@ -24,14 +25,14 @@ def all_pole_forward(x, c, states, y, length, first, last):
             for k in range(order - 1, -1, -1):
                 value -= a[k] * out[order + i - 1 - k]
             out[order + i] = value
-        y[row, 0] = out[order:]
+        copy(out[order:], y[row, 0])
         for t in range(1, states.shape[1]):
             end = order + min(t * length, samples)
             for k in range(order):
                 states[row, t, k] = out[end - 1 - k]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def all_pole_backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of rows [first, last): the same filter on reversed time.
 
@@ -46,7 +47,7 @@ def all_pole_backward(gy, x, c, states, gx, gc, length, first, last):
             for k in range(min(order, samples - 1 - i) - 1, -1, -1):
                 value -= c[row, i + 1 + k if moving else 0, k] * w[i + 1 + k]
             w[i] = value
-        gx[row, 0] = w[:samples]
+        copy(w, gx[row, 0])
         for t in range(states.shape[1] - 1):
             start = t * length
             for k in range(order):
@@ -61,7 +62,7 @@ def all_pole_backward(gy, x, c, states, gx, gc, length, first, last):
                 out[order + i] = value
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def state_space_forward(x, c, states, y, length, first, last):
     """s_{n+1} = A s_n + B x_n, y_n = C s_n + D x_n of rows [first, last), x (R, I, T) and y (R, O, T).
 
@@ -71,11 +72,11 @@ def state_space_forward(x, c, states, y, length, first, last):
     moving = c.shape[1] > 1
     s, after = np.empty(size), np.empty(size)
     for row in range(first, last):
-        s[:] = states[row, 0]
+        copy(states[row, 0], s)
         for i in range(samples):
             values = c[row, i if moving else 0]
             if i % length == 0:
-                states[row, i // length] = s
+                copy(s, states[row, i // length])
             at = 0
             for j in range(size):
                 after[j] = 0
@@ -96,11 +97,11 @@ def state_space_forward(x, c, states, y, length, first, last):
                     total += values[through] * x[row, k, i]
                     through += 1
                 y[row, j, i] = total
-            s[:] = after
-        states[row, -1] = s
+            copy(after, s)
+        copy(s, states[row, -1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def state_space_backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of rows [first, last). With the adjoint w_n of s_{n+1},
 
@@ -115,7 +116,7 @@ def state_space_backward(gy, x, c, states, gx, gc, length, first, last):
         for t in range(states.shape[1] - 2, -1, -1):
             start = t * length
             count = min(length, samples - start)
-            path[0] = states[row, t]
+            copy(states[row, t], path[0])
             for i in range(count - 1):
                 values = c[row, start + i if moving else 0]
                 at, forced = 0, size * size
@@ -154,4 +155,4 @@ def state_space_backward(gy, x, c, states, gx, gc, length, first, last):
                         gx[row, k, n] += values[at] * gy[row, j, n]
                         gradient[at] += gy[row, j, n] * x[row, k, n]
                         at += 1
-                w[:] = before
+                copy(before, w)

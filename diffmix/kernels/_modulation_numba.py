@@ -7,19 +7,19 @@ operations written, adjoints in float64.
 import math
 
 import numpy as np
-from numba import njit
 
+from diffmix.kernels._compile import copy, inner, kernel
 from diffmix.kernels.oscillator import CHORUS_SWING_MS, DELAY, HIGH_HZ, LOW_HZ, PHASE
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _octaves(real, rate):
     """Logarithms to base ten of the phaser's lowest frequency, and of its highest over that."""
     low = real(math.log10(real(LOW_HZ)))
     return low, real(math.log10(real(min(HIGH_HZ, 0.49 * rate)))) - low
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _moved(kind, real, phase, swing, centre, rate, low, span):
     """What an oscillator gives at a phase, in the order of operations of Pedalboard's plugins."""
     if kind == PHASE:
@@ -33,7 +33,7 @@ def _moved(kind, real, phase, swing, centre, rate, low, span):
     return g / (one + g)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def oscillate(x, c, states, y, tile, first, last, kind, hold):
     """A phase in [0, 2 pi) that advances every ``hold`` samples, and what it moves.
 
@@ -67,7 +67,7 @@ def oscillate(x, c, states, y, tile, first, last, kind, hold):
         states[row, -1, 0], states[row, -1, 1], states[row, -1, 2] = phase, held, count
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _slopes(kind, phase, swing, centre, rate):
     """Derivatives of `_moved` along the phase, the swing and the centre."""
     if kind == PHASE:
@@ -85,13 +85,13 @@ def _slopes(kind, phase, swing, centre, rate):
     return slope * swing * cosine, slope * sine, slope
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def oscillate_adjoint(gy, x, c, states, gx, gc, tile, first, last, kind, hold):
     """Adjoint of `oscillate`: an increment moves every later phase, so that d phase_n / d increment = n."""
     samples, moving = x.shape[2], c.shape[1] > 1
     after = states.copy()
     phases = np.empty((len(x), 1, samples), x.dtype)
-    oscillate(x, c, after, phases, tile, first, last, PHASE, hold)
+    oscillate(x, c, after, phases, tile, first, last, np.int64(PHASE), hold)  # a literal would be compiled anew
     for row in range(first, last):
         gx[row] = 0
         later = held = through = by_increment = by_swing = by_centre = 0.0
@@ -118,7 +118,7 @@ def oscillate_adjoint(gy, x, c, states, gx, gc, tile, first, last, kind, hold):
             count = count - 1 if count else hold - 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _tap(line, at, delay, cubic):
     """What ``line`` held ``delay`` samples before position ``at``, and its slope along the delay.
 
@@ -146,13 +146,13 @@ def _tap(line, at, delay, cubic):
     return value, slope
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _limits(real, history, late):
     """Delays that can be read: not the future, not beyond the line."""
     return (real(0) if late else real(2)), real(history - 2)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _voice(x, delay, c, y, line, history, late, echo):
     """One channel: what enters the line (history + T) is x plus feedback; returns the feedback to come.
 
@@ -171,16 +171,16 @@ def _voice(x, delay, c, y, line, history, late, echo):
         d = d if d <= most else most
         if late:
             line[history + i] = v + echo
-            out = _tap(line, history + i, d, False)[0]
+            out = _tap(line, history + i, d, not late)[0]
             echo = feedback * out
         else:
-            out = _tap(line, history + i, d, True)[0]
+            out = _tap(line, history + i, d, not late)[0]
             line[history + i] = v + feedback * out
         y[i] = dry * v + wet * out
     return echo
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def delay(x, c, states, y, tile, first, last, history, late):
     """Rows x (R, C + 1 or 2 C, T): audio channels, then the delay in samples of all or of each; c (R, F, 2): feedback,
     mix. The state of each channel is the last ``history`` samples of its line and its feedback to come.
@@ -194,16 +194,16 @@ def delay(x, c, states, y, tile, first, last, history, late):
             start = channel * (history + 1)
             echo = x.dtype.type(0)
             if kept:
-                line[:history] = states[row, 0, start : start + history]
+                copy(states[row, 0, start : start + history], line[:history])
                 echo = states[row, 0, start + history]
             signal, lag = x[row, channel], x[row, channels + (channel if each else 0)]
             echo = _voice(signal, lag, c[row], y[row, channel], line, history, late, echo)
             if kept:
-                states[row, -1, start : start + history] = line[samples:]
+                copy(line[samples:], states[row, -1, start : start + history])
                 states[row, -1, start + history] = echo
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def delay_adjoint(gy, x, c, states, gx, gc, tile, first, last, history, late):
     """Adjoint of `delay`. With v what the line gives, w what enters it and h its interpolation weights,
 
@@ -223,7 +223,7 @@ def delay_adjoint(gy, x, c, states, gx, gc, tile, first, last, history, late):
             start = channel * (history + 1)
             echo = real(0)
             if kept:
-                line[:history] = states[row, 0, start : start + history]
+                copy(states[row, 0, start : start + history], line[:history])
                 echo = states[row, 0, start + history]
             lags = channels + (channel if each else 0)
             _voice(x[row, channel], x[row, lags], c[row], y, line, history, late, echo)
@@ -263,7 +263,7 @@ def delay_adjoint(gy, x, c, states, gx, gc, tile, first, last, history, late):
                     by_feedback = by_mix = 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def allpasses(x, c, states, y, tile, first, last, stages):
     """Rows x (R, C + 1 or 2 C, T): audio channels, then the gain G of all or of each; c (R, F, 2): feedback, mix.
 
@@ -277,12 +277,12 @@ def allpasses(x, c, states, y, tile, first, last, stages):
     each, real, moving = x.shape[1] > channels + 1, x.dtype.type, c.shape[1] > 1
     memory = np.empty((channels, stages + 1), x.dtype)
     for row in range(first, last):
-        memory[:] = states[row, 0].copy().reshape(memory.shape)
+        copy(states[row, 0], memory.reshape(-1))
         feedback, wet = real(c[row, 0, 0]), real(c[row, 0, 1])
         dry = real(1) - wet
         for i in range(samples):
             if i % tile == 0:
-                states[row, i // tile] = memory.ravel()
+                copy(memory.reshape(-1), states[row, i // tile])
             if moving:
                 feedback, wet = real(c[row, i, 0]), real(c[row, i, 1])
                 dry = real(1) - wet
@@ -297,10 +297,10 @@ def allpasses(x, c, states, y, tile, first, last, stages):
                     u = z + z - u
                 s[stages] = feedback * u
                 y[row, channel, i] = wet * u + dry * x[row, channel, i]
-        states[row, -1] = memory.ravel()
+        copy(memory.reshape(-1), states[row, -1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def allpasses_adjoint(gy, x, c, states, gx, gc, tile, first, last, stages):
     """Adjoint of `allpasses`. Of one stage, with gu and gs the gradients of what it gives:
 
@@ -319,7 +319,7 @@ def allpasses_adjoint(gy, x, c, states, gx, gc, tile, first, last, stages):
         for k_tile in range(states.shape[1] - 2, -1, -1):
             start = k_tile * tile
             count = min(tile, samples - start)
-            memory[:] = states[row, k_tile].copy().reshape(memory.shape)
+            copy(states[row, k_tile], memory.reshape(-1))
             for i in range(count):
                 feedback = real(c[row, start + i if moving else 0, 0])
                 for channel in range(channels):

@@ -1,12 +1,13 @@
 """Compiled loops of a bank of FIR filters, one row at a time."""
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import inner, kernel
 
 _BLOCK = 1024  # samples at a time: what one filter reads and writes stays in the first-level cache
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _add(out, line, taps):
     """out[n] += sum over k of taps[k] line[n + k], in this order, for each n alike.
 
@@ -28,7 +29,7 @@ def _add(out, line, taps):
         k += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(x, c, states, y, _, first, last, taps):
     """Rows [first, last): y (R, O, T) from x (R, I, T) and c (R, 1, O I K); states hold the last K - 1 inputs of each.
 
@@ -54,7 +55,7 @@ def forward(x, c, states, y, _, first, last, taps):
                 states[row, 1, i * before + n] = x[row, i, at] if at >= 0 else states[row, 0, (i + 1) * before + at]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, _, first, last, taps):
     """Adjoint of rows [first, last): gx[i, n] = sum over o and k of c[o, i, k] gy[o, n + k]; the taps are constants."""
     inputs, outputs, samples = x.shape[1], gy.shape[1], x.shape[2]

@@ -14,84 +14,116 @@ side by side, since each waits for its own filters. Additions and multiplication
 that float32 results are Pedalboard's to the last bit.
 """
 
-import numpy as np
-from numba import njit
+from functools import reduce
+from typing import Any
 
-from diffmix.kernels._simd import cast, fma, load, load_rows, load_tuple, splat, store, store_rows, total, transpose
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from diffmix.kernels._compile import inner, kernel
+from diffmix.kernels._simd import (
+    cast,
+    filled,
+    fused,
+    load,
+    load_rows,
+    load_tuple,
+    splat,
+    store,
+    store_rows,
+    total,
+    transposed,
+)  # fmt: skip
 
 STEP = COMBS = 8  # samples of a step; lines of a channel that are combs, in front of its allpasses
 CHUNK = 4096  # samples between two moves of the lines; a part of the tile
 INPUT, HALF = 0.015, 0.5
 
 
-@njit(inline="always")
-def _sum(rows):
-    a, b, c, d, e, f, g, h = rows
-    return a + b + c + d + e + f + g + h
+@intrinsic
+def _sum(typingctx: Any, rows: Any) -> Any:
+    """The sum of rows, one after the other."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return reduce(builder.fadd, cgutils.unpack_tuple(builder, args[0]))
+
+    return rows.dtype(rows), codegen
 
 
-@njit(inline="always")
-def _damped(v, low, s, k):
-    """A sample of one comb, or of all: what its damping filter gives and what enters its line, both rounded to 2^-27.
+def _emit_damped(builder: Any, v: Any, low: Any, s: Any, k: list[Any]) -> list[Any]:
+    """Emit what `_damped` does, with numbers or with vectors."""
+    (guard, feedback, damp, keep), add, mul = k, builder.fadd, builder.fmul
+    low = builder.fsub(add(add(mul(v, keep), mul(low, damp)), guard), guard)
+    return [low, builder.fsub(add(add(s, mul(low, feedback)), guard), guard)]
+
+
+@intrinsic
+def _damped(typingctx: Any, v: Any, low: Any, s: Any, k: Any) -> Any:
+    """A sample of one comb: what its damping filter gives and what enters its line, both rounded to 2^-27.
 
     ``low = (1 - d) v + d low``, and ``s + f low`` enters.
     """
-    guard, feedback, damp, keep = k
-    low = ((v * keep + low * damp) + guard) - guard
-    return low, ((s + low * feedback) + guard) - guard
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = _emit_damped(builder, *args[:3], cgutils.unpack_tuple(builder, args[3]))
+        return cgutils.pack_array(builder, found)
+
+    return types.UniTuple(v, 2)(v, low, s, k), codegen
 
 
-@njit(inline="always")
-def _damped_step(rows, s, low, k):
+@intrinsic
+def _damped_step(typingctx: Any, rows: Any, s: Any, low: Any, k: Any) -> Any:
     """Eight samples of eight combs, rows along time: (state after them, what enters the lines)."""
-    a, b, c, d, e, f, g, h = transpose(rows)
-    s0, s1, s2, s3, s4, s5, s6, s7 = s
-    low, a = _damped(a, low, s0, k)
-    low, b = _damped(b, low, s1, k)
-    low, c = _damped(c, low, s2, k)
-    low, d = _damped(d, low, s3, k)
-    low, e = _damped(e, low, s4, k)
-    low, f = _damped(f, low, s5, k)
-    low, g = _damped(g, low, s6, k)
-    low, h = _damped(h, low, s7, k)
-    return low, transpose((a, b, c, d, e, f, g, h))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        columns, inputs, constants = (cgutils.unpack_tuple(builder, args[i]) for i in (0, 1, 3))
+        inputs, constants = ([filled(builder, v, COMBS) for v in values] for values in (inputs, constants))
+        state, entering = args[2], []
+        for v, s in zip(transposed(builder, columns), inputs, strict=True):
+            state, enters = _emit_damped(builder, v, state, s, constants)
+            entering.append(enters)
+        entering = cgutils.pack_array(builder, transposed(builder, entering))
+        return context.make_tuple(builder, signature.return_type, [state, entering])
+
+    return types.Tuple((low, rows))(rows, s, low, k), codegen
 
 
-@njit(cache=True, nogil=True)
-def _combs(lines, starts, ends, right, s, low, o, n, k):
-    """The sums o of n samples of the combs fed with s; ``right``: starts and ends in the other channel, or None."""
-    starts2, ends2 = starts, ends
-    state = state2 = load(low, 0, COMBS)
-    stride = o.shape[1]
-    if right is not None:
-        starts2, ends2 = right
-        state2 = load(low, COMBS, COMBS)
-    for i in range(0, n - STEP + 1, STEP):
-        inputs = load_tuple(s, i, STEP, 1)
-        rows = load_rows(lines, starts, i, STEP)
-        store(o, i, _sum(rows))
-        if right is not None:
-            rows2 = load_rows(lines, starts2, i, STEP)
+@inner
+def _combs(lines, starts, ends, s, low, o, n, k):
+    """The sums o (C, n) of n samples of both channels' combs, or of one's, fed with s."""
+    stride, right = o.shape[1], len(o) - 1
+    starts1, ends1, starts2, ends2 = starts[0], ends[0], starts[right], ends[right]
+    state, state2 = load(low, 0, COMBS), load(low, right * COMBS, COMBS)
+    if right:
+        for i in range(0, n - STEP + 1, STEP):
+            inputs = load_tuple(s, i, STEP, 1)
+            rows, rows2 = load_rows(lines, starts1, i, STEP), load_rows(lines, starts2, i, STEP)
+            store(o, i, _sum(rows))
             store(o, stride + i, _sum(rows2))
-        state, entering = _damped_step(rows, inputs, state, k)
-        store_rows(lines, ends, i, entering)
-        if right is not None:
-            state2, entering2 = _damped_step(rows2, inputs, state2, k)
-            store_rows(lines, ends2, i, entering2)
-    store(low, 0, state)
-    if right is not None:
+            state, entering = _damped_step(rows, inputs, state, k)
+            store_rows(lines, ends1, i, entering)
+            state2, entering = _damped_step(rows2, inputs, state2, k)
+            store_rows(lines, ends2, i, entering)
         store(low, COMBS, state2)
+    else:
+        for i in range(0, n - STEP + 1, STEP):
+            rows = load_rows(lines, starts1, i, STEP)
+            store(o, i, _sum(rows))
+            state, entering = _damped_step(rows, load_tuple(s, i, STEP, 1), state, k)
+            store_rows(lines, ends1, i, entering)
+    store(low, 0, state)
     for i in range(n // STEP * STEP, n):  # the last samples, one by one
         for channel in range(len(o)):
-            begins, stops = (starts2, ends2) if channel else (starts, ends)
             o[channel, i] = 0
             for j in range(COMBS):
-                v, lane = lines[begins[j] + i], channel * COMBS + j
+                v, lane = lines[starts[channel, j] + i], channel * COMBS + j
                 o[channel, i] += v
-                low[lane], lines[stops[j] + i] = _damped(v, low[lane], s[i], k)
+                low[lane], lines[ends[channel, j] + i] = _damped(v, low[lane], s[i], k)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _allpass(lines, read, write, o, at, n, guard):
     """``v = w[-A]; w = o + v/2; o = v - o`` on ``o[at:at + n]`` in place."""
     half = o.dtype.type(HALF)
@@ -101,7 +133,7 @@ def _allpass(lines, read, write, o, at, n, guard):
         store(o, at + i, v - u)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _allpass_adjoint(lines, read, write, o, at, n):
     """The allpass on reversed time, which is its own adjoint."""
     half = o.dtype.type(HALF)
@@ -111,7 +143,7 @@ def _allpass_adjoint(lines, read, write, o, at, n):
         store(o, at + i, v - u)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _source(x, s, n):
     """0.015 times the sum of the channels of x (C, n)."""
     gain = s.dtype.type(INPUT)
@@ -119,20 +151,17 @@ def _source(x, s, n):
         s[i] = ((x[0, i] + x[1, i]) if len(x) == 2 else x[0, i]) * gain
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _wet(x, lines, starts, ends, s, low, o, n, k):
     """The reverb's own sound o (C, n) of x (C, n)."""
     _source(x, s, n)
-    if len(x) == 1:
-        _combs(lines, starts[0], ends[0], None, s, low, o, n, k)
-    else:
-        _combs(lines, starts[0], ends[0], (starts[1], ends[1]), s, low, o, n, k)
+    _combs(lines, starts, ends, s, low, o, n, k)
     for channel in range(len(x)):
         for j in range(COMBS, starts.shape[1]):
             _allpass(lines, starts[channel, j], ends[channel, j], o, channel * o.shape[1], n, k[0])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _mixed(here, there, dry, wet1, wet2, direct, y):
     """``wet1 here + wet2 there + direct dry`` into all of y."""
     here, there, dry = here[: len(y)], there[: len(y)], dry[: len(y)]
@@ -140,19 +169,19 @@ def _mixed(here, there, dry, wet1, wet2, direct, y):
         y[i] = (here[i] * wet1 + there[i] * wet2) + dry[i] * direct
 
 
-@njit(cache=True, nogil=True)
-def _move(source, sources, shift, target, targets, delays):
-    """Copy one stretch per line, from ``shift`` samples after ``sources``."""
+@inner
+def _move(source, sources, late, target, targets, later, delays):
+    """Copy one stretch per line, from ``late`` samples after ``sources`` to ``later`` samples after ``targets``."""
     for c in range(delays.shape[0]):
         for j in range(delays.shape[1]):
-            a, b, n = sources[c, j] + shift, targets[c, j], delays[c, j]
+            a, b, n = sources[c, j] + late, targets[c, j] + later, delays[c, j]
             for i in range(0, n - STEP + 1, STEP):
                 store(target, b + i, load(source, a + i, STEP))
             for i in range(n // STEP * STEP, n):
                 target[b + i] = source[a + i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _layout(delays, length):
     """``(starts, ends, size)`` of lines that lie one after the other, each ``length`` longer than its delay."""
     starts, ends = np.empty_like(delays), np.empty_like(delays)
@@ -166,25 +195,27 @@ def _layout(delays, length):
     return starts, ends, at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _recall(state, low, lines, starts, delays):
     """Fill the lines' histories and the damping filters from a saved state."""
-    packed, _, size = _layout(delays, 0)
-    _move(state, packed, 0, lines, starts, delays)
+    zero = np.int64(0)  # a literal would be compiled anew
+    packed, _, size = _layout(delays, zero)
+    _move(state, packed, zero, lines, starts, zero, delays)
     for i in range(len(low)):
         low[i] = state[size + i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _save(state, low, lines, starts, delays):
     """What :func:`_recall` reads."""
-    packed, _, size = _layout(delays, 0)
-    _move(lines, starts, 0, state, packed, delays)
+    zero = np.int64(0)
+    packed, _, size = _layout(delays, zero)
+    _move(lines, starts, zero, state, packed, zero, delays)
     for i in range(len(low)):
         state[size + i] = low[i]
 
 
-@njit(inline="always")
+@inner(inline="always")
 def _constants(c, like):
     """((guard, f, d, 1 - d), w1, w2, g) in the dtype of the audio; Pedalboard's guard rounds what is stored."""
     real = like.dtype.type
@@ -193,7 +224,7 @@ def _constants(c, like):
     return (guard, feedback, damp, real(1) - damp), real(c[2]), real(c[3]), real(c[4])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def forward(x, c, states, y, tile, first, last, delays):
     """Reverberate rows [first, last) of x (R, C, T); ``c`` (R, 1, 5): f, d, w1, w2, g; ``delays`` (C, 12)."""
     channels, samples = x.shape[1:]
@@ -210,43 +241,54 @@ def forward(x, c, states, y, tile, first, last, delays):
             _wet(x[row, :, t : t + n], lines, starts, ends, s, low, o, n, k)
             for ch in range(channels):
                 _mixed(o[ch], o[channels - 1 - ch], x[row, ch, t:], wet1, wet2, direct, y[row, ch, t : t + n])
-            _move(lines, starts, n, lines, starts, delays)
+            _move(lines, starts, n, lines, starts, np.int64(0), delays)
         _save(states[row, -1], low, lines, starts, delays)
 
 
-@njit(inline="always")
-def _damped_adjoint(rows, gl, feedback, damp):
+@intrinsic
+def _damped_adjoint(typingctx: Any, rows: Any, gl: Any, feedback: Any, damp: Any) -> Any:
     """``gl <- f r + d gl`` through eight samples of eight combs, the last one first: (gl after them, all gl)."""
-    a, b, c, d, e, f, g, h = transpose(rows)
-    h = fma(h, feedback, gl * damp)
-    g = fma(g, feedback, h * damp)
-    f = fma(f, feedback, g * damp)
-    e = fma(e, feedback, f * damp)
-    d = fma(d, feedback, e * damp)
-    c = fma(c, feedback, d * damp)
-    b = fma(b, feedback, c * damp)
-    a = fma(a, feedback, b * damp)
-    return a, transpose((a, b, c, d, e, f, g, h))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        columns, state = transposed(builder, cgutils.unpack_tuple(builder, args[0])), args[1]
+        for i in range(len(columns) - 1, -1, -1):
+            state = columns[i] = fused(context, builder, gl, columns[i], args[2], builder.fmul(state, args[3]))
+        found = cgutils.pack_array(builder, transposed(builder, columns))
+        return context.make_tuple(builder, signature.return_type, [state, found])
+
+    return types.Tuple((gl, rows))(rows, gl, feedback, damp), codegen
 
 
-@njit(inline="always")
-def _scaled_and_added(rows, factor, add):
-    a, b, c, d, e, f, g, h = rows
-    return (
-        fma(a, factor, add), fma(b, factor, add), fma(c, factor, add), fma(d, factor, add),
-        fma(e, factor, add), fma(f, factor, add), fma(g, factor, add), fma(h, factor, add),
-    )  # fmt: skip
+@intrinsic
+def _scaled_and_added(typingctx: Any, rows: Any, factor: Any, add: Any) -> Any:
+    """``row factor + add`` of every row."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = cgutils.unpack_tuple(builder, args[0])
+        return cgutils.pack_array(builder, [fused(context, builder, add, v, *args[1:]) for v in values])
+
+    return rows(rows, factor, add), codegen
 
 
-@njit(inline="always")
-def _products(x, y):
+@intrinsic
+def _products(typingctx: Any, x: Any, y: Any) -> Any:
     """The sum of eight products."""
-    a, b, c, d, e, f, g, h = x
-    p, q, r, s, t, u, v, w = y
-    return fma(a, p, fma(b, q, fma(c, r, d * s))) + fma(e, t, fma(f, u, fma(g, v, h * w)))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pairs = list(zip(*(cgutils.unpack_tuple(builder, rows) for rows in args), strict=True))
+
+        def four(first: int) -> Any:
+            found = builder.fmul(*pairs[first + 3])
+            for a, b in reversed(pairs[first : first + 3]):
+                found = fused(context, builder, x.dtype, a, b, found)
+            return found
+
+        return builder.fadd(four(0), four(4))
+
+    return x.dtype(x, y), codegen
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _combs_adjoint(adjoint, lines, starts, ends, go, at, s, gs, gl, lane, n, k, sums):
     """The adjoint of n samples of one channel's combs, backwards.
 
@@ -272,7 +314,7 @@ def _combs_adjoint(adjoint, lines, starts, ends, go, at, s, gs, gl, lane, n, k, 
     sums[1] += total(past)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _dot(a, b):
     """The sum of the products of as many samples as a has, in float64."""
     sums = cast(load(a, 0, STEP) * 0, np.float64)
@@ -284,7 +326,7 @@ def _dot(a, b):
     return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, tile, first, last, delays):
     """Adjoint of rows [first, last), in the dtype of x; sums in float64.
 
@@ -327,6 +369,6 @@ def backward(gy, x, c, states, gx, gc, tile, first, last, delays):
                 _combs_adjoint(adjoint, lines, starts[ch], ends[ch], o, at, s, gs, gl, lane, n, k, sums)
             for ch in range(channels):
                 _mixed(gs, gs, g[ch], gain, zero, direct, gx[row, ch, t : t + n])
-            _move(adjoint, starts, 0, adjoint, starts + longest, delays)
+            _move(adjoint, starts, np.int64(0), adjoint, starts, longest, delays)
         gc[row, 0, 0] = (1 - c[row, 0, 1]) / c[row, 0, 0] * sums[0]
         gc[row, 0, 1] = sums[1] / c[row, 0, 0] - sums[0]

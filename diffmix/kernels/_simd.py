@@ -22,12 +22,14 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue, TypingError
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from diffmix.kernels._compile import inner
 
 
 @cache
@@ -75,7 +77,7 @@ class _Model(models.PrimitiveModel):
         super().__init__(manager, vector, _ir(vector))
 
 
-def _filled(builder: Any, value: Any, count: int) -> Any:
+def filled(builder: Any, value: Any, count: int) -> Any:
     """A vector whose lanes all are ``value``."""
     one = builder.insert_element(ir.Constant(ir.VectorType(value.type, count), ir.Undefined), value, _index(0))
     return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count))
@@ -114,7 +116,7 @@ def _common(a: Any, b: Any) -> Vec | None:
 def _widened(context: Any, builder: Any, value: Any, given: Any, vector: Vec) -> Any:
     if isinstance(given, Vec):
         return value
-    return _filled(builder, context.cast(builder, value, given, vector.dtype), vector.lanes)
+    return filled(builder, context.cast(builder, value, given, vector.dtype), vector.lanes)
 
 
 def _define(function: Any, emit: Callable[[Any, Vec, Any, Any], Any], compares: bool = False) -> None:
@@ -279,23 +281,26 @@ def store_rows(typingctx: Any, array: Any, offsets: Any, at: Any, values: Any) -
     return types.void(array, offsets, types.intp, values), codegen
 
 
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Emit what `transpose` does, inside another intrinsic."""
+    width, values, distance = len(rows), list(rows), 1
+    while distance < width:
+        low = [j if not j & distance else width + j - distance for j in range(width)]
+        high = [j + distance if not j & distance else width + j for j in range(width)]
+        for i in range(width):
+            if not i & distance:
+                a, b = values[i], values[i + distance]
+                values[i], values[i + distance] = _shuffled(builder, a, b, low), _shuffled(builder, a, b, high)
+        distance *= 2
+    return values
+
+
 @intrinsic
 def transpose(typingctx: Any, rows: Any) -> Any:
     """W vectors of W lanes: lane i of result j is lane j of vector i, in log2(W) rounds of exchanges in pairs."""
-    width = rows.count
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = cgutils.unpack_tuple(builder, args[0])
-        distance = 1
-        while distance < width:
-            low = [j if not j & distance else width + j - distance for j in range(width)]
-            high = [j + distance if not j & distance else width + j for j in range(width)]
-            for i in range(width):
-                if not i & distance:
-                    a, b = values[i], values[i + distance]
-                    values[i], values[i + distance] = _shuffled(builder, a, b, low), _shuffled(builder, a, b, high)
-            distance *= 2
-        return cgutils.pack_array(builder, values)
+        return cgutils.pack_array(builder, transposed(builder, cgutils.unpack_tuple(builder, args[0])))
 
     return rows(rows), codegen
 
@@ -359,7 +364,7 @@ def splat(typingctx: Any, value: Any, W: Any) -> Any:
     vector = Vec(number, _count(W))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _filled(builder, args[0], vector.lanes)
+        return filled(builder, args[0], vector.lanes)
 
     return vector(number, W), codegen
 
@@ -423,16 +428,20 @@ def by_llvm(name: str, kind: Any) -> Any:
     return codegen
 
 
+def fused(context: Any, builder: Any, kind: Any, a: Any, b: Any, c: Any) -> Any:
+    """Emit what `fma` does with three of type ``kind``, inside another intrinsic."""
+    if has_fma():
+        return by_llvm("fma", kind)(context, builder, None, (a, b, c))
+    return builder.fadd(builder.fmul(a, b), c)
+
+
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c of three vectors or three floats, rounded once where the processor can (`has_fma`), else twice."""
     if not a == b == c:
         raise TypingError(f"fma takes three of one type, not {a}, {b}, {c}")
 
-    def twice(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(builder.fmul(args[0], args[1]), args[2])
-
-    return a(a, b, c), by_llvm("fma", a) if has_fma() else twice
+    return a(a, b, c), lambda context, builder, signature, args: fused(context, builder, a, *args)
 
 
 @intrinsic
@@ -510,7 +519,7 @@ def lane(typingctx: Any, a: Any, i: Any) -> Any:
 # Tiles: `count` samples of W rows, transposed to tile[i W + l], sample i of lane l
 
 
-@njit(nogil=True)
+@inner
 def read_tile(x, offsets, at, count, tile, like):
     """Samples from ``offsets[l] + at`` on of every lane l to a tile; ``like`` is any vector of W lanes."""
     W = offsets.size
@@ -523,7 +532,7 @@ def read_tile(x, offsets, at, count, tile, like):
             tile[i * W + r] = flat[offsets[r] + at + i]
 
 
-@njit(nogil=True)
+@inner
 def write_tile(tile, y, offsets, at, count, like):
     """A tile back to where `read_tile` would find it."""
     W = offsets.size

@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
+from diffmix.kernels._compile import kernel
 from diffmix.kernels._simd import absolute, bits, cast, load, minimum, select, store
 
 LANES = 8
@@ -67,14 +68,14 @@ def tanh(a):
     return select(large, 1.0 - part, part)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def tanh_in_place(values):
     """`tanh` of a float32 array of a multiple of eight values, none negative."""
     for i in range(0, len(values), LANES):
         store(values, i, tanh(load(values, i, LANES)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def tanh_and_slope(values, slopes):
     """`tanh` in place and its derivative: with q = exp(+-2a), 4 q / (1 + q)^2, which is accurate far out too."""
     for i in range(0, len(values), LANES):
@@ -85,7 +86,7 @@ def tanh_and_slope(values, slopes):
         store(values, i, select(a >= 1.0, 1.0 - root, -t / (t + 2.0)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _differences(values, fast):
     count = 0
     for i in range(len(values)):

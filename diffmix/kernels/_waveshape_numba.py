@@ -6,23 +6,23 @@ Each row goes through buffers of 512 samples, so that every loop is simple enoug
 import math
 
 import numpy as np
-from numba import njit
 
+from diffmix.kernels._compile import copy, inner, kernel
 from diffmix.kernels._tanh_numba import tanh_and_slope, tanh_in_place
 
 _LENGTH = 512
 _FAR = 40.0  # in float64 too, tanh is 1 there and its slope 0
 
 
-@njit(nogil=True, cache=True)
-def _coefficients(c, row, start, count, gain, knee, bias):
-    """Those of samples [start, start + count), in the precision of the buffers."""
+@inner
+def _coefficients(c, moving, count, gain, knee, bias):
+    """Those of the first samples, or the constant ones so many times, in the precision of the buffers."""
     for i in range(count):
-        f = start + i if c.shape[1] > 1 else 0
-        gain[i], knee[i], bias[i] = c[row, f, 0], c[row, f, 1], c[row, f, 2]
+        f = i if moving else 0
+        gain[i], knee[i], bias[i] = c[f, 0], c[f, 1], c[f, 2]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def _beyond(v, knee, z, count):
     """z = (|v| - knee) / (1 - knee), how far beyond the knee each value is; 0 on the straight part."""
     zero, one, far = v.dtype.type(0), v.dtype.type(1), v.dtype.type(_FAR)
@@ -32,7 +32,7 @@ def _beyond(v, knee, z, count):
         z[i] = far if a > far else a
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def _curve(v, knee, z, f, count, fast):
     """f(v), see `diffmix.kernels.waveshape`; ``fast``: `tanh` is the C library's."""
     one = v.dtype.type(1)
@@ -47,13 +47,13 @@ def _curve(v, knee, z, f, count, fast):
         f[i] = math.copysign(h + (one - h) * z[i] if a > h else a, v[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def _slopes(v, knee, z, by_value, by_knee, count):
     """df/dv = 1 - tanh(z)^2 and df/dknee = sign(v) (1 - tanh(z) + (z - 1) df/dv); 1 and 0 on the straight part."""
     zero, one = v.dtype.type(0), v.dtype.type(1)
     _beyond(v, knee, z, count)
     if v.itemsize == 4:
-        by_knee[:] = z
+        copy(z, by_knee)
         tanh_and_slope(by_knee.view(np.float32), by_value.view(np.float32))
     else:
         for i in range(count):
@@ -64,7 +64,7 @@ def _slopes(v, knee, z, by_value, by_knee, count):
         by_knee[i] = math.copysign(change, v[i]) if z[i] > zero else zero
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc"})
+@inner(fastmath={"reassoc"})
 def _sum(values, count):
     total = 0.0
     for i in range(count):
@@ -72,18 +72,19 @@ def _sum(values, count):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(x, c, states, y, length, first, last, fast):
     """Rows [first, last) of x (R, 1, T) into y = f(g x + b) - f(b); ``c`` (R, F, 3): gain g, knee, bias b."""
     samples, moving = x.shape[2], c.shape[1] > 1
-    gain, knee, bias, v, z, f, rest = np.empty((7, _LENGTH), x.dtype)
+    work = np.empty((7, _LENGTH), x.dtype)
+    gain, knee, bias, v, z, f, rest = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
     for row in range(first, last):
-        _coefficients(c, row, 0, 1 if moving else _LENGTH, gain, knee, bias)
+        _coefficients(c[row], moving, 1 if moving else _LENGTH, gain, knee, bias)
         _curve(bias, knee, z, rest, 1 if moving else _LENGTH, fast)
         for start in range(0, samples, _LENGTH):
             count = min(_LENGTH, samples - start)
             if moving:
-                _coefficients(c, row, start, count, gain, knee, bias)
+                _coefficients(c[row, start:], moving, count, gain, knee, bias)
                 _curve(bias, knee, z, rest, count, fast)
             signal, out = x[row, 0, start : start + count], y[row, 0, start : start + count]
             for i in range(count):
@@ -93,19 +94,20 @@ def forward(x, c, states, y, length, first, last, fast):
                 out[i] = f[i] - rest[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of rows [first, last)."""
     samples, moving = x.shape[2], c.shape[1] > 1
-    gain, knee, bias, v, z, by_value, by_knee = np.empty((7, _LENGTH), x.dtype)
-    rest_by_value, rest_by_knee, to_gain, to_knee, to_bias = np.empty((5, _LENGTH), x.dtype)
+    work = np.empty((12, _LENGTH), x.dtype)
+    gain, knee, bias, v, z, by_value, by_knee = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
+    rest_by_value, rest_by_knee, to_gain, to_knee, to_bias = work[7], work[8], work[9], work[10], work[11]
     for row in range(first, last):
-        _coefficients(c, row, 0, 1 if moving else _LENGTH, gain, knee, bias)
+        _coefficients(c[row], moving, 1 if moving else _LENGTH, gain, knee, bias)
         _slopes(bias, knee, z, rest_by_value, rest_by_knee, 1 if moving else _LENGTH)
         for start in range(0, samples, _LENGTH):
             count = min(_LENGTH, samples - start)
             if moving:
-                _coefficients(c, row, start, count, gain, knee, bias)
+                _coefficients(c[row, start:], moving, count, gain, knee, bias)
                 _slopes(bias, knee, z, rest_by_value, rest_by_knee, count)
             signal, gradient = x[row, 0, start : start + count], gy[row, 0, start : start + count]
             out = gx[row, 0, start : start + count]
@@ -129,14 +131,14 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
                 gc[row, 0, 2] += _sum(to_bias, count)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _limits(c, row, start, limits):
     """The thresholds of samples from ``start`` on, in the precision of the buffer."""
     for i in range(len(limits)):
         limits[i] = c[row, min(start + i, c.shape[1] - 1), 0]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def clip(x, c, states, y, length, first, last):
     """Rows [first, last) of x (R, 1, T) into y, limited to +-threshold, the one coefficient."""
     limits = np.empty(_LENGTH, x.dtype)
@@ -151,11 +153,11 @@ def clip(x, c, states, y, length, first, last):
                 out[i] = limit if low > limit else low
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def clip_backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of rows [first, last): what is clipped follows the threshold, the rest follows x."""
     real = x.dtype.type
-    limits, part = np.empty((2, _LENGTH), x.dtype)
+    limits, part = np.empty(_LENGTH, x.dtype), np.empty(_LENGTH, x.dtype)
     for row in range(first, last):
         for start in range(0, x.shape[2], _LENGTH):
             signal, gradient = x[row, 0, start : start + _LENGTH], gy[row, 0, start : start + _LENGTH]
@@ -173,7 +175,7 @@ def clip_backward(gy, x, c, states, gx, gc, length, first, last):
                 gc[row, 0, 0] += _sum(part, len(signal))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def quantize(x, c, states, y, length, first, last):
     """Rows [first, last) of x (R, 1, T) into y = round(s x) / s; ``c`` (R, 1, 1): levels s per unit."""
     real = x.dtype.type
@@ -185,7 +187,7 @@ def quantize(x, c, states, y, length, first, last):
             out[i] = np.rint(levels * signal[i]) * step
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def quantize_backward(gy, x, c, states, gx, gc, length, first, last):
     """The surrogate: rounding errors y - x are held as they are in steps of 1/s, hence d/ds = -(y - x)/s; d/dx = 1."""
     real = x.dtype.type

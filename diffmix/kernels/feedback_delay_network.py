@@ -88,8 +88,8 @@ def _loops(_: int) -> Loops:
     from diffmix.kernels._fdn_numba import backward, forward
 
     return (
-        lambda *a: forward(*a[:7], np.array(a[7:])),  # type: ignore[call-arg]
-        lambda *a: backward(*a[:9], np.array(a[9:])),  # type: ignore[call-arg]
+        lambda *a: forward(*a[:7], np.array(a[7:])),
+        lambda *a: backward(*a[:9], np.array(a[9:])),
     )
 
 

@@ -109,8 +109,8 @@ def _loops(_: int) -> Loops:
         return np.reshape(delays, (-1, len(_COMBS) + len(_ALLPASSES)))
 
     return (
-        lambda *a: forward(*a[:7], lines(a[7:])),  # type: ignore[call-arg]
-        lambda *a: backward(*a[:9], lines(a[9:])),  # type: ignore[call-arg]
+        lambda *a: forward(*a[:7], lines(a[7:])),
+        lambda *a: backward(*a[:9], lines(a[9:])),
     )
 
 

@@ -339,10 +339,16 @@ class _Run:
         if not any(given):
             return plain.expand(self.batch, -1)
         parts = [plain[k].expand(self.batch) if g is None else g[0][:, g[1]] for k, g in enumerate(given)]
-        points = max(p.shape[1] if p.ndim == 2 else 0 for p in parts)
-        if points:
+        if counts := {p.shape[1] for p in parts if p.ndim == 2}:  # unlike curves meet at every sample
+            points = counts.pop() if len(counts) == 1 else self.samples
             parts = [curve(p if p.ndim == 2 else p[:, None], points) for p in parts]
         return torch.stack([p.expand(self.batch, *p.shape[1:]) for p in parts], 1)
+
+    def over_time(self, column: Tensor) -> Tensor:
+        """A column (B, n) as (B, n, 1), one of curves (B, n, F) as (B, n, T)."""
+        if column.ndim == 2:
+            return column[..., None]
+        return curve(column.flatten(0, 1), self.samples).unflatten(0, column.shape[:2])
 
     def knob(self, names: Sequence[str], knob: str) -> Tensor:
         """A knob of several nodes, (B n,) or (B n, F)."""
@@ -356,21 +362,19 @@ class _Run:
         A linear knob p becomes p + sum(amount c), a logarithmic one p 2^sum(amount c), kept inside its range.
         """
         params = [self.graph[n].params[knob] for n in names]
-        base = self.column(names, knob, [self.graph[n].setting(knob) for n in names])
-        base = (
-            base[..., None] if base.ndim == 2 else curve(base.flatten(0, 1), self.samples).unflatten(0, base.shape[:2])
-        )
+        base = self.over_time(self.column(names, knob, [self.graph[n].setting(knob) for n in names]))
         reach: Tensor | None = None
         for column in zip(*edges, strict=True):
             signals = self._aligned([e.source for e in column], aligned, late)
             amount = self.column([e.name for e in column], "amount", [e.amount or 0.0 for e in column])
-            part = amount[..., None] * together(signals)[:, :, 0]
+            part = self.over_time(amount) * together(signals)[:, :, 0]
             reach = part if reach is None else reach + part
         assert reach is not None
         low, high = (
             torch.tensor([getattr(p, end) for p in params], device=base.device)[:, None] for end in ("low", "high")
         )
-        y = base * torch.exp2(reach) if params[0].scale == "log" else base + reach
+        # no range spans 64 octaves, and what is beyond the largest number has no gradient
+        y = base * torch.exp2(reach.clamp(-64, 64)) if params[0].scale == "log" else base + reach
         return torch.maximum(torch.minimum(y, high.to(y)), low.to(y)).flatten(0, 1)
 
     # -- steps -----------------------------------------------------------------------------------------------------
@@ -413,19 +417,27 @@ class _Run:
             self.signals[value] = Signal(rows, n)
 
     def gains(self, edges: Sequence[Edge]) -> Tensor:
-        """Linear gains (B, n) of edges that have one; a wire's is 1."""
+        """Linear gains (B, n) of edges, or (B, n, T) where they are curves; a wire's is 1."""
         if all(e.gain_db is None for e in edges):
             return self.like.new_ones(self.batch, len(edges))
-        return db_to_gain(self.column([e.name for e in edges], "gain_db", [e.gain_db or 0.0 for e in edges]))
+        level = self.column([e.name for e in edges], "gain_db", [e.gain_db or 0.0 for e in edges])
+        return db_to_gain(level if level.ndim == 2 else self.over_time(level))
+
+    def carried(self, edge: Edge, x: Tensor) -> Tensor:
+        """What leaves an edge that x (B, C, T) enters."""
+        if edge.amount is not None:
+            return x * self.over_time(self.column([edge.name], "amount", [edge.amount])).to(x.dtype)
+        if edge.gain_db is None:
+            return x
+        gain = self.gains([edge])
+        return x * (gain[..., None] if gain.ndim == 2 else gain).to(x.dtype)
 
     def _sum(self, step: Sum, aligned: bool) -> None:
         late = self.renderer.latency.get(step.into, 0)
         signals = self._aligned([e.source for e in step.edges], aligned, [late] * len(step.edges))
         total = self.signals[step.into].audio if step.begun else None
         for edge, signal in zip(step.edges, signals, strict=True):
-            x = signal.audio
-            if edge.gain_db is not None:
-                x = x * self.gains([edge])[:, :, None].to(x.dtype)
+            x = self.carried(edge, signal.audio)
             total = x if total is None else total + x
         assert total is not None
         self.signals[step.into] = Signal(total[:, None], 0)
@@ -433,20 +445,36 @@ class _Run:
     def _place(self, step: Place) -> None:
         y = together([self.signals[v] for v in step.signals])
         count, length = len(step.pans), y.shape[-1]
-        if step.faders is None:
-            fader = y.new_ones(self.batch, count)
-        else:
-            fader = db_to_gain(
-                self.column(step.faders, "gain_db", [self.graph[n].setting("gain_db") for n in step.faders])
-            )
-        pan = self.renderer.effect_of(step)
-        matrix = pan.gains(**{knob: self.knob(step.pans, knob) for knob in self.graph[step.pans[0]].params})
-        matrix = matrix.to(y.device).expand(self.batch * count, -1, -1).unflatten(0, (self.batch, count))
+        level: Tensor | None = None
+        if step.faders is not None:
+            level = self.column(step.faders, "gain_db", [self.graph[n].setting("gain_db") for n in step.faders])
+        places = {knob: self.knob(step.pans, knob) for knob in self.graph[step.pans[0]].params}
         sends = [self.gains(edges) for edges in step.sends]
+        pan = self.renderer.effect_of(step)
+        if any(v.ndim == 3 for v in (level, *sends) if v is not None) or any(v.ndim == 2 for v in places.values()):
+            return self._place_moving(step, y, level, pan, places)
+        fader = y.new_ones(self.batch, count) if level is None else db_to_gain(level)
+        matrix = pan.gains(**places).to(y.device)
+        matrix = matrix.expand(self.batch * count, -1, -1).unflatten(0, (self.batch, count))
         send = torch.stack(sends, -1) if sends else y.new_zeros(self.batch, count, 0)
         total = add_tracks(self._begun(step, y, length), y, fader, matrix, send)
         for n, inlet in enumerate(step.into):
             self.signals[inlet] = Signal(total.unflatten(1, (-1, 2)), n)
+
+    def _place_moving(
+        self, step: Place, y: Tensor, level: Tensor | None, pan: Processor, places: Mapping[str, Tensor]
+    ) -> None:
+        """As `_place`, where a fader, a pan or a send is a curve: track after track."""
+        if level is not None:
+            y = y * db_to_gain(self.over_time(level))[:, :, None].to(y.dtype)
+        placed = pan.process(y.flatten(0, 1), **places).unflatten(0, y.shape[:2])
+        for n, (inlet, begun) in enumerate(zip(step.into, step.begun, strict=True)):
+            total = self.signals[inlet].audio if begun else None
+            for k in range(len(step.pans)):
+                x = self.carried(step.sends[n - 1][k], placed[:, k]) if n else placed[:, k]
+                total = x if total is None else total + x
+            assert total is not None
+            self.signals[inlet] = Signal(total[:, None], 0)
 
     def _begun(self, step: Place, y: Tensor, length: int) -> Tensor:
         """What the sums hold so far, (B, 2 n, T)."""

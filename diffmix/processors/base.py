@@ -123,6 +123,8 @@ class Processor(nn.Module):
             raise AudioError(f"{type(self).__name__} needs the whole signal and cannot run in chunks")
         with streaming(state) as tape:
             y = self.process(x, **values)
+        if state is not None and len(state) != len(tape.after):
+            raise AudioError(f"the state is of another effect: it holds {len(state)} memories, not {len(tape.after)}")
         return y, tuple(tape.after)
 
     def latency_samples(self, values: Numbers) -> int:

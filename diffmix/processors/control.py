@@ -21,6 +21,7 @@ class LFO(Processor):
     pedalboard = False
     uncarried = "it has no control signals"
     inlets = (Port("in", optional=True),)
+    outlets = (Port("lfo", 2, "control"),)
     rate_hz = Param(0.01, 20, 1, "Hz", "log", "cycles per second", modulatable=True)
     phase = Param(0, 1, 0, "cycles", doc="where it starts", modulatable=True)
     stereo_offset = Param(0, 1, 0, "cycles", doc="how far the right channel is ahead of the left", modulatable=True)

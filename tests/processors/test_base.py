@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from diffmix.errors import AudioError, SettingsError
-from diffmix.processors import REGISTRY, BalanceWidth, Gain, KneeCompressor, Processor, Reverb
+from diffmix.processors import REGISTRY, BalanceWidth, Compressor, Gain, KneeCompressor, Processor, Reverb
 
 RATE = 44100
 KINDS = {name: kind for name, kind in sorted(REGISTRY.items()) if kind.__module__.startswith("diffmix.processors.")}
@@ -102,3 +102,12 @@ def test_one_of_two_settings_moves() -> None:
     full = effect.process(impulse, **wet)
     faded = effect.process(impulse, **wet | {"wet_level": torch.tensor([[0.33, 0.0]])})
     torch.testing.assert_close(faded, full * torch.linspace(1, 0, 3000), rtol=1e-4, atol=1e-7)
+
+
+def test_a_state_with_more_in_it_is_of_another_effect() -> None:
+    effect, x = Compressor(RATE), torch.zeros(1, 1, 50)
+    values = settings(effect, 1)
+    _, state = effect.process_chunk(x, None, **values)
+    effect.process_chunk(x, state, **values)
+    with pytest.raises(AudioError, match=r"of another effect: it holds 2 memories, not 1"):
+        effect.process_chunk(x, (*state, state[0]), **values)

@@ -207,3 +207,13 @@ def test_no_more_than_so_many_jobs_run_at_once(dry: Path, tmp_path: Path, monkey
     monkeypatch.setattr(Gain, "process", slow)
     module.sweep("Gain", dry, tmp_path / "out", count=8, jobs=2)
     assert most == 2
+
+
+def test_settings_depend_on_the_seed_and_the_item_alone(dry: Path, tmp_path: Path) -> None:
+    def values(name: str, **options: int) -> list[dict[str, float]]:
+        written = json.loads(module.sweep("Gain", dry, tmp_path / name, **options).read_text())
+        return [item["values"] for item in written["items"]]
+
+    some = values("some", count=3, seed=1)
+    assert values("more", count=5, seed=1)[:3] == some
+    assert not any(a == b for a, b in zip(values("other", count=3, seed=2), some, strict=True))

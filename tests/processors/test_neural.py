@@ -88,6 +88,15 @@ def test_float32_is_float64_rounded() -> None:
     torch.testing.assert_close(made.process(x, **conditions(0.1, 0.4)), ideal, rtol=1e-5, atol=1e-6)
 
 
+def test_in_the_middle_no_condition_steers() -> None:
+    made, x = effect(), torch.randn(1, 1, 300)
+    before = {c: made.process(x, **conditions(c, 0.5)) for c in (0.5, 1.0)}
+    with torch.no_grad():
+        made.steering.weight *= 3
+    assert torch.equal(made.process(x, **conditions(0.5, 0.5)), before[0.5])
+    assert not torch.allclose(made.process(x, **conditions(1.0, 0.5)), before[1.0], rtol=1e-2)
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     made, x = effect(conditions=3), torch.randn(1, 2, 300)
     made.save(tmp_path / "effect.safetensors", device="tape")

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from diffmix.errors import SettingsError
+from diffmix.kernels.feedback_delay_network import feedback_delay_network
 from diffmix.processors import FeedbackDelayNetwork, NoiseReverb, Processor, RoomReverb
 
 RATE = 44100
@@ -76,3 +77,13 @@ def test_sizes_beyond_reason_are_refused(wrong: float) -> None:
         NoiseReverb(RATE, length_s=wrong)
     with pytest.raises(SettingsError, match=r"size = .*, allowed 0.01..10"):
         FeedbackDelayNetwork(RATE, size=wrong)
+
+
+def test_the_networks_width_goes_from_mono_to_its_own_tail() -> None:
+    effect, x = FeedbackDelayNetwork(RATE), noise(2, 6000)
+    values = {name: torch.tensor([float(p.default)]) for name, p in effect.spec} | {"mix": torch.ones(1)}
+    tail = feedback_delay_network(x, *(values[n] for n in ("decay_s", "high_ratio", "crossover_hz")), RATE)
+    assert (tail[:, 0] - tail[:, 1]).abs().max() > 0.1 * tail.abs().max()
+    assert torch.equal(effect.process(x, **values), tail)
+    mono = effect.process(x, **values | {"width": torch.zeros(1)})
+    torch.testing.assert_close(mono, tail.mean(1, keepdim=True).expand(-1, 2, -1))

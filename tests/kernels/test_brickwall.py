@@ -63,6 +63,16 @@ def test_coefficients_equal_pedalboards() -> None:
         assert np.array_equal(y[item].numpy(), expected(x, values, item)), [float(v[item]) for v in values]
 
 
+def test_a_release_of_less_than_a_sample_is_one_sample() -> None:
+    x = torch.randn(2, 3000, generator=torch.Generator().manual_seed(1))
+    values = [torch.tensor([v, v]) for v in TYPICAL]
+    values[1] = torch.tensor([0.001, 0.022])
+    y = brickwall(x.expand(2, -1, -1), *values, RATE)
+    for item in range(2):
+        assert np.array_equal(y[item].numpy(), expected(x, values, item))
+    assert torch.equal(y[0], y[1])
+
+
 @pytest.mark.parametrize("samples", [1, 2, 87, 88, 89])  # the look-ahead is 88 samples
 def test_signals_shorter_than_the_lookahead(samples: int) -> None:
     x = 2 * torch.randn(2 if samples > 2 else 1, samples)  # Pedalboard takes (2, 1) for two samples

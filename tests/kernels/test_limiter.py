@@ -71,6 +71,15 @@ def test_full_band_noise_and_clicks_by_the_standards_meter() -> None:
         assert np.abs(scipy.signal.resample_poly(y, 8, 1, axis=-1)).max() < 10 ** (-0.9 / 20)
 
 
+def test_the_shortest_lookahead_is_enough() -> None:
+    """As the gain is low already some samples before a peak, and still after it, it bends no wave between them."""
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal((2, 8000)) * np.exp(2 * rng.standard_normal(40)).repeat(200)
+    audio = torch.tensor(noise)[None]
+    y = limiter(audio, torch.tensor([-6.0]), torch.tensor([1.0]), RATE, 2)[0].numpy()
+    assert np.abs(scipy.signal.resample_poly(y, 16, 1, axis=-1)).max() < 10 ** (-5.8 / 20)
+
+
 def test_what_is_under_the_ceiling_is_left_alone() -> None:
     x = torch.tensor(0.1 * hits(5000), dtype=torch.float32)[None]
     assert torch.equal(limiter(x, torch.tensor([-1.0]), torch.tensor([50.0]), RATE, LOOKAHEAD), x)

@@ -54,6 +54,14 @@ def together(signals: Sequence[Signal]) -> Tensor:
     return torch.stack([s.audio for s in signals], 1)
 
 
+def linear(level: Tensor) -> Tensor:
+    """Gains of levels in dB (B, n), or (B, n, T) where they move, of the same shape.
+
+    Steady ones are passed on in one dimension, which has them as Pedalboard computes them.
+    """
+    return db_to_gain(level.flatten(0, 1)).unflatten(0, level.shape[:2])
+
+
 def heard(step: Batch, number: int) -> list[Value]:
     """What one run of a step reads."""
     moved = [e.source for edges in step.moved.values() for e in edges[number]]
@@ -421,7 +429,7 @@ class _Run:
         if all(e.gain_db is None for e in edges):
             return self.like.new_ones(self.batch, len(edges))
         level = self.column([e.name for e in edges], "gain_db", [e.gain_db or 0.0 for e in edges])
-        return db_to_gain(level if level.ndim == 2 else self.over_time(level))
+        return linear(level if level.ndim == 2 else self.over_time(level))
 
     def carried(self, edge: Edge, x: Tensor) -> Tensor:
         """What leaves an edge that x (B, C, T) enters."""
@@ -453,7 +461,7 @@ class _Run:
         pan = self.renderer.effect_of(step)
         if any(v.ndim == 3 for v in (level, *sends) if v is not None) or any(v.ndim == 2 for v in places.values()):
             return self._place_moving(step, y, level, pan, places)
-        fader = y.new_ones(self.batch, count) if level is None else db_to_gain(level)
+        fader = y.new_ones(self.batch, count) if level is None else linear(level)
         matrix = pan.gains(**places).to(y.device)
         matrix = matrix.expand(self.batch * count, -1, -1).unflatten(0, (self.batch, count))
         send = torch.stack(sends, -1) if sends else y.new_zeros(self.batch, count, 0)
@@ -466,7 +474,7 @@ class _Run:
     ) -> None:
         """As `_place`, where a fader, a pan or a send is a curve: track after track."""
         if level is not None:
-            y = y * db_to_gain(self.over_time(level))[:, :, None].to(y.dtype)
+            y = y * linear(self.over_time(level))[:, :, None].to(y.dtype)
         placed = pan.process(y.flatten(0, 1), **places).unflatten(0, y.shape[:2])
         for n, (inlet, begun) in enumerate(zip(step.into, step.begun, strict=True)):
             total = self.signals[inlet].audio if begun else None

@@ -1,33 +1,28 @@
-"""The mixing console: one strip per track, a reverb send and bus, a master.
+"""The mixing console: a template for graphs, with one control vector per track and one each for buses and master.
 
-track -> trim -> highpass -> eq -> compressor -> fader -> pan (mono) or image (stereo) -+-> sum -> master
-                                                                                        +-> send -> reverb bus -^
+track -> strip -> fader -> pan (mono) or image (stereo) -+-> group or master
+                                                         +-> sends -> buses -> master
+group -> chain -> fader -> image -+-> master
+                                  +-> sends
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffmix.errors import SettingsError
+from diffmix.graph import Graph, Renderer
+from diffmix.graph import Node as Effect
+from diffmix.graph.desk import Strip, desk, free
+from diffmix.graph.schedule import TOGETHER
 from diffmix.kernels.loudness import integrated_loudness
-from diffmix.kernels.mixing import add_tracks
-from diffmix.kernels.stereo import balance_width_matrix, pan_matrix
-from diffmix.kernels.units import db_to_gain
-from diffmix.params import ParamSpec, joined
-from diffmix.processors import (
-    BalanceWidth,
-    Chain,
-    Compressor,
-    Gain,
-    HighpassFilter,
-    Pan,
-    ParametricEQ,
-    Processor,
-    Reverb,
-)
+from diffmix.params import ParamSpec, joined, split_name
+from diffmix.processors import Processor
+from diffmix.processors.base import REGISTRY
 from diffmix.processors.chain import by_stage
 from diffmix.settings import Settings, shortest
 from diffmix.types import Ranges
@@ -35,15 +30,21 @@ from diffmix.types import Ranges
 WORKING_LEVEL_LUFS = -23.0
 """Where the trim puts a track, so that thresholds and faders mean the same for every recording."""
 
-TRACKS_AT_ONCE = 16
-"""How many strips are processed together; more would only need more memory."""
+MUTED_DB = -120.0
+"""A fader's position that is silence."""
 
 Tracks = Tensor | tuple[Tensor, Tensor]
 """Mono or stereo strips (B, N, C, T), or both: (mono (B, N1, 1, T), stereo (B, N2, 2, T)), numbered in that order."""
 
+Stages = Mapping[str, str | Mapping[str, Any]]
+"""Effects by stage name: a class name, or ``{"kind": class name, option: value}``."""
+
+Limits = Mapping[str, float | Sequence[float]]
+"""Narrower (low, high), or one value that locks, by knob name with wildcards: ``{"vox.pan.pan": 0}``."""
+
 
 class Controls(NamedTuple):
-    """Control vectors in [0, 1]: tracks (B, N, P), bus (B, Q), master (B, R)."""
+    """Control vectors in [0, 1]: tracks (B, N, P), buses and groups (B, Q), master (B, R)."""
 
     tracks: Tensor
     bus: Tensor
@@ -51,11 +52,15 @@ class Controls(NamedTuple):
 
 
 class DeskValues(NamedTuple):
-    """Physical values by dotted name: of the tracks each (B, N), of the bus and the master each (B,)."""
+    """Physical values by dotted name: of the tracks each (B, N), of buses, groups and master each (B,)."""
 
     tracks: dict[str, Tensor]
     bus: dict[str, Tensor]
     master: dict[str, Tensor]
+
+
+Specs = Mapping[str, ParamSpec]
+"""What the control vectors hold, by part: ``tracks``, ``bus``, ``master``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,147 +73,295 @@ class Node:
     stages: tuple[tuple[str, Processor, dict[str, float]], ...]
 
 
+STRIP: Stages = {"trim": "Gain", "highpass": "HighpassFilter", "eq": "ParametricEQ", "compressor": "Compressor"}
+SENDS: Mapping[str, str] = {"send": "reverb"}
+BUSES: Mapping[str, Stages] = {"reverb": {"reverb": "Reverb"}}
+MASTER: Stages = {"eq": "ParametricEQ", "compressor": "Compressor", "gain": "Gain"}
+
 DESK: dict[str, dict[str, Sequence[float]]] = {
     "trim": {"gain_db": (-40, 60, 0)},
     "highpass": {"cutoff_frequency_hz": (10, 500, 10)},
     "fader": {"gain_db": (-48, 12, 0)},
-    "send": {"gain_db": (-60, 6, -60)},
-    "reverb": {"dry_level": (0, 0)},
     "master.gain": {"gain_db": (-40, 40, 0)},
 }
 """Where a desk needs less than an effect's whole range."""
+
+SEND: dict[str, Sequence[float]] = {"gain_db": (-60, 6, -60)}
+WET: dict[str, Sequence[float]] = {"dry_level": (0, 0), "mix": (1, 1)}
+"""On a bus an effect is wet only, where it has a choice."""
 
 
 class Console(nn.Module):
     """A console of any number of mono and stereo tracks.
 
     ``console(tracks, controls)`` takes controls in [0, 1]; ``console.mix(tracks, values)`` physical values. Both are
-    differentiable in audio and parameters, and a mono track is processed as one channel until it is panned.
+    differentiable in audio and parameters, and a mono track is processed as one channel until it is panned. It is a
+    template: what it does is the graph that `to_graph` gives, rendered.
     """
 
-    def __init__(self, sample_rate: float = 44100.0, ranges: Mapping[str, Ranges] | None = None) -> None:
+    def __init__(
+        self,
+        sample_rate: float = 44100.0,
+        ranges: Mapping[str, Ranges] | None = None,
+        *,
+        strip: Stages | None = None,
+        sends: Mapping[str, str] | None = None,
+        buses: Mapping[str, Stages] | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        master: Stages | None = None,
+    ) -> None:
         """A console at ``sample_rate`` Hz.
 
-        ``ranges`` narrows knobs further, by stage and parameter: ``{"eq": {"peak1_gain_db": (-6, 6)}}``; stages of
-        the master are ``master.eq``, ``master.compressor``, ``master.gain``. Raises SettingsError for unknown names.
+        Args:
+            sample_rate: Hz.
+            ranges: narrower ranges by stage and parameter: ``{"eq": {"peak1_gain_db": (-6, 6)}}``; stages of a bus, a
+                group and the master are ``reverb.reverb``, ``drums.eq``, ``master.eq``.
+            strip: the effects of every track in front of its fader.
+            sends: the bus that each send goes to, by the send's name.
+            buses: the effects of each bus, by its name.
+            groups: for each group its ``stages``, in front of a fader of its own, and the ``tracks`` that go there, as
+                patterns of names: ``{"drums": {"tracks": ["kick*"], "stages": {"compressor": "Compressor"}}}``.
+            master: the effects of the master.
+
+        Raises SettingsError for names of stages, effects, buses and parameters that do not exist.
         """
         super().__init__()
-        limits = {stage: dict(values) for stage, values in DESK.items()}
-        for stage, values in (ranges or {}).items():
-            limits.setdefault(stage, {}).update(values)
-        used: set[str] = set()
-
-        def effect(kind: type[Processor], stage: str) -> Processor:
-            used.add(stage)
-            try:
-                return kind(sample_rate, limits.get(stage))
-            except SettingsError as error:
-                raise SettingsError(f"console stage {stage}: {error}") from None
-
+        self.layout: dict[str, Any] = {
+            "strip": dict(STRIP if strip is None else strip),
+            "sends": dict(SENDS if sends is None else sends),
+            "buses": dict(BUSES if buses is None else buses),
+            "groups": dict(groups or {}),
+            "master": dict(MASTER if master is None else master),
+        }
+        self.ranges = {stage: dict(values) for stage, values in (ranges or {}).items()}
         self.sample_rate = float(sample_rate)
-        self.strip = Chain(
-            trim=effect(Gain, "trim"),
-            highpass=effect(HighpassFilter, "highpass"),
-            eq=effect(ParametricEQ, "eq"),
-            compressor=effect(Compressor, "compressor"),
-        )
-        self.fader = effect(Gain, "fader")
-        self.pan = effect(Pan, "pan")
-        self.image = effect(BalanceWidth, "image")
-        self.send = effect(Gain, "send")
-        self.bus = Chain(reverb=effect(Reverb, "reverb"))
-        self.master = Chain(
-            eq=effect(ParametricEQ, "master.eq"),
-            compressor=effect(Compressor, "master.compressor"),
-            gain=effect(Gain, "master.gain"),
-        )
-        if unknown := sorted(limits.keys() - used):
-            raise SettingsError(f"no console stage {unknown[0]!r}; there are: {', '.join(sorted(used))}")
-        behind = {"fader": self.fader, "pan": self.pan, "image": self.image, "send": self.send}
-        self.track_spec = joined({name: stage.spec for name, stage in {**self.strip.stages, **behind}.items()})
+        self._limits = {stage: dict(values) for stage, values in DESK.items()}
+        for stage, values in self.ranges.items():
+            self._limits.setdefault(stage, {}).update(values)
+        self._used: set[str] = set()
+        self._check_layout()
+        self.strip = self._chain(self.layout["strip"], "")
+        self.fader = self._effect("Gain", "fader")
+        self.pan = self._effect("Pan", "pan")
+        self.image = self._effect("BalanceWidth", "image")
+        self.sends = {name: self._effect("Gain", name, SEND) for name in self.layout["sends"]}
+        self.buses = {name: self._chain(stages, f"{name}.", WET) for name, stages in self.layout["buses"].items()}
+        self.groups = {name: self._group(name, part) for name, part in self.layout["groups"].items()}
+        self.master = self._chain(self.layout["master"], "master.")
+        if unknown := sorted(self.ranges.keys() - self._used):
+            raise SettingsError(f"no console stage {unknown[0]!r}; there are: {', '.join(sorted(self._used))}")
+        strips = {**self.strip, "fader": self.fader, "pan": self.pan, "image": self.image, **self.sends}
+        named = {name: _spec(stages) for name, stages in {**self.buses, **self.groups}.items()}
+        self.track_spec, self.bus_spec, self.master_spec = _spec(strips), joined(named), _spec(self.master)
+        self._desks: dict[tuple[Any, ...], _Desk] = {}
+
+    def _check_layout(self) -> None:
+        for send, bus in self.layout["sends"].items():
+            if bus not in self.layout["buses"]:
+                raise SettingsError(
+                    f"send {send!r} goes to the bus {bus!r}; there are: {', '.join(self.layout['buses']) or 'none'}"
+                )
+        if both := sorted(self.layout["buses"].keys() & self.layout["groups"].keys()):
+            raise SettingsError(f"{both[0]!r} is a bus and a group; every name stands once")
+        if "master" in {*self.layout["buses"], *self.layout["groups"]}:
+            raise SettingsError("no bus or group can be called 'master'")
+
+    def _effect(self, stage: str | Mapping[str, Any], where: str, desk: Mapping[str, Any] | None = None) -> Processor:
+        """An effect of the desk, with its ranges; ``where`` names the stage in messages and ranges."""
+        self._used.add(where)
+        options = {} if isinstance(stage, str) else {k: v for k, v in stage.items() if k != "kind"}
+        kind = stage if isinstance(stage, str) else stage.get("kind", "")
+        if kind not in REGISTRY:
+            raise SettingsError(f"console stage {where}: there is no effect {kind!r}")
+        declared = REGISTRY[kind].declared
+        limits = {k: v for k, v in (desk or {}).items() if k in declared} | self._limits.get(where, {})
+        if where in DESK and where not in self.ranges:  # a stage of the same name may hold another effect
+            limits = {k: v for k, v in limits.items() if k in declared}
+        try:
+            return REGISTRY[kind](self.sample_rate, limits or None, **options)
+        except (SettingsError, TypeError) as error:
+            raise SettingsError(f"console stage {where}: {error}") from None
+
+    def _chain(self, stages: Stages, prefix: str, desk: Mapping[str, Any] | None = None) -> dict[str, Processor]:
+        return {name: self._effect(stage, prefix + name, desk) for name, stage in stages.items()}
+
+    def _group(self, name: str, part: Mapping[str, Any]) -> dict[str, Processor]:
+        if unknown := sorted(part.keys() - {"tracks", "stages"}):
+            raise SettingsError(f"group {name!r} has tracks and stages; {unknown[0]!r} is neither")
+        ends = {"fader": "Gain", "image": "BalanceWidth"}
+        stages = self._chain({**part.get("stages", {}), **ends}, f"{name}.", DESK["fader"])
+        return stages | {send: self._effect("Gain", f"{name}.{send}", SEND) for send in self.layout["sends"]}
+
+    # -- controls and values ---------------------------------------------------------------------------------------
 
     @property
     def specs(self) -> dict[str, ParamSpec]:
-        """The three control vectors: ``tracks`` (one per track), ``bus``, ``master``."""
-        return {"tracks": self.track_spec, "bus": self.bus.spec, "master": self.master.spec}
+        """The three control vectors: ``tracks`` (one per track), ``bus`` (buses and groups), ``master``."""
+        return {"tracks": self.track_spec, "bus": self.bus_spec, "master": self.master_spec}
 
-    def default(self, batch: int, tracks: int) -> Controls:
+    def limited(self, names: Sequence[str], limits: Limits) -> dict[str, ParamSpec]:
+        """The specs with knobs of single tracks, buses or the master locked or bounded.
+
+        Controls then reach the narrower range by all of [0, 1]; `values`, `encode` and `default` take these specs.
+        Knobs are named ``vox.eq.peak1_q``, ``reverb.reverb.room_size``, ``master.gain.gain_db``. Raises SettingsError
+        for a pattern that names no knob and for a range that is not inside the knob's.
+        """
+        tracks, others = self._narrowed(names, limits)
+        master = others.pop("master")
+        return {"tracks": ParamSpec.stacked(list(tracks.values())), "bus": joined(others), "master": master}
+
+    def _narrowed(self, names: Sequence[str], limits: Limits) -> tuple[dict[str, ParamSpec], dict[str, ParamSpec]]:
+        """The spec of each track, and those of buses, groups and master, by name."""
+        unused = set(limits)
+
+        def narrowed(strip: str, spec: ParamSpec) -> ParamSpec:
+            found: dict[str, Sequence[float]] = {}
+            for knob in spec.names:
+                for pattern in (p for p in limits if fnmatchcase(f"{strip}.{knob}", p)):
+                    unused.discard(pattern)
+                    given = limits[pattern]
+                    found[knob] = (given, given) if isinstance(given, int | float) else given
+            try:
+                return spec.narrowed(found)
+            except SettingsError as error:
+                raise SettingsError(f"{strip}.{error}") from None
+
+        others = {name: narrowed(name, _spec(stages)) for name, stages in {**self.buses, **self.groups}.items()}
+        others["master"] = narrowed("master", self.master_spec)
+        tracks = {name: narrowed(name, self.track_spec) for name in names}
+        if unused:
+            knobs = f"{(*names, 'vox')[0]}.{self.track_spec.names[0]}", f"master.{self.master_spec.names[-1]}"
+            raise SettingsError(f"no knob matches {min(unused)!r}; knobs are named like {knobs[0]!r}, {knobs[1]!r}")
+        return tracks, others
+
+    def default(self, batch: int, tracks: int, specs: Specs | None = None) -> Controls:
         """Controls that leave the tracks as they are: every effect neutral, sends closed, pans centred."""
-        track, bus, master = (spec.default() for spec in self.specs.values())
+        track, bus, master = (spec.default() for spec in (specs or self.specs).values())
         return Controls(track.expand(batch, tracks, -1), bus.expand(batch, -1), master.expand(batch, -1))
 
     def sample(self, batch: int, tracks: int, generator: torch.Generator) -> Controls:
         """Uniformly random controls."""
         return Controls(
             self.track_spec.sample(batch * tracks, generator).view(batch, tracks, -1),
-            self.bus.spec.sample(batch, generator),
-            self.master.spec.sample(batch, generator),
+            self.bus_spec.sample(batch, generator),
+            self.master_spec.sample(batch, generator),
         )
 
-    def values(self, controls: Controls) -> DeskValues:
+    def values(self, controls: Controls, specs: Specs | None = None) -> DeskValues:
         """Controls to physical values."""
-        return DeskValues(*(spec.denormalize(u) for spec, u in zip(self.specs.values(), controls, strict=True)))
-
-    def forward(self, tracks: Tracks, controls: Controls, mask: Tensor | None = None) -> Tensor:
-        """The mix (B, 2, T) of ``tracks`` under ``controls``; ``mask`` (B, N) is 0 where a track is padding."""
-        return self.mix(tracks, self.values(controls), mask)
-
-    def mix(self, tracks: Tracks, values: DeskValues, mask: Tensor | None = None) -> Tensor:
-        """The mix (B, 2, T) under physical values."""
-        return self.master.process(self.premaster(tracks, values, mask), **values.master)
-
-    def premaster(self, tracks: Tracks, values: DeskValues, mask: Tensor | None = None) -> Tensor:
-        """The sum of the panned tracks and the reverb bus, (B, 2, T), before the master."""
-        sums = None
-        for y, fader, matrix, send in self._strips(tracks, values, mask):
-            if sums is None:
-                sums = y.new_zeros(y.shape[0], 4, y.shape[-1])
-            sums = add_tracks(sums, y, fader, matrix, send[..., None])
-        assert sums is not None
-        dry, sent = sums.split(2, 1)
-        return dry + self.bus.process(sent, **values.bus)
-
-    def placed(self, tracks: Tracks, values: DeskValues) -> Iterator[Tensor]:
-        """Each track as it reaches the sum, (B, 2, T), without its reverb; one at a time."""
-        for y, fader, matrix, _ in self._strips(tracks, values, None):
-            for n in range(y.shape[1]):
-                yield matrix[:, n].to(y.dtype) @ (fader[:, n, None, None] * y[:, n])
-
-    def _strips(
-        self, tracks: Tracks, values: DeskValues, mask: Tensor | None
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """A few tracks at a time: strip output (B, n, C, T), fader (B, n), placement (B, n, 2, C), send gain (B, n)."""
-        first = 0
-        for kind in (tracks,) if isinstance(tracks, Tensor) else tracks:
-            for x in kind.split(TRACKS_AT_ONCE, 1) if kind.shape[1] else ():
-                batch, n, channels, length = x.shape
-                mine = {name: v[:, first : first + n].reshape(batch * n) for name, v in values.tracks.items()}
-                stages = by_stage(mine)
-                strip = {name: mine[name] for name in self.strip.spec.names}
-                y = self.strip.process(x.reshape(batch * n, channels, length), **strip)
-                if channels == 1:
-                    matrix = pan_matrix(stages["pan"]["pan"])
-                else:
-                    matrix = balance_width_matrix(stages["image"]["balance"], stages["image"]["width"])
-                matrix = matrix.view(batch, n, 2, channels)
-                if mask is not None:
-                    matrix = matrix * mask[:, first : first + n, None, None].to(matrix)
-                fader, send = (db_to_gain(stages[name]["gain_db"]).view(batch, n) for name in ("fader", "send"))
-                yield y.view(batch, n, channels, length), fader, matrix, send
-                first += n
+        return DeskValues(
+            *(spec.denormalize(u) for spec, u in zip((specs or self.specs).values(), controls, strict=True))
+        )
 
     def trimmed(self, controls: Controls, loudness_lufs: Tensor) -> Controls:
         """The controls with each trim set so that a track of ``loudness_lufs`` (B, N) plays at the working level.
 
-        Silence (at or below -69 LUFS) is left alone.
+        Silence (at or below -69 LUFS) is left alone. Raises SettingsError if the strip has no ``trim``.
         """
+        if "trim.gain_db" not in self.track_spec.params:
+            raise SettingsError(f"the strip has no trim; its stages are: {', '.join(self.strip)}")
         gain_db = torch.where(loudness_lufs > -69, WORKING_LEVEL_LUFS - loudness_lufs, 0.0)
-        trim = self.strip.stages["trim"].spec
+        trim = self.strip["trim"].spec
         low, high = trim.low.item(), trim.high.item()
         u = trim.normalize({"gain_db": gain_db.clamp(low, high)})
         at = self.track_spec.index("trim.gain_db")
         tracks = torch.cat([controls.tracks[..., :at], u.to(controls.tracks), controls.tracks[..., at + 1 :]], -1)
         return controls._replace(tracks=tracks)
+
+    # -- audio -----------------------------------------------------------------------------------------------------
+
+    def forward(
+        self, tracks: Tracks, controls: Controls, mask: Tensor | None = None, names: Sequence[str] = ()
+    ) -> Tensor:
+        """The mix (B, 2, T) of ``tracks`` under ``controls``; see `mix`."""
+        return self.mix(tracks, self.values(controls), mask, names)
+
+    def mix(self, tracks: Tracks, values: DeskValues, mask: Tensor | None = None, names: Sequence[str] = ()) -> Tensor:
+        """The mix (B, 2, T) under physical values.
+
+        ``mask`` (B, N) is 0 where a track is padding or muted: it adds nothing. ``names`` of the tracks decide which
+        group each goes to; without them all go to the master.
+        """
+        made = self._desk(tracks, names)
+        return made.renderer.render(made.sources(tracks), made.knobs(values, mask))["out"]
+
+    def placed(self, tracks: Tracks, values: DeskValues) -> Iterator[Tensor]:
+        """Each track as it reaches the sum, (B, 2, T), without its sends; one at a time."""
+        made = self._desk(tracks, ())
+        sources, knobs = made.sources(tracks), made.knobs(values, None)
+        for first in range(0, len(made.ends), TOGETHER):
+            ends = made.ends[first : first + TOGETHER]
+            found = Renderer(made.renderer.graph, self.sample_rate, targets=ends).signals(sources, knobs)
+            for end in ends:
+                yield found.pop(end)
+
+    def _desk(self, tracks: Tracks, names: Sequence[str]) -> "_Desk":
+        """The renderer for as many tracks, in the groups that their names say."""
+        kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
+        channels = [x.shape[2] for x in kinds for _ in range(x.shape[1])]
+        if names and len(names) != len(channels):
+            raise SettingsError(f"{len(names)} names came for {len(channels)} tracks")
+        groups = [self.group_of(name) for name in names] or [""] * len(channels)
+        key = tuple(zip(channels, groups, strict=True))
+        if key not in self._desks:
+            self._desks[key] = _Desk(self, channels, groups)
+        return self._desks[key]
+
+    def group_of(self, track: str) -> str:
+        """The first group one of whose patterns a track's name matches, "" for none."""
+        for name, part in self.layout["groups"].items():
+            if any(fnmatchcase(track.lower(), pattern.lower()) for pattern in part.get("tracks", ())):
+                return str(name)
+        return ""
+
+    # -- graphs ----------------------------------------------------------------------------------------------------
+
+    def to_graph(
+        self,
+        tracks: int | Mapping[str, int],
+        settings: Settings | None = None,
+        *,
+        limits: Limits | None = None,
+        mute: Sequence[str] = (),
+        solo: Sequence[str] = (),
+    ) -> Graph:
+        """The console as a graph: ``render(console.to_graph(...), ...)`` equals ``console.mix(...)`` bit for bit.
+
+        Args:
+            tracks: channels (1 or 2) by name; or how many mono tracks, called ``track 1``, ....
+            settings: knobs; what they leave out is neutral.
+            limits: locked or bounded knobs, as for `limited`; they become the ranges of the nodes.
+            mute: tracks that are not heard, by patterns of names; their strips stay, without cables behind the pan.
+            solo: if any, the only tracks that are heard.
+
+        Sources are called as the tracks, their effects ``vox.eq``; groups, buses and the master are sums of their
+        names with effects ``drums.eq``, ``reverb.reverb``, ``master.eq`` behind; the output is ``out``. Where a track
+        has taken such a name, it gets an underscore. Raises SettingsError.
+        """
+        channels = {f"track {n + 1}": 1 for n in range(tracks)} if isinstance(tracks, int) else dict(tracks)
+        given = settings or Settings()
+        if extra := [n for n in given.get("tracks", {}) if n not in channels]:
+            raise SettingsError(f"settings for {extra[0]!r}, which is no track; there are: {', '.join(channels)}")
+        full = self.check(Settings({**given, "tracks": {n: {} for n in channels} | given.get("tracks", {})}))
+        order = sorted(channels, key=channels.__getitem__)  # mono first, as the console numbers them
+        groups, kinds = [self.group_of(n) for n in order], [channels[n] for n in order]
+        limited = self._narrowed(order, limits or {})
+        strips = _strips(self, order, kinds, groups, full, limited, self.silent(order, mute, solo))
+        return desk(strips, strips[-1].name)
+
+    def silent(self, names: Sequence[str], mute: Sequence[str] = (), solo: Sequence[str] = ()) -> frozenset[str]:
+        """The tracks that mute and solo leave unheard; SettingsError for a pattern that matches no track."""
+
+        def matched(patterns: Sequence[str]) -> set[str]:
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise SettingsError(f"no track is called {pattern!r}; there are: {', '.join(names)}")
+            return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+        alone = matched(solo)
+        return frozenset(matched(mute) | (set(names) - alone if alone else set()))
+
+    # -- settings --------------------------------------------------------------------------------------------------
 
     def settings(
         self, controls: Controls, names: Sequence[str] | None = None, channels: Sequence[int] = ()
@@ -226,8 +379,9 @@ class Console(nn.Module):
             if channels:
                 del stages["image" if channels[n] == 1 else "pan"]
             tracks[name] = stages
-        bus, master = (by_stage({k: shortest(v[0].item()) for k, v in part.items()}) for part in values[1:])
-        return Settings(tracks=tracks, buses={"reverb": bus}, master=master)
+        bus, master = ({k: shortest(v[0].item()) for k, v in part.items()} for part in values[1:])
+        buses = {name: by_stage(knobs) for name, knobs in by_stage(bus).items()}
+        return Settings(tracks=tracks, buses=buses, master=by_stage(master))
 
     def check(self, settings: Settings) -> Settings:
         """The settings with every missing knob at its default, after checking names and ranges.
@@ -246,13 +400,13 @@ class Console(nn.Module):
 
         if unknown := sorted(settings.keys() - {"tracks", "buses", "master"}):
             raise SettingsError(f"settings hold tracks, buses and master; {unknown[0]!r} is none of them")
-        buses = settings.get("buses", {})
-        if unknown := sorted(buses.keys() - {"reverb"}):
-            raise SettingsError(f"no bus {unknown[0]!r}; this console has: reverb")
+        buses, mine = settings.get("buses", {}), {**self.buses, **self.groups}
+        if unknown := sorted(buses.keys() - mine.keys()):
+            raise SettingsError(f"no bus {unknown[0]!r}; this console has: {', '.join(mine) or 'none'}")
         return Settings(
             tracks={n: part(self.track_spec, s, f"track {n}") for n, s in settings.get("tracks", {}).items()},
-            buses={"reverb": part(self.bus.spec, buses.get("reverb", {}), "bus reverb")},
-            master=part(self.master.spec, settings.get("master", {}), "master"),
+            buses={n: part(_spec(stages), buses.get(n, {}), f"bus {n}") for n, stages in mine.items()},
+            master=part(self.master_spec, settings.get("master", {}), "master"),
         )
 
     def numbers(self, settings: Settings) -> DeskValues:
@@ -260,28 +414,29 @@ class Console(nn.Module):
         full = self.check(settings)
         device = self.track_spec.low.device
 
-        def column(spec: ParamSpec, all_stages: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-            pairs = ((name, *name.split(".", 1)) for name in spec.names)
-            return {
-                name: torch.tensor([[s[stage][knob] for s in all_stages]], dtype=torch.float32, device=device)
-                for name, stage, knob in pairs
-            }
+        def value(number: Any) -> Tensor:
+            return torch.tensor(number, dtype=torch.float32, device=device)
 
-        tracks = column(self.track_spec, list(full["tracks"].values()))
-        bus, master = column(self.bus.spec, [full["buses"]["reverb"]]), column(self.master.spec, [full["master"]])
-        return DeskValues(tracks, {k: v[:, 0] for k, v in bus.items()}, {k: v[:, 0] for k, v in master.items()})
+        pairs = [(name, *split_name(name)) for name in self.track_spec.names]
+        return DeskValues(
+            {name: value([[s[stage][knob] for s in full["tracks"].values()]]) for name, stage, knob in pairs},
+            {".".join(path): value([number]) for path, number in Settings(full["buses"]).flat()},
+            {".".join(path): value([number]) for path, number in Settings(full["master"]).flat()},
+        )
 
-    def encode(self, settings: Settings) -> Controls:
+    def encode(self, settings: Settings, specs: Specs | None = None) -> Controls:
         """Settings of one song as controls (B = 1): the inverse of `settings`."""
         values = self.numbers(settings)
-        return Controls(*(spec.normalize(v) for spec, v in zip(self.specs.values(), values, strict=True)))
+        return Controls(*(spec.normalize(v) for spec, v in zip((specs or self.specs).values(), values, strict=True)))
 
     def nodes(self, settings: Settings, channels: Mapping[str, int]) -> list[Node]:
         """The console as a list of nodes in topological order, for export; ``channels`` by track name."""
         full = self.check(settings)
 
-        def staged(chain: Chain, stages: Mapping[str, Any]) -> list[tuple[str, Processor, dict[str, float]]]:
-            return [(name, stage, stages[name]) for name, stage in chain.stages.items()]
+        def staged(
+            chain: Mapping[str, Processor], stages: Mapping[str, Any]
+        ) -> list[tuple[str, Processor, dict[str, float]]]:
+            return [(name, stage, stages[name]) for name, stage in chain.items()]
 
         nodes, sends = [], []
         for name in sorted(full["tracks"], key=channels.__getitem__):  # mono first, as the console adds them
@@ -290,18 +445,132 @@ class Console(nn.Module):
             strip = [*staged(self.strip, stages), *((n, stage, stages[n]) for n, stage in behind)]
             nodes.append(Node(name, channels[name], (), tuple(strip)))
             sends.append((name, stages["send"]["gain_db"]))
-        bus_name, master_name = (_free(word, full["tracks"]) for word in ("reverb", "master"))
-        nodes.append(Node(bus_name, 2, tuple(sends), tuple(staged(self.bus, full["buses"]["reverb"]))))
+        bus_name, master_name = (free(word, set(full["tracks"])) for word in ("reverb", "master"))
+        nodes.append(Node(bus_name, 2, tuple(sends), tuple(staged(self.buses["reverb"], full["buses"]["reverb"]))))
         dry = [(node.name, 0.0) for node in nodes]
         nodes.append(Node(master_name, 2, tuple(dry), tuple(staged(self.master, full["master"]))))
         return nodes
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """``name``, or with underscores behind it if a track is called so."""
-    while name in taken:
-        name += "_"
-    return name
+class _Desk:
+    """The renderer of a console for given tracks, and which knob of it each value is."""
+
+    def __init__(self, console: Console, channels: Sequence[int], groups: Sequence[str]) -> None:
+        self.tracks = [f"track {n + 1}" for n in range(len(channels))]
+        self.count = channels.count(1)
+        strips = {s.name: s for s in _strips(console, self.tracks, channels, groups)}
+        self.ends = [strips[name].end for name in self.tracks]
+        self.renderer = Renderer(desk(list(strips.values()), "master"), console.sample_rate)
+        self.columns: list[tuple[str, slice, tuple[str, ...]]] = []
+        mono, stereo, every = slice(0, self.count), slice(self.count, None), slice(None)
+        for name in console.track_spec.names:
+            stage, knob = split_name(name)
+            part = {"pan": mono, "image": stereo}.get(stage, every)
+            if stage in console.sends:
+                bus = console.layout["sends"][stage]
+                keys = [f"{end}>{bus}:in.{knob}" for end in self.ends]
+            else:
+                keys = [f"{track}.{name}" for track in self.tracks[part]]
+            if keys:
+                self.columns.append((name, part, tuple(keys)))
+        self.others: list[tuple[str, str]] = []
+        for name in console.bus_spec.names:
+            strip, stage, knob = name.split(".")
+            key = name
+            if strip in console.groups and stage in console.sends:
+                key = f"{strip}.image:out>{console.layout['sends'][stage]}:in.{knob}"
+            if strip in strips:
+                self.others.append((name, key))
+
+    def sources(self, tracks: Tracks) -> dict[str | tuple[str, ...], Tensor]:
+        """Audio by the names of the tracks."""
+        kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
+        found: dict[str | tuple[str, ...], Tensor] = {}
+        first = 0
+        for x in kinds:
+            if x.shape[1]:
+                found[tuple(self.tracks[first : first + x.shape[1]])] = x
+            first += x.shape[1]
+        return found
+
+    def knobs(self, values: DeskValues, mask: Tensor | None) -> dict[str | tuple[str, ...], Tensor]:
+        """Values by the names of the graph's knobs."""
+        found: dict[str | tuple[str, ...], Tensor] = {}
+        for name, part, keys in self.columns:
+            value = values.tracks[name]
+            if mask is not None and name == "fader.gain_db":
+                value = torch.where(mask > 0, value, MUTED_DB)
+            found[keys] = value[:, part]
+        found |= {key: values.bus[name] for name, key in self.others}
+        found |= {f"master.{name}": value for name, value in values.master.items()}
+        return found
+
+
+def _strips(
+    console: Console,
+    tracks: Sequence[str],
+    channels: Sequence[int],
+    groups: Sequence[str],
+    settings: Settings | None = None,
+    limited: tuple[Mapping[str, ParamSpec], Mapping[str, ParamSpec]] = ({}, {}),
+    silent: frozenset[str] = frozenset(),
+) -> list[Strip]:
+    """The desk's strips: tracks by group, mono first; groups that have tracks; buses; the master.
+
+    Without ``settings`` the knobs stand at their defaults; ``limited`` are the specs of tracks, and
+    of the other strips, by name.
+    """
+    if not tracks or len(silent) == len(tracks):
+        raise SettingsError("every track is muted" if tracks else "a console needs at least one track")
+    used = [group for group in console.groups if group in groups]
+    names = {name: free(name, set(tracks)) for name in (*used, *console.buses, "master")}
+
+    def effects(
+        strip: str, stages: Mapping[str, Processor], layout: Stages, knobs: Any, spec: ParamSpec
+    ) -> list[Effect]:
+        made = []
+        for stage, effect in stages.items():
+            given = layout.get(stage, {})
+            options = {} if isinstance(given, str) else {k: v for k, v in given.items() if k != "kind"}
+            params = {knob: spec.params[f"{stage}.{knob}"] for knob in effect.spec.names}
+            ranges = {
+                knob: (p.low, p.high)
+                for knob, p in params.items()
+                if (p.low, p.high) != (effect.declared[knob].low, effect.declared[knob].high)
+            }
+            plain = Effect(f"{strip}.{stage}", type(effect).__name__, {}, options, ranges)
+            wanted = knobs[stage] if knobs else {knob: shortest(p.default) for knob, p in params.items()}
+            made.append(replace(plain, values={k: v for k, v in wanted.items() if plain.setting(k) != v}))
+        return made
+
+    def sends(knobs: Any, spec: ParamSpec) -> tuple[tuple[str, float], ...]:
+        levels = {s: knobs[s]["gain_db"] if knobs else spec.params[f"{s}.gain_db"].default for s in console.sends}
+        return tuple((names[console.layout["sends"][s]], level) for s, level in levels.items())
+
+    layout, (of_tracks, others) = console.layout, limited
+    strips: list[Strip] = []
+    for n in sorted(range(len(tracks)), key=lambda n: used.index(groups[n]) + 1 if groups[n] else 0):
+        name = tracks[n]
+        knobs, spec = settings and settings["tracks"][name], of_tracks.get(name, console.track_spec)
+        place = {"pan": console.pan} if channels[n] == 1 else {"image": console.image}
+        made = effects(name, {**console.strip, "fader": console.fader, **place}, layout["strip"], knobs, spec)
+        goes = ("", ()) if name in silent else (names[groups[n] or "master"], sends(knobs, spec))
+        strips.append(Strip(name, channels[n], tuple(made), *goes))
+    for part, stages in ((p, {**console.groups, **console.buses}[p]) for p in (*used, *console.buses)):
+        knobs = settings and settings["buses"][part]
+        spec = others.get(part, _spec(stages))
+        inner = {stage: effect for stage, effect in stages.items() if stage not in console.sends or part not in used}
+        given = layout["groups"][part].get("stages", {}) if part in used else layout["buses"][part]
+        made = effects(names[part], inner, given, knobs, spec)
+        further = sends(knobs, spec) if part in used else ()
+        strips.append(Strip(names[part], 0, tuple(made), names["master"], further))
+    knobs = settings and settings["master"]
+    made = effects(names["master"], console.master, layout["master"], knobs, others.get("master", console.master_spec))
+    return [*strips, Strip(names["master"], 0, tuple(made), "")]
+
+
+def _spec(stages: Mapping[str, Processor]) -> ParamSpec:
+    return joined({name: effect.spec for name, effect in stages.items()})
 
 
 def track_loudness(tracks: Tracks, sample_rate: float) -> Tensor:

@@ -166,7 +166,7 @@ def finished(
     notes: tuple[str, ...] = (),
 ) -> Mix:
     """Render, then set the master's gain for a loudness in LUFS, or for a true peak in dBTP if that comes first."""
-    knob = console.master.stages["gain"].spec.params["gain_db"]
+    knob = console.master["gain"].spec.params["gain_db"]
     plain = Settings({**settings, "master": {**settings["master"], "gain": {"gain_db": 0.0}}})
     mix = render(console, multitrack, plain)
     loudness, peak = (float(f(mix[None], multitrack.sample_rate)) for f in (integrated_loudness, true_peak_db))

@@ -1,7 +1,7 @@
 """A parameter is declared once; its normalised form, its limits, its text and its checks derive from that."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -60,12 +60,21 @@ class ParamSpec(nn.Module):
     def __init__(self, params: Mapping[str, Param]) -> None:
         super().__init__()
         self.params = dict(params)
+        self.rows: tuple[ParamSpec, ...] = ()
         column = [(p.low, p.high, p.scale == "log") for p in params.values()]
         low, high, log = zip(*column, strict=True) if column else ((), (), ())
         # float32 buffers, as every value that reaches a processor is float32
         self.register_buffer("low", torch.tensor(low, dtype=torch.float32), persistent=False)
         self.register_buffer("high", torch.tensor(high, dtype=torch.float32), persistent=False)
         self.register_buffer("log", torch.tensor(log, dtype=torch.bool), persistent=False)
+
+    @classmethod
+    def stacked(cls, rows: "Sequence[ParamSpec]") -> "ParamSpec":
+        """Specs of the same parameters in other ranges as one, for controls (..., rows, P)."""
+        spec = cls(rows[0].params)
+        spec.rows = tuple(rows)
+        spec.low, spec.high = (torch.stack([getattr(row, end) for row in rows]) for end in ("low", "high"))
+        return spec
 
     @property
     def size(self) -> int:
@@ -117,7 +126,9 @@ class ParamSpec(nn.Module):
         return torch.where(locked, 0.5, torch.where(self.log, log, linear)).float()
 
     def default(self) -> Tensor:
-        """Controls (P,) of the declared defaults."""
+        """Controls (P,) of the declared defaults; (rows, P) if `stacked`."""
+        if self.rows:
+            return torch.stack([row.default() for row in self.rows])
         return self.normalize({name: p.default for name, p in self})
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -62,7 +62,7 @@ def measure(mix: "Mix") -> dict[str, Any]:
             "mix_db": mix_db.tolist(),
             "unmixed_db": plots.third_octaves(before, rate)[1].tolist(),
         },
-        "master": {**_stages(mix, mix.console.master.stages, settings["master"], ["eq"]), **settings["master"]["gain"]},
+        "master": {**_stages(mix, mix.console.master, settings["master"], ["eq"]), **settings["master"]["gain"]},
         "reverb": settings["buses"]["reverb"]["reverb"],
         "tracks": _tracks(mix, settings["tracks"]),
         "notes": list(mix.notes),
@@ -91,7 +91,7 @@ def _tracks(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]
             "pan": knobs["pan"]["pan"] if mono else knobs["image"]["balance"],
             "width": None if mono else knobs["image"]["width"],
             "send_db": knobs["send"]["gain_db"],
-            **_stages(mix, mix.console.strip.stages, knobs, ["highpass", "eq"]),
+            **_stages(mix, mix.console.strip, knobs, ["highpass", "eq"]),
         }
     return found
 
@@ -127,7 +127,7 @@ def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
 def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
     """The report as one HTML text."""
     name = escape(measured["name"])
-    stages, knobs = mix.console.master.stages, mix.console.check(mix.settings)["master"]
+    stages, knobs = mix.console.master, mix.console.check(mix.settings)["master"]
     master = plots.eq_curve([(stages["eq"], knobs["eq"])], "Master equaliser")
     squeeze = plots.compressor_curve(stages["compressor"], knobs["compressor"], "Master compressor")
     reverb = ", ".join(f"{knob.replace('_', ' ')} {value:.2f}" for knob, value in measured["reverb"].items())

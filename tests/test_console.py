@@ -23,7 +23,7 @@ def test_the_console_is_its_parts_one_by_one() -> None:
     """An independent walk over the strips, in numpy, plugin by plugin, gives the same mix."""
     console = Console(RATE)
     mono, stereo = tracks(1, 2, 1), tracks(1, 1, 2)
-    u = sampled(console, 1, 3)._replace(master=console.master.spec.default()[None])
+    u = sampled(console, 1, 3)._replace(master=console.master_spec.default()[None])
     mix = console((mono, stereo), u)
     names = ["a", "b", "c"]
     settings = console.settings(u, names, [1, 1, 2])
@@ -70,7 +70,7 @@ def test_padding_adds_nothing() -> None:
 
 def test_order_does_not_matter() -> None:
     console = Console(RATE)
-    x, u = tracks(1, 5, 1), sampled(console, 1, 5)._replace(master=console.master.spec.default()[None])
+    x, u = tracks(1, 5, 1), sampled(console, 1, 5)._replace(master=console.master_spec.default()[None])
     order = torch.tensor([3, 1, 4, 0, 2])
     again = console(x[:, order], u._replace(tracks=u.tracks[:, order]))
     assert residual_db(again, console(x, u)) < -130
@@ -167,4 +167,4 @@ def test_compiles_whole() -> None:
 
 
 def test_stages_are_processors() -> None:
-    assert all(isinstance(stage, Processor) for stage in Console(RATE).strip.stages.values())
+    assert all(isinstance(stage, Processor) for stage in Console(RATE).strip.values())

@@ -66,6 +66,10 @@ class Node:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     params: Mapping[str, Param] = field(init=False, repr=False, compare=False)
     """Its knobs, as narrowed by its options and ``ranges``."""
+    inlets: tuple[Port, ...] = field(init=False, repr=False, compare=False)
+    """Where signals enter, besides the knobs that may be modulated."""
+    outlets: tuple[Port, ...] = field(init=False, repr=False, compare=False)
+    """Where signals leave."""
 
     def __post_init__(self) -> None:
         if not self.name or any(c in self.name for c in ":>\n") or self.name != self.name.strip():
@@ -73,12 +77,15 @@ class Node:
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         object.__setattr__(self, "ranges", MappingProxyType({k: (v[0], v[1]) for k, v in self.ranges.items()}))
+        params: Mapping[str, Param] = {}
         if self.kind in BUILT_IN:
             self._check_built_in()
-            params: Mapping[str, Param] = {}
+            inlets, outlets, _ = BUILT_IN[self.kind]
         else:
-            params = self._check_effect()
-        object.__setattr__(self, "params", MappingProxyType(params))
+            effect = self._checked_effect()
+            inlets, outlets, params = effect.inlets, effect.outlets, effect.spec.params
+        for name, value in (("params", MappingProxyType(params)), ("inlets", inlets), ("outlets", outlets)):
+            object.__setattr__(self, name, value)
 
     def _check_built_in(self) -> None:
         allowed = BUILT_IN[self.kind][2]
@@ -93,17 +100,17 @@ class Node:
         if not 1 <= self.options.get("delay_ms", 1) <= 10_000:
             raise GraphError(f"node {self.name!r}: delay_ms is {self.options['delay_ms']:g} ms, allowed 1..10000 ms")
 
-    def _check_effect(self) -> dict[str, Param]:
+    def _checked_effect(self) -> Processor:
         if self.kind not in REGISTRY:
-            near = (
-                ", ".join(sorted(k for k in REGISTRY if k[:3].lower() == self.kind[:3].lower()))
-                or "see diffmix.processors"
+            near = sorted(k for k in REGISTRY if k[:3].lower() == self.kind[:3].lower())
+            raise GraphError(
+                f"node {self.name!r}: there is no effect {self.kind!r} ({', '.join(near) or 'see diffmix.processors'})"
             )
-            raise GraphError(f"node {self.name!r}: there is no effect {self.kind!r} ({near})")
         try:
-            params = self._prototype.spec.params
+            effect = prototype(self.kind, frozen_options(self.options), frozen_options(self.ranges))
         except (SettingsError, TypeError) as error:
             raise GraphError(f"node {self.name!r} ({self.kind}): {error}") from None
+        params = effect.spec.params
         for knob, value in self.values.items():
             if knob not in params:
                 raise GraphError(f"node {self.name!r}: {self.kind} has no knob {knob!r}; it has: {', '.join(params)}")
@@ -112,21 +119,7 @@ class Node:
                     f"node {self.name!r}: {knob} = {value:g} {params[knob].unit}".rstrip()
                     + f", allowed {params[knob].range_text()}"
                 )
-        return params
-
-    @property
-    def _prototype(self) -> Processor:
-        return prototype(self.kind, frozen_options(self.options), frozen_options(self.ranges))
-
-    @property
-    def inlets(self) -> tuple[Port, ...]:
-        """Where signals enter, besides the knobs that may be modulated."""
-        return BUILT_IN[self.kind][0] if self.kind in BUILT_IN else self._prototype.inlets
-
-    @property
-    def outlets(self) -> tuple[Port, ...]:
-        """Where signals leave."""
-        return BUILT_IN[self.kind][1] if self.kind in BUILT_IN else self._prototype.outlets
+        return effect
 
     def option(self, name: str) -> Any:
         """A built-in's option, or its default."""

@@ -108,17 +108,15 @@ class Renderer(nn.Module):
                     f"node {name!r} is a {graph[name].kind}, the effect given is a {type(processor).__name__}"
                 )
         self.effects = nn.ModuleList()
-        self._of: dict[Batch | Place, int] = {}
+        self._of: dict[int, int] = {}  # effects by the key of the step that runs them
         self._prepare(self.plan)
         self.chunks, self.latency = self.plan, {}
-        if any(
-            self._own(step, k)
-            for step in self._of
-            for k in range(len(step.pans if isinstance(step, Place) else step.runs))
-        ):
+        batches = [step for step in self.plan.steps if isinstance(step, Batch)]
+        if any(self._own(step, k) for step in batches for k in range(len(step.runs))):
             self.chunks = schedule(graph, targets, given, late=True)
             self._prepare(self.chunks)
             self.latency = self._latencies(self.chunks)
+        self.knobs = frozenset(graph.spec().names)
         self._constants: dict[tuple[Any, ...], Tensor] = {}
 
     @property
@@ -140,7 +138,7 @@ class Renderer(nn.Module):
                 self._keep(step, one)
 
     def _keep(self, step: Batch | Place, effect: Processor) -> None:
-        self._of[step] = len(self.effects)
+        self._of[step.key] = len(self.effects)
         self.effects.append(effect)
 
     def _effect(self, name: str) -> Processor:
@@ -149,7 +147,7 @@ class Renderer(nn.Module):
 
     def effect_of(self, step: Batch | Place) -> Any:
         """The effect that a step runs, None for a sum."""
-        return self.effects[self._of[step]] if step in self._of else None
+        return self.effects[self._of[step.key]] if step.key in self._of else None
 
     def _check_loop(self, loop: Loop) -> None:
         for step in loop.inside.steps:
@@ -298,16 +296,10 @@ class _Run:
         self._check_names()
 
     def _check_names(self) -> None:
-        for name in self.given:
-            owner, _, knob = name.rpartition(".")
-            node = self.graph.nodes.get(owner)
-            if node is not None and knob in node.params:
-                continue
-            edge = next((e for e in self.graph.edges if e.name == owner), None) if ">" in owner else None
-            if edge is None or knob not in ("gain_db", "amount") or getattr(edge, knob) is None:
-                raise GraphError(
-                    f"there is no knob {name!r}; knobs are named node.knob, or source:port>target:port.gain_db"
-                )
+        if unknown := [name for name in self.given if name not in self.renderer.knobs]:
+            raise GraphError(
+                f"there is no knob {unknown[0]!r}; knobs are named node.knob, or source:port>target:port.gain_db"
+            )
 
     def through(self, plan: Plan, aligned: bool = False, keep: bool = False) -> Signals:
         """Run every step; the plan's targets, or if ``keep`` everything that was made.

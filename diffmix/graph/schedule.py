@@ -8,7 +8,8 @@ them in one pass. Both change no sample.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 from diffmix.graph.graph import Checked, Edge, Endpoint, Graph, frozen_options
@@ -16,6 +17,8 @@ from diffmix.processors.base import REGISTRY, LinearFilter
 
 TOGETHER = 16
 """How many nodes run together; more would only need more memory."""
+
+_keys = count()  # no two steps are one
 
 PLACING = ("Pan", "BalanceWidth", "Imager")
 
@@ -42,6 +45,7 @@ class Batch:
     signals: Mapping[str, tuple[Value, ...]]
     moved: Mapping[str, tuple[tuple[Edge, ...], ...]]
     writes: tuple[tuple[Endpoint, ...], ...]  # by outlet, one per run
+    key: int = field(default_factory=_keys.__next__)
 
     def reads(self) -> Iterator[Value]:
         """The values it needs."""
@@ -88,6 +92,7 @@ class Place:
     into: tuple[Inlet, ...]
     sends: tuple[tuple[Edge, ...], ...]
     begun: tuple[bool, ...]
+    key: int = field(default_factory=_keys.__next__)
 
     def reads(self) -> Iterator[Value]:
         """The values it needs."""
@@ -157,7 +162,7 @@ def schedule(graph: Graph, targets: Iterable[Value] = (), given: Iterable[Value]
 class _Unit:
     """Work that is done at once: a run of nodes, a loop."""
 
-    __slots__ = ("edges", "kind", "missing", "moved", "nodes", "recent", "signals", "writes")
+    __slots__ = ("edges", "index", "kind", "missing", "moved", "nodes", "recent", "signals", "writes")
 
     def __init__(self, nodes: tuple[str, ...]) -> None:
         self.nodes = nodes
@@ -168,6 +173,7 @@ class _Unit:
         self.kind: Any = None
         self.missing = 0
         self.recent = 0
+        self.index = 0  # where its first node stands in the graph
 
     def reads(self) -> Iterator[Value]:
         yield from self.signals.values()
@@ -200,7 +206,9 @@ class _Scheduler:
 
     def plan(self) -> Plan:
         units = self._units()
+        index = {name: n for n, name in enumerate(self.graph.nodes)}
         for unit in units:
+            unit.index = index[unit.nodes[0]]
             reads = [v for v in set(unit.reads()) if v not in self.given]
             unit.missing = len(reads)
             for value in reads:
@@ -373,7 +381,8 @@ class _Scheduler:
                 self._take(kind, units[:1])
                 return self._emit(kind)
             if not units[0].edges:
-                units = sorted(units, key=lambda u: -u.recent)[:TOGETHER] if len(units) > TOGETHER else list(units)
+                latest = sorted(units, key=lambda u: (-u.recent, u.index))[:TOGETHER]
+                units = sorted(latest, key=lambda u: u.index)  # neighbours stay neighbours, which saves copies
                 self._take(kind, units)
                 return self._emit(self._batch(units))
             if units := self._next_placed(units):

@@ -26,7 +26,7 @@ def locked_knobs(console: Console, names: Sequence[str], lock: Sequence[str]) ->
         return [any(fnmatchcase(knob, pattern) for pattern in lock) for knob in knobs]
 
     tracks = [named(name, console.track_spec.names) for name in names]
-    bus, master = named("reverb", console.bus.spec.names), named("master", console.master.spec.names)
+    bus, master = console.bus_spec.names, named("master", console.master_spec.names)
     every = [*(knob for row in tracks for knob in row), *bus, *master]
     for pattern in lock:
         if not any(fnmatchcase(knob, pattern) for knob in every):

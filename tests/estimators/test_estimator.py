@@ -48,8 +48,8 @@ def test_sizes_defaults_and_bounds() -> None:
     estimator = Estimator(console.specs, width=32)
     tracks, bus, master = estimator(song(), RATE)
     assert tracks.shape == (2, 4, console.track_spec.size)
-    assert bus.shape == (2, console.bus.spec.size)
-    assert master.shape == (2, console.master.spec.size)
+    assert bus.shape == (2, console.bus_spec.size)
+    assert master.shape == (2, console.master_spec.size)
     assert tracks.min() > 0
     assert tracks.max() < 1
     # untrained, it answers about the defaults

@@ -7,6 +7,7 @@ to a node by its name, never to a rank, so that no edit changes what another nod
 import inspect
 import json
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from diffmix.errors import GraphError, SettingsError
+from diffmix.errors import DiffmixError, GraphError, SettingsError
 from diffmix.files import write_text
 from diffmix.params import Param, ParamSpec
 from diffmix.processors.base import REGISTRY, Port, Processor
@@ -72,11 +73,12 @@ class Node:
     """Where signals leave."""
 
     def __post_init__(self) -> None:
-        if not self.name or any(c in self.name for c in ":>\n") or self.name != self.name.strip():
-            raise GraphError(f"a node cannot be called {self.name!r}: a name is not empty, without ':' and '>'")
-        object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
+        if not _is_name(self.name):
+            raise GraphError(f"a node cannot be called {self.name!r}: a name is text in one line, without ':' and '>'")
+        values = {k: _number(f"node {self.name!r}: {k}", v) for k, v in self.values.items()}
+        object.__setattr__(self, "values", MappingProxyType(values))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
-        object.__setattr__(self, "ranges", MappingProxyType({k: (v[0], v[1]) for k, v in self.ranges.items()}))
+        object.__setattr__(self, "ranges", MappingProxyType({k: self._range(k, v) for k, v in self.ranges.items()}))
         params: Mapping[str, Param] = {}
         if self.kind in BUILT_IN:
             self._check_built_in()
@@ -87,6 +89,15 @@ class Node:
         for name, value in (("params", MappingProxyType(params)), ("inlets", inlets), ("outlets", outlets)):
             object.__setattr__(self, name, value)
 
+    def _range(self, knob: str, limits: Any) -> tuple[float, float]:
+        if not isinstance(limits, tuple | list) or len(limits) != 2:
+            raise GraphError(f"node {self.name!r}: the range of {knob} is {limits!r}, two numbers are expected")
+        low, high = (_number(f"node {self.name!r}: an end of the range of {knob}", v) for v in limits)
+        return low, high
+
+    def __reduce__(self) -> tuple[Any, ...]:  # its mappings cannot be pickled
+        return Node, (self.name, self.kind, dict(self.values), dict(self.options), dict(self.ranges))
+
     def _check_built_in(self) -> None:
         allowed = BUILT_IN[self.kind][2]
         if self.values or self.ranges:
@@ -95,20 +106,23 @@ class Node:
             raise GraphError(
                 f"node {self.name!r}: {self.kind} has no option {unknown[0]!r}; it has {', '.join(allowed) or 'none'}"
             )
-        if self.options.get("channels", 1) not in (1, 2):
-            raise GraphError(f"node {self.name!r}: channels is {self.options['channels']}, allowed are 1 and 2")
-        if not 1 <= self.options.get("delay_ms", 1) <= 10_000:
+        channels = self.options.get("channels", 1)
+        if type(channels) is not int or channels not in (1, 2):
+            raise GraphError(f"node {self.name!r}: channels is {channels!r}, allowed are 1 and 2")
+        if not 1 <= _number(f"node {self.name!r}: delay_ms", self.options.get("delay_ms", 1)) <= 10_000:
             raise GraphError(f"node {self.name!r}: delay_ms is {self.options['delay_ms']:g} ms, allowed 1..10000 ms")
 
     def _checked_effect(self) -> Processor:
-        if self.kind not in REGISTRY:
+        if not isinstance(self.kind, str) or self.kind not in REGISTRY:
+            if not isinstance(self.kind, str):
+                raise GraphError(f"node {self.name!r}: its kind is {self.kind!r}, the name of an effect is expected")
             near = sorted(k for k in REGISTRY if k[:3].lower() == self.kind[:3].lower())
             raise GraphError(
                 f"node {self.name!r}: there is no effect {self.kind!r} ({', '.join(near) or 'see diffmix.processors'})"
             )
         try:
             effect = prototype(self.kind, frozen_options(self.options), frozen_options(self.ranges))
-        except (SettingsError, TypeError) as error:
+        except (DiffmixError, TypeError, ValueError, OverflowError) as error:
             raise GraphError(f"node {self.name!r} ({self.kind}): {error}") from None
         params = effect.spec.params
         for knob, value in self.values.items():
@@ -245,6 +259,9 @@ class Graph:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a graph is immutable; its methods return another one")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Graph, (tuple(self.nodes.values()), self.edges)
+
     def __eq__(self, other: object) -> bool:
         """Whether both hold the same nodes, in any order, and at each inlet the same edges in the same order."""
         if not isinstance(other, Graph) or dict(self.nodes) != dict(other.nodes):
@@ -341,7 +358,8 @@ class Graph:
     def without(self, *names: str) -> "Graph":
         """Without these nodes, as if each were a wire: what came into its first inlet goes where its outlets went.
 
-        Gains of the edges add up. Edges at its other inlets and at its control outlets go with it.
+        Gains of the edges add up; where a cable is there already, both become one of as much gain together. Edges at
+        its other inlets and at its control outlets go with it.
         """
         graph = self
         for name in names:
@@ -349,15 +367,18 @@ class Graph:
             first = node.inlets[0].name if node.inlets else None
             before = [e for e in graph._at(name) if e.target.port == first]
             after = [e for e in graph._from(name) if node.outlet(e.source.port).kind != "control"]
-            kept: list[Edge] = []
-            taken = {(e.source, e.target) for e in graph.edges}
+            kept: dict[tuple[Endpoint, Endpoint], Edge] = {}
             for edge in graph.edges:
+                new = [edge]
                 if edge in after:  # the new edges stand where the old one stood: sums keep their order
-                    bridges = [Edge(e.source, edge.target, _added(e.gain_db, edge.gain_db)) for e in before]
-                    kept += [b for b in bridges if (b.source, b.target) not in taken]
-                elif name not in (edge.source.node, edge.target.node):
-                    kept.append(edge)
-            graph = graph._with({k: v for k, v in graph.nodes.items() if k != name}, tuple(kept))
+                    new = [Edge(e.source, edge.target, _added(e.gain_db, edge.gain_db)) for e in before]
+                for e in new:
+                    if name not in (e.source.node, e.target.node):
+                        ends = e.source, e.target
+                        kept[ends] = replace(e, gain_db=_beside(kept[ends].gain_db, e.gain_db)) if ends in kept else e
+            graph = graph._with({k: v for k, v in graph.nodes.items() if k != name}, tuple(kept.values()))
+            for edge in graph.edges:
+                graph._check_edge(edge)
         return graph
 
     def removed(self, *names: str) -> "Graph":
@@ -388,6 +409,8 @@ class Graph:
         at = next((n for n, e in enumerate(edges) if e.name == name), None)
         if at is None:
             raise GraphError(f"there is no node or edge {name!r}; there are: {_some(self.nodes)}")
+        if unknown := sorted(values.keys() - {"gain_db", "amount"}):
+            raise GraphError(f"the edge {name} has no {unknown[0]!r}; it may have a gain_db or an amount")
         edges[at] = replace(edges[at], **values)  # type: ignore[arg-type]
         self._check_edge(edges[at])
         return self._with(dict(self.nodes), tuple(edges))
@@ -464,7 +487,7 @@ class Graph:
         params = {}
         for node in self:
             for knob, p in node.params.items():
-                params[f"{node.name}.{knob}"] = replace(p, default=node.setting(knob))
+                params[f"{node.name}.{knob}"] = replace(p, default=min(max(node.setting(knob), p.low), p.high))
         for edge in self.edges if edges else ():
             if edge.gain_db is not None:
                 params[f"{edge.name}.gain_db"] = replace(EDGE_GAIN, default=edge.gain_db)
@@ -489,7 +512,7 @@ class Graph:
         out = self[edge.source.node].outlet(edge.source.port)
         into = self[edge.target.node].inlet(edge.target.port)
         if (out.kind == "control") != (into.kind == "control"):
-            raise GraphError(f"the edge {edge.name} joins an {out.kind} outlet to a {into.kind} inlet")
+            raise GraphError(f"the edge {edge.name} joins an outlet for {out.kind} to an inlet for {into.kind}")
         if into.kind == "control":
             if edge.gain_db is not None:
                 raise GraphError(f"the edge {edge.name} carries a control signal: it has an amount, not a gain_db")
@@ -573,11 +596,11 @@ class Graph:
             name = text
             try:
                 text = FilePath(source).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:
                 raise GraphError(f"{name} cannot be read as a graph: {error}") from None
         try:
             data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
             raise GraphError(f"{name} is not JSON: {error}") from None
         return cls.from_dict(data, name)
 
@@ -704,11 +727,40 @@ def _grouped(edges: Iterable[Edge], node: Callable[[Edge], str]) -> dict[str, li
 
 
 def _added(first: float | None, second: float | None) -> float | None:
-    return first if second is None else second if first is None else first + second
+    """The gain of two cables in a row; what no cable can turn down further is silent."""
+    return first if second is None else second if first is None else max(first + second, EDGE_GAIN.low)
+
+
+def _beside(first: float | None, second: float | None) -> float:
+    """The gain of two cables beside each other."""
+    return shortest(20 * math.log10(sum(10 ** ((gain or 0.0) / 20) for gain in (first, second))))
+
+
+def _is_name(name: Any) -> bool:
+    """No text with control characters or halves of characters, which no file holds."""
+    if not isinstance(name, str) or not name or name != name.strip():
+        return False
+    return not any(c in ":>" or unicodedata.category(c) in ("Cc", "Cs") for c in name)
+
+
+def _number(what: str, value: Any) -> float:
+    """A plain number, as files hold it. Raises GraphError for anything else."""
+    try:
+        if isinstance(value, bool | str):
+            raise TypeError
+        return value if isinstance(value, int) and abs(value) < 2**53 else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise GraphError(f"{what} is {_brief(value)}, a number is expected") from None
+
+
+def _brief(value: Any) -> str:
+    text = "a number of very many digits" if isinstance(value, int) and abs(value) > 2**53 else repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _inside(edge: Edge, what: str, value: float | None, limits: Param) -> None:
-    if value is None or not math.isfinite(value) or not limits.low <= value <= limits.high:
+    given = math.nan if value is None else _number(f"the edge {edge.name}: {what}", value)
+    if not limits.low <= given <= limits.high:
         raise GraphError(f"the edge {edge.name}: {what} is {value}, allowed {limits.range_text()}")
 
 
@@ -731,7 +783,7 @@ def _entry(where: str, data: Mapping[str, Any], key: str, fields: tuple[str, str
             raise GraphError(f"{place} holds {extra[0]!r}; allowed are {', '.join((*fields, *more))}")
         for field_name in more:
             value = entry.get(field_name)
-            if key == "nodes" and value is not None and not isinstance(value, Mapping):
+            if key == "nodes" and field_name in entry and not isinstance(value, Mapping):
                 raise GraphError(f"{place}: {field_name} is {type(value).__name__}, an object is expected")
             numbers = value.items() if isinstance(value, Mapping) and field_name == "values" else ()
             for knob, number_given in (
@@ -741,7 +793,7 @@ def _entry(where: str, data: Mapping[str, Any], key: str, fields: tuple[str, str
                 if isinstance(number_given, bool) or not isinstance(number_given, int | float):
                     raise GraphError(f"{place}: {knob} is {number_given!r}, a number is expected")
         for knob, limits in (entry.get("ranges") or {}).items():
-            if not isinstance(limits, list) or len(limits) != 2 or not all(isinstance(v, int | float) for v in limits):
+            if not isinstance(limits, list) or len(limits) != 2:
                 raise GraphError(f"{place}: the range of {knob} is {limits!r}, two numbers are expected")
     return entries
 

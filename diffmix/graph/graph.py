@@ -75,6 +75,8 @@ class Node:
     def __post_init__(self) -> None:
         if not _is_name(self.name):
             raise GraphError(f"a node cannot be called {self.name!r}: a name is text in one line, without ':' and '>'")
+        if not isinstance(self.kind, str):
+            raise GraphError(f"node {self.name!r}: its kind is {self.kind!r}, the name of an effect is expected")
         values = {k: _number(f"node {self.name!r}: {k}", v) for k, v in self.values.items()}
         object.__setattr__(self, "values", MappingProxyType(values))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -113,9 +115,7 @@ class Node:
             raise GraphError(f"node {self.name!r}: delay_ms is {self.options['delay_ms']:g} ms, allowed 1..10000 ms")
 
     def _checked_effect(self) -> Processor:
-        if not isinstance(self.kind, str) or self.kind not in REGISTRY:
-            if not isinstance(self.kind, str):
-                raise GraphError(f"node {self.name!r}: its kind is {self.kind!r}, the name of an effect is expected")
+        if self.kind not in REGISTRY:
             near = sorted(k for k in REGISTRY if k[:3].lower() == self.kind[:3].lower())
             raise GraphError(
                 f"node {self.name!r}: there is no effect {self.kind!r} ({', '.join(near) or 'see diffmix.processors'})"
@@ -183,6 +183,11 @@ class Edge:
     target: Endpoint
     gain_db: float | None = None
     amount: float | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("gain_db", "amount"):
+            if type(value := getattr(self, what)) not in (float, int, type(None)):
+                object.__setattr__(self, what, _number(f"the edge {self.name}: {what}", value))
 
     @property
     def name(self) -> str:

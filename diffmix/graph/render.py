@@ -100,12 +100,17 @@ class Renderer(nn.Module):
         super().__init__()
         self.graph, self.sample_rate, self.precision = graph, float(sample_rate), precision
         targets, given = tuple(targets), tuple(given)
-        self.plan = schedule(graph, targets, given)
         self.live = dict(processors or {})
+        self.plan = schedule(graph, targets, given, alone=self.live)
         for name, processor in self.live.items():
             if graph[name].kind != type(processor).__name__:
                 raise GraphError(
                     f"node {name!r} is a {graph[name].kind}, the effect given is a {type(processor).__name__}"
+                )
+            if processor.sample_rate != self.sample_rate:
+                raise GraphError(
+                    f"node {name!r}: the effect given runs at {processor.sample_rate:g} Hz, "
+                    f"the graph at {self.sample_rate:g} Hz"
                 )
         self.effects = nn.ModuleList()
         self._of: dict[int, int] = {}  # effects by the key of the step that runs them
@@ -113,7 +118,7 @@ class Renderer(nn.Module):
         self.chunks, self.latency = self.plan, {}
         batches = [step for step in self.plan.steps if isinstance(step, Batch)]
         if any(self._own(step, k) for step in batches for k in range(len(step.runs))):
-            self.chunks = schedule(graph, targets, given, late=True)
+            self.chunks = schedule(graph, targets, given, late=True, alone=self.live)
             self._prepare(self.chunks)
             self.latency = self._latencies(self.chunks)
         self.knobs = frozenset(graph.spec().names)
@@ -289,8 +294,10 @@ class _Run:
         self.given: dict[str, tuple[Tensor, int]] = {}
         for key, value in values.items():
             names = key if isinstance(key, tuple) else (key,)
-            rows = value if isinstance(key, tuple) else value[:, None]
-            if rows.ndim < 2 or rows.shape[0] not in (1, self.batch) or rows.shape[1] != len(names):
+            if not isinstance(value, Tensor):
+                raise GraphError(f"the value of {names[0]!r} is {value!r}; a tensor with one for each item is expected")
+            rows = value if isinstance(key, tuple) or not value.ndim else value[:, None]
+            if rows.ndim not in (2, 3) or rows.shape[0] not in (1, self.batch) or rows.shape[1] != len(names):
                 raise GraphError(f"values of {names[0]!r} have shape {tuple(value.shape)}, the batch is {self.batch}")
             self.given |= {name: (rows, n) for n, name in enumerate(names)}
         self._check_names()
@@ -335,6 +342,8 @@ class _Run:
         plain = self.renderer._constants.get(key)
         if plain is None:
             plain = torch.tensor(constants, dtype=torch.float32, device=self.like.device)
+            if self.renderer.precision == "float64":
+                plain = plain.double()
             self.renderer._constants[key] = plain
         if not any(given):
             return plain.expand(self.batch, -1)
@@ -493,6 +502,7 @@ class _Run:
         signals = self._aligned(step.outside, aligned, [late] * len(step.outside))
         outside = dict(zip(step.outside, signals, strict=True))
         parts = [*(s.rows for s in signals), *(rows for rows, _ in self.given.values())]
+        parts += [p for effect in self.renderer.effects for p in effect.parameters()]
         if torch.is_grad_enabled() and any(p.requires_grad for p in parts) and not stream.is_streaming():
             with torch.no_grad():
                 _, fed = self._in_blocks(step, outside)

@@ -148,15 +148,22 @@ def source_of(graph: Graph, node: str, port: str) -> Value:
     return Inlet(node, port)
 
 
-def schedule(graph: Graph, targets: Iterable[Value] = (), given: Iterable[Value] = (), late: bool = False) -> Plan:
+def schedule(
+    graph: Graph,
+    targets: Iterable[Value] = (),
+    given: Iterable[Value] = (),
+    late: bool = False,
+    alone: Iterable[str] = (),
+) -> Plan:
     """The steps that make ``targets`` (the outputs, if none are named) from ``given`` values and the graph's sources.
 
     ``late`` says that signals may arrive at different times (effects that look ahead, in chunks): sums are then made
-    one by one, where they can be aligned. Raises GraphError as `Graph.check`.
+    one by one, where they can be aligned. ``alone`` are nodes that run together with no other one. Raises GraphError
+    as `Graph.check`.
     """
     checked = graph.check()
     outputs = tuple(source_of(graph, name, "in") for name in graph.outputs)
-    return _Scheduler(graph, checked, tuple(targets) or outputs, set(given), late).plan()
+    return _Scheduler(graph, checked, tuple(targets) or outputs, set(given), late, frozenset(alone)).plan()
 
 
 class _Unit:
@@ -183,9 +190,16 @@ class _Unit:
 
 class _Scheduler:
     def __init__(
-        self, graph: Graph, checked: Checked, targets: tuple[Value, ...], given: set[Value], late: bool
+        self,
+        graph: Graph,
+        checked: Checked,
+        targets: tuple[Value, ...],
+        given: set[Value],
+        late: bool,
+        alone: frozenset[str],
     ) -> None:
-        self.graph, self.checked, self.targets, self.given, self.late = graph, checked, targets, given, late
+        self.graph, self.checked, self.targets, self.given = graph, checked, targets, given
+        self.late, self.alone = late, alone
         self.given |= {Endpoint(name, "out") for name in graph.sources}
         open_loops = [loop for loop in checked.loops if not self._fed(loop) <= given]
         self.loop_of = {name: loop for loop in open_loops for name in loop}
@@ -298,7 +312,8 @@ class _Scheduler:
         nodes = [self.graph[name] for name in unit.nodes]
         signals = tuple((port, self._channels(value)) for port, value in unit.signals.items())
         moved = tuple((knob, len(edges)) for knob, edges in unit.moved.items())
-        return tuple((n.kind, frozen_options(n.options)) for n in nodes), signals, moved
+        own = tuple(n.name for n in nodes if n.name in self.alone)
+        return tuple((n.kind, frozen_options(n.options)) for n in nodes), signals, moved, own
 
     def _channels(self, value: Value) -> int:
         end = value if isinstance(value, Endpoint) else self.graph.into(*value)[0].source
@@ -316,7 +331,8 @@ class _Scheduler:
             dict.fromkeys(e.source for e in self.graph.edges if e.target.node in loop and e.source.node not in loop)
         )
         targets = tuple(dict.fromkeys([*writes, *(source_of(self.graph, name, "in") for name in feedback)]))
-        inside = _Scheduler(self.graph, self.checked, targets, self._fed(loop) | set(outside), self.late).plan()
+        given = self._fed(loop) | set(outside)
+        inside = _Scheduler(self.graph, self.checked, targets, given, self.late, self.alone).plan()
         unit = _Unit(tuple(sorted(loop)))
         unit.signals = {str(n): value for n, value in enumerate(outside)}
         unit.writes = writes
@@ -349,7 +365,8 @@ class _Scheduler:
             unit.writes = ()
 
     def _is_fader(self, unit: _Unit) -> bool:
-        if len(unit.nodes) != 1 or self.graph[unit.nodes[0]].kind != "Gain" or unit.moved:
+        name = unit.nodes[0]
+        if len(unit.nodes) != 1 or self.graph[name].kind != "Gain" or unit.moved or name in self.alone:
             return False
         edges = self.graph.out_of(unit.nodes[0])
         return len(edges) == 1 and edges[0].gain_db is None and unit.writes[0] not in self.targets

@@ -4,13 +4,13 @@ Every signal has a fingerprint, made of everything it depends on: kinds, options
 Equal fingerprints are equal signals, however an edit was made, so that a `Session` renders only what it has not heard.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from diffmix.graph.graph import Edge, Endpoint, Graph, frozen_options
+from diffmix.graph.graph import Edge, Endpoint, Graph, Node, frozen_options
 from diffmix.graph.render import Renderer, Sources
 from diffmix.graph.schedule import Inlet, Value, source_of
 from diffmix.processors.base import Processor
@@ -63,10 +63,13 @@ class Session:
         """What the session's graph has at an outlet, (B, C, T); rendered if it was only passed through."""
         value = Endpoint(name, port)
         self.graph[name].outlet(port)
-        prints = fingerprints(self.graph, self._numbers)
+        prints = self._prints(self.graph)
         if prints[value] not in self._heard:
             self._heard |= {prints[v]: audio for v, audio in self._made(self.graph, prints, (value,), True).items()}
         return self._heard[prints[value]]
+
+    def _prints(self, graph: Graph) -> dict[Value, int]:
+        return fingerprints(graph, self._numbers, self.processors)
 
     def _outputs(self, graph: Graph, found: Mapping[Value, Tensor], prints: Mapping[Value, int]) -> dict[str, Tensor]:
         ends = {name: source_of(graph, name, "in") for name in graph.outputs}
@@ -74,7 +77,7 @@ class Session:
 
     def _render(self, graph: Graph, keep: bool) -> tuple[dict[Value, Tensor], dict[Value, int]]:
         graph.check()
-        prints = fingerprints(graph, self._numbers)
+        prints = self._prints(graph)
         ends = {source_of(graph, name, "in") for name in graph.outputs}
         missing = tuple(end for end in ends if prints[end] not in self._heard)
         self.rendered = 0
@@ -92,10 +95,10 @@ class Session:
             return renderer.signals({**sources, **given}, keep=keep)
 
 
-def fingerprints(graph: Graph, numbers: dict[object, int]) -> dict[Value, int]:
+def fingerprints(graph: Graph, numbers: dict[object, int], live: Collection[str] = ()) -> dict[Value, int]:
     """A number for every signal of a checked graph, equal for signals that depend on equal things.
 
-    ``numbers`` remembers what was numbered before. Descriptions are compared, not hashed: no two meet by chance.
+    ``live`` are nodes with effects of their own. ``numbers`` remembers what was numbered before. Descriptions are compared, not hashed: no two meet by chance.
     """
 
     def number(description: object) -> int:
@@ -115,10 +118,15 @@ def fingerprints(graph: Graph, numbers: dict[object, int]) -> dict[Value, int]:
             ports = tuple(dict.fromkeys(e.target.port for e in graph.into(name)))
             came = tuple((port, arriving(graph.into(name, port))) for port in ports)
             prints |= {Inlet(name, port): number(("sum", sums)) for port, sums in came}
-        what = name if node.kind == "In" else (node.kind, tuple(node.settings.items()))
-        own = number((what, frozen_options(node.options), came))
+        what = name if node.kind == "In" else (node.kind, name if name in live else None)
+        own = number((what, _turned(node), came))
         prints |= {Endpoint(name, port.name): number((own, port.name)) for port in node.outlets}
     return prints
+
+
+def _turned(node: Node) -> object:
+    """How an effect is set; a range counts, for a knob that moves stays inside."""
+    return tuple(node.settings.items()), frozen_options(node.options), frozen_options(node.ranges)
 
 
 def _upstream(graph: Graph, loop: frozenset[str]) -> object:
@@ -129,5 +137,5 @@ def _upstream(graph: Graph, loop: frozenset[str]) -> object:
             found.add(name)
             todo.append(name)
     nodes = [graph[name] for name in graph.nodes if name in found]
-    described = tuple((n.name, n.kind, tuple(n.settings.items()), frozen_options(n.options)) for n in nodes)
+    described = tuple((n.name, n.kind, _turned(n)) for n in nodes)
     return described, tuple(e for e in graph.edges if e.target.node in found)

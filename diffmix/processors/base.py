@@ -170,7 +170,7 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
                     )
                 values[port.name] = signal if len(signal) == len(x) else signal.expand(len(x), -1, -1)
         for name, p in self.spec:
-            if name in values:
+            if name in values and values[name].shape != x.shape[:1]:
                 values[name] = _fitted(f"{kind}.{name}", values[name], p, x)
         dtype = torch.float64 if self.precision == "float64" else torch.promote_types(x.dtype, torch.float32)
         if x.dtype == dtype:

@@ -98,8 +98,11 @@ class Renderer(nn.Module):
         stands in a loop.
         """
         super().__init__()
+        if not 0 < sample_rate < float("inf"):
+            raise AudioError(f"sample_rate is {sample_rate:g} Hz, allowed is more than 0 Hz")
         self.graph, self.sample_rate, self.precision = graph, float(sample_rate), precision
         targets, given = tuple(targets), tuple(given)
+        self.given = frozenset(given)
         self.live = dict(processors or {})
         self.plan = schedule(graph, targets, given, alone=self.live)
         for name, processor in self.live.items():
@@ -243,6 +246,9 @@ class Renderer(nn.Module):
     def _sources(self, sources: Any) -> Signals:
         found: Signals = {}
         for key, audio in sources.items():
+            if not isinstance(audio, Tensor) or audio.dtype not in (torch.float32, torch.float64) or not audio.numel():
+                got = f"{tuple(audio.shape)} {audio.dtype}" if isinstance(audio, Tensor) else type(audio).__name__
+                raise AudioError(f"source {key!r} is {got}; at least one sample of float32 or float64 is expected")
             if isinstance(key, Endpoint | Inlet):
                 found[key] = Signal(audio[:, None], 0)
             elif isinstance(key, tuple):
@@ -271,14 +277,16 @@ class Renderer(nn.Module):
                     f"source {name!r} has {shape[1]} channel(s), the graph says {self.graph[name].option('channels')}"
                 )
             first = found[end].rows if first is None else first
+            if first.dtype != found[end].rows.dtype:
+                raise AudioError(f"source {name!r} is {found[end].rows.dtype}, another one {first.dtype}")
             if (shape[0], shape[-1]) != (first.shape[0], first.shape[-1]):
                 raise AudioError(
                     f"source {name!r} has {shape[0]} items of {shape[-1]} samples, "
                     f"another one {first.shape[0]} of {first.shape[-1]}"
                 )
-        for value in found:
-            if isinstance(value, Endpoint) and value.node not in self.graph:
-                raise AudioError(f"there is no source {value.node!r}; the graph has {', '.join(self.graph.sources)}")
+        allowed = {Endpoint(name, "out") for name in self.graph.sources} | set(self.given)
+        if strangers := [value.node for value in found if value not in allowed]:
+            raise AudioError(f"there is no source {strangers[0]!r}; the graph has {', '.join(self.graph.sources)}")
         if not found:
             raise AudioError("a graph is rendered for as long as its sources are, and none were given")
 

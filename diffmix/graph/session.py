@@ -98,7 +98,8 @@ class Session:
 def fingerprints(graph: Graph, numbers: dict[object, int], live: Collection[str] = ()) -> dict[Value, int]:
     """A number for every signal of a checked graph, equal for signals that depend on equal things.
 
-    ``live`` are nodes with effects of their own. ``numbers`` remembers what was numbered before. Descriptions are compared, not hashed: no two meet by chance.
+    ``live`` are nodes with effects of their own. ``numbers`` remembers what was numbered before.
+    Descriptions are compared, not hashed: no two meet by chance.
     """
 
     def number(description: object) -> int:

@@ -1,8 +1,22 @@
 """Graphs: effects by name, joined by cables that carry audio, side chains and control signals."""
 
 from diffmix.graph.graph import Edge, Endpoint, Graph, Node
+from diffmix.graph.random import Grammar, random_graph
 from diffmix.graph.render import Renderer, render, streamed
 from diffmix.graph.schedule import Plan, schedule
 from diffmix.graph.session import Session
 
-__all__ = ["Edge", "Endpoint", "Graph", "Node", "Plan", "Renderer", "Session", "render", "schedule", "streamed"]
+__all__ = [
+    "Edge",
+    "Endpoint",
+    "Grammar",
+    "Graph",
+    "Node",
+    "Plan",
+    "Renderer",
+    "Session",
+    "random_graph",
+    "render",
+    "schedule",
+    "streamed",
+]

@@ -192,6 +192,11 @@ class Console(nn.Module):
         stages = self._chain({**part.get("stages", {}), **ends}, f"{name}.", DESK["fader"])
         return stages | {send: self._effect("Gain", f"{name}.{send}", SEND) for send in self.layout["sends"]}
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """Plain data of which ``Console(sample_rate, **description)`` is made."""
+        return {"ranges": self.ranges, **self.layout}
+
     # -- controls and values ---------------------------------------------------------------------------------------
 
     @property
@@ -342,10 +347,12 @@ class Console(nn.Module):
         given = settings or Settings()
         if extra := [n for n in given.get("tracks", {}) if n not in channels]:
             raise SettingsError(f"settings for {extra[0]!r}, which is no track; there are: {', '.join(channels)}")
-        full = self.check(Settings({**given, "tracks": {n: {} for n in channels} | given.get("tracks", {})}))
         order = sorted(channels, key=channels.__getitem__)  # mono first, as the console numbers them
-        groups, kinds = [self.group_of(n) for n in order], [channels[n] for n in order]
         limited = self._narrowed(order, limits or {})
+        full = self._complete(
+            Settings({**given, "tracks": {n: {} for n in channels} | given.get("tracks", {})}), *limited
+        )
+        groups, kinds = [self.group_of(n) for n in order], [channels[n] for n in order]
         strips = _strips(self, order, kinds, groups, full, limited, self.silent(order, mute, solo))
         return desk(strips, strips[-1].name)
 
@@ -388,6 +395,12 @@ class Console(nn.Module):
 
         Raises SettingsError naming track, stage and knob, what came and what is allowed in its unit.
         """
+        return self._complete(settings, *self._narrowed(list(settings.get("tracks", {})), {}))
+
+    def _complete(
+        self, settings: Settings, of_tracks: Mapping[str, ParamSpec], others: Mapping[str, ParamSpec]
+    ) -> Settings:
+        """As `check`, by the specs of tracks and of the other strips."""
 
         def part(spec: ParamSpec, stages: Mapping[str, Any], where: str) -> dict[str, dict[str, float]]:
             given: dict[str, float] = {}
@@ -404,9 +417,9 @@ class Console(nn.Module):
         if unknown := sorted(buses.keys() - mine.keys()):
             raise SettingsError(f"no bus {unknown[0]!r}; this console has: {', '.join(mine) or 'none'}")
         return Settings(
-            tracks={n: part(self.track_spec, s, f"track {n}") for n, s in settings.get("tracks", {}).items()},
-            buses={n: part(_spec(stages), buses.get(n, {}), f"bus {n}") for n, stages in mine.items()},
-            master=part(self.master_spec, settings.get("master", {}), "master"),
+            tracks={n: part(of_tracks[n], s, f"track {n}") for n, s in settings.get("tracks", {}).items()},
+            buses={n: part(others[n], buses.get(n, {}), f"bus {n}") for n in mine},
+            master=part(others["master"], settings.get("master", {}), "master"),
         )
 
     def numbers(self, settings: Settings) -> DeskValues:
@@ -522,7 +535,8 @@ def _strips(
     """
     if not tracks or len(silent) == len(tracks):
         raise SettingsError("every track is muted" if tracks else "a console needs at least one track")
-    used = [group for group in console.groups if group in groups]
+    heard = {group for name, group in zip(tracks, groups, strict=True) if name not in silent}
+    used = [group for group in console.groups if group in heard]
     names = {name: free(name, set(tracks)) for name in (*used, *console.buses, "master")}
 
     def effects(
@@ -549,7 +563,7 @@ def _strips(
 
     layout, (of_tracks, others) = console.layout, limited
     strips: list[Strip] = []
-    for n in sorted(range(len(tracks)), key=lambda n: used.index(groups[n]) + 1 if groups[n] else 0):
+    for n in sorted(range(len(tracks)), key=lambda n: used.index(groups[n]) + 1 if groups[n] in used else 0):
         name = tracks[n]
         knobs, spec = settings and settings["tracks"][name], of_tracks.get(name, console.track_spec)
         place = {"pan": console.pan} if channels[n] == 1 else {"image": console.image}

@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from diffmix.console import Console, Controls, track_loudness
 from diffmix.errors import SettingsError
+from diffmix.graph import render
 from diffmix.kernels.backend import backend
 from diffmix.metrics import residual_db
 from diffmix.processors import Processor
@@ -155,6 +158,110 @@ def test_names_of_bus_and_master_give_way_to_tracks() -> None:
     settings = console.settings(console.default(1, 2), ["reverb", "master"], [1, 1])
     names = [node.name for node in console.nodes(settings, {"reverb": 1, "master": 1})]
     assert names == ["reverb", "master", "reverb_", "master_"]
+
+
+GROUPED = {
+    "strip": {"trim": "Gain", "gate": {"kind": "KneeGate", "lookahead_ms": 1}, "eq": "ParametricEQ"},
+    "sends": {"send": "reverb", "echo": "delay"},
+    "buses": {"reverb": {"highpass": "HighpassFilter", "reverb": "Reverb"}, "delay": {"delay": "Delay"}},
+    "groups": {"drums": {"tracks": ["kick*", "*hat*"], "stages": {"compressor": "KneeCompressor"}}},
+    "master": {"gain": "Gain"},
+}
+NAMES, CHANNELS = ["bass", "Kick in", "vox", "keys", "hats"], [1, 1, 1, 2, 2]
+
+
+def grouped() -> tuple[Console, tuple[torch.Tensor, torch.Tensor], Controls, dict[str | tuple[str, ...], torch.Tensor]]:
+    console = Console(RATE, **GROUPED)
+    pair = tracks(2, 3, 1), tracks(2, 2, 2)
+    return console, pair, sampled(console, 2, 5), {tuple(NAMES[:3]): pair[0], tuple(NAMES[3:]): pair[1]}
+
+
+@pytest.mark.parametrize("layout", [{}, GROUPED], ids=["default", "grouped"])
+def test_its_graph_renders_the_same_bits(layout: dict) -> None:
+    console = Console(RATE, **layout)
+    pair, u = (tracks(1, 3, 1), tracks(1, 2, 2)), sampled(console, 1, 5)
+    graph = console.to_graph(dict(zip(NAMES, CHANNELS, strict=True)), console.settings(u, NAMES, CHANNELS))
+    y = render(graph, {tuple(NAMES[:3]): pair[0], tuple(NAMES[3:]): pair[1]}, RATE)
+    assert torch.equal(y, console(pair, u, names=NAMES))
+    assert y.abs().max() > 0.01
+
+
+def test_groups_are_named_by_patterns_and_hear_their_tracks() -> None:
+    console, pair, u, _ = grouped()
+    assert [console.group_of(name) for name in NAMES] == ["", "drums", "", "", "drums"]
+    values = console.values(u)
+    values.bus["drums.fader.gain_db"] = torch.full((2,), -48.0)
+    for bus in ("send", "echo"):
+        values.bus[f"drums.{bus}.gain_db"] = values.tracks[f"{bus}.gain_db"] = torch.full((2, 5), -60.0)
+    values.bus["drums.send.gain_db"] = values.bus["drums.echo.gain_db"] = torch.full((2,), -60.0)
+    without = console.mix(pair, values, torch.tensor([[1.0, 0, 1, 1, 0]]).expand(2, -1), NAMES)
+    assert residual_db(console.mix(pair, values, names=NAMES), without) < -30  # a closed group fader
+    assert residual_db(console.mix(pair, values), without) > -3  # without names they go to the master
+
+
+def test_mute_and_solo() -> None:
+    console, pair, u, sources = grouped()
+    one = Controls(u.tracks[:1], u.bus[:1], u.master[:1])
+    of = dict(zip(NAMES, CHANNELS, strict=True))
+    settings, heard = console.settings(u, NAMES, CHANNELS), {k: x[:1] for k, x in sources.items()}
+    mask = torch.tensor([[1.0, 0, 1, 1, 0]])
+    muted = console.mix((pair[0][:1], pair[1][:1]), console.values(one), mask, NAMES)
+    assert torch.equal(render(console.to_graph(of, settings, mute=["Kick in", "hats"]), heard, RATE), muted)
+    assert torch.equal(render(console.to_graph(of, settings, solo=["bass", "vox", "keys"]), heard, RATE), muted)
+    with pytest.raises(SettingsError, match="no track is called 'drms'"):
+        console.to_graph(of, mute=["drms"])
+    with pytest.raises(SettingsError, match="every track is muted"):
+        console.to_graph(of, mute=["*"])
+
+
+def test_limits_remap_the_range_of_single_tracks() -> None:
+    console = Console(RATE, **GROUPED)
+    limits = {"vox.pan.pan": 0, "*.eq.*gain_db": (-2, 2), "drums.fader.gain_db": (-1, 1), "master.gain.gain_db": 3}
+    specs = console.limited(NAMES, limits)
+    for u in (torch.zeros, torch.ones):
+        controls = Controls(
+            u(1, 5, console.track_spec.size), u(1, console.bus_spec.size), u(1, console.master_spec.size)
+        )
+        values, end = console.values(controls, specs), 1.0 if u is torch.ones else -1.0
+        assert values.tracks["pan.pan"].tolist() == [[end, end, 0, end, end]]
+        assert values.tracks["eq.peak2_gain_db"].tolist() == [[2 * end] * 5]
+        assert values.bus["drums.fader.gain_db"].tolist() == [end]
+        assert values.master["gain.gain_db"].tolist() == [3]
+    middle = console.default(1, 5, specs)
+    assert console.values(middle, specs).tracks["eq.peak2_gain_db"].abs().max() < 1e-6
+    settings = console.settings(console.default(1, 5), NAMES)
+    settings["master"]["gain"]["gain_db"] = 3.0
+    again = console.values(console.encode(settings, specs), specs)
+    assert torch.allclose(again.tracks["fader.gain_db"], torch.zeros(1, 5), atol=1e-5)
+    graph = console.to_graph(dict(zip(NAMES, CHANNELS, strict=True)), limits=limits)
+    assert graph["vox.pan"].ranges == {"pan": (0, 0)}
+    assert graph["bass.eq"].ranges["peak1_gain_db"] == (-2, 2)
+    with pytest.raises(SettingsError, match=r"no knob matches 'vox.panpot'; knobs are named like 'bass.trim.gain_db'"):
+        console.limited(NAMES, {"vox.panpot": 0})
+    with pytest.raises(SettingsError, match=r"vox.pan.pan: -2\.\.0 is not inside"):
+        console.limited(NAMES, {"vox.pan.pan": (-2, 0)})
+
+
+def test_a_console_is_remade_from_its_description() -> None:
+    console = Console(RATE, {"eq": {"peak1_gain_db": (-6, 6)}}, **GROUPED)
+    again = Console(RATE, **json.loads(json.dumps(console.description)))
+    assert [spec.to_dict() for spec in again.specs.values()] == [spec.to_dict() for spec in console.specs.values()]
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ({"sends": {"send": "hall"}}, "send 'send' goes to the bus 'hall'; there are: reverb"),
+        ({"strip": {"trim": "Gian"}}, "console stage trim: there is no effect 'Gian'"),
+        ({"strip": {"gate": {"kind": "KneeGate", "look": 1}}}, "console stage gate: .*'look'"),
+        ({"groups": {"reverb": {}}}, "'reverb' is a bus and a group"),
+        ({"groups": {"drums": {"track": []}}}, "group 'drums' has tracks and stages; 'track' is neither"),
+        ({"groups": {"master": {}}}, "no bus or group can be called 'master'"),
+    ],
+)
+def test_layouts_are_checked(layout: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Console(RATE, **layout)
 
 
 @pytest.mark.slow

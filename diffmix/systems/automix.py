@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import partial
 from typing import Any
 
 import lightning
@@ -37,7 +36,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
         **config["system"],
     )
     data = AutomixData.from_config(config["data"], console, config["seed"])
-    return Training(system, data, partial(system.mixer.save, ranges=config["console"]["ranges"]))
+    return Training(system, data, system.mixer.save)
 
 
 def at_loudness(mix: Tensor, sample_rate: float, loudness_lufs: float = MIX_LUFS) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffmix.console import Console, Controls, Tracks, track_loudness
-from diffmix.errors import CheckpointError
+from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Estimator
 from diffmix.params import ParamSpec
 from diffmix.types import Path
@@ -89,7 +89,7 @@ class Automixer(nn.Module):
         return self.finished(Controls(torch.as_tensor(knobs), bus, master), track_loudness(tracks, rate))
 
     def save(self, folder: Path, **card: Any) -> None:
-        """Write ``config.json`` (sizes, parameter specs, ``card``) and ``model.safetensors``, whole or not at all."""
+        """Write ``config.json`` (sizes, specs, console, ``card``) and ``model.safetensors``, whole or not at all."""
         from safetensors.torch import save
 
         folder = FilePath(folder)
@@ -100,7 +100,7 @@ class Automixer(nn.Module):
             (temporary / "model.safetensors").write_bytes(save(weights))
             specs = {part: spec.to_dict() for part, spec in self.console.specs.items()}
             config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs}
-            config |= {"listen_seconds": self.listen_seconds, **card}
+            config |= {"console": self.console.description, "listen_seconds": self.listen_seconds, **card}
             (temporary / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
             folder.mkdir(exist_ok=True)
             for file in ("model.safetensors", "config.json"):
@@ -110,7 +110,7 @@ class Automixer(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, sample_rate: float) -> "Automixer":
-        """Read what `save` wrote, with a console at ``sample_rate`` Hz whose ranges are the stored ones.
+        """Read what `save` wrote, with the stored console at ``sample_rate`` Hz.
 
         Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
         """
@@ -129,7 +129,10 @@ class Automixer(nn.Module):
             )
         if config.get("version") != VERSION:
             raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {VERSION}")
-        console = Console(sample_rate, config.get("ranges"))
+        try:
+            console = Console(sample_rate, **config.get("console", {}))
+        except (SettingsError, TypeError) as error:
+            raise CheckpointError(f"{folder} describes a console that cannot be: {error}") from None
         mixer = cls(console, config.get("listen_seconds", 3.0), **config["estimator"])
         refuse_other_specs(mixer.console.specs, config["specs"], folder)
         try:

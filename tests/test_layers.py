@@ -24,6 +24,7 @@ LAYERS = (
 SIDEWAYS = {
     ("report", "plots"),
     ("portraits", "plots"),
+    ("export", "plugins"),
     ("cli", "api"),
     ("cli", "__init__"),
     ("cli", "train"),

@@ -36,17 +36,21 @@ def build(nodes: "Sequence[Node]", sample_rate: int, sources: Sources) -> Preset
     ``NAME.wav``.
     Raises PresetError if a stage follows the one that mixes a node's channels, which a preset cannot hold.
     """
-    files = _inside_one_folder(sources)
-    entries = [_node(node, sources, files) for node in nodes]
-    newest = any(kind == "BrickwallLimiter" for entry in entries for kind in _types(entry["plugins"]))
+    files = source_files(sources)
+    return assembled([_node(node, sources, files) for node in nodes], sample_rate)
+
+
+def assembled(nodes: Sequence[Mapping[str, Any]], sample_rate: int) -> Preset:
+    """The preset of nodes as it holds them, the output last. Raises PresetError if Pedalboard cannot play it."""
+    newest = any(kind == "BrickwallLimiter" for node in nodes for kind in types(node["plugins"]))
     preset = {
         "format": "diffmix-preset",
         "version": 1,
         "generator": f"diffmix {_version()}",
         "pedalboard": ">=0.9.26" if newest else ">=0.9.16",
         "sample_rate": int(sample_rate),
-        "output": nodes[-1].name,
-        "nodes": entries,
+        "output": nodes[-1]["name"],
+        "nodes": list(nodes),
     }
     validate(preset)
     return preset
@@ -59,7 +63,7 @@ def _version() -> str:
         return "0"
 
 
-def _inside_one_folder(sources: Sources) -> dict[str, list[str]]:
+def source_files(sources: Sources) -> dict[str, list[str]]:
     """File names without their folder, or relative to the common one where names alone are ambiguous."""
     paths = [path for files, _ in sources.values() for path in files]
     names = {path: FilePath(path).name for path in paths}
@@ -102,10 +106,11 @@ def entry(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": kind, "params": params}
 
 
-def _types(plugins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def types(plugins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The kinds of plugins, those inside Chain and Mix too."""
     for plugin in plugins:
         yield plugin["type"]
-        yield from _types(plugin.get("plugins", ()))
+        yield from types(plugin.get("plugins", ()))
 
 
 def validate(preset: object) -> None:

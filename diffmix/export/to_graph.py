@@ -1,7 +1,7 @@
 """A preset, or a live Pedalboard, as a graph."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,6 +43,9 @@ def graph_of(preset: Preset) -> Imported:
     input of 0 dB is a wire. Matrices are read as ``Pan`` with one of its laws, as ``BalanceWidth``, or as a mid/side
     split or merge, whose knobs give the same numbers.
 
+    One thing plays otherwise: a Chorus, a Phaser or a black box behind something late on one board, which Pedalboard
+    gives the late signal, and a graph one in time. (`preset_of` ends a board there.)
+
     Raises PresetError if the preset is not valid, or naming what no effect here can be: other matrices, and values
     outside an effect's range.
     """
@@ -76,6 +79,7 @@ class _Reader:
     def __init__(self, sample_rate: int, reserved: Iterable[str]) -> None:
         self.sample_rate = sample_rate
         self.number = {name: number for number, name in enumerate(reserved)}
+        self.numbered: defaultdict[str, int] = defaultdict(lambda: 1)
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
         self.processors: dict[str, Processor] = {}
@@ -89,12 +93,18 @@ class _Reader:
         self.edges.append(Edge(last, Endpoint(out.node, "in")))
         if self.problems:
             raise PresetError(f"This cannot be a graph: {'; '.join(self.problems)}.")
-        return Imported(Graph(self.nodes.values(), self.edges), self.processors)
+        try:
+            return Imported(Graph(self.nodes.values(), self.edges), self.processors)
+        except GraphError as error:
+            raise PresetError(f"This cannot be a graph: {error}.") from None
 
     def free(self, name: str) -> str:
         """``name``, numbered if it is taken."""
-        names = (name if n == 1 else f"{name}_{n}" for n in range(1, len(self.nodes) + len(self.number) + 2))
-        return next(n for n in names if n not in self.nodes and n not in self.number)
+        found = name
+        while found in self.nodes or found in self.number:
+            self.numbered[name] += 1
+            found = f"{name}_{self.numbered[name]}"
+        return found
 
     def add(self, name: str, kind: str, values: Mapping[str, float] | None = None, **options: Any) -> Endpoint:
         """A node; its first outlet. A node that cannot be is a problem, and a sum in its place."""

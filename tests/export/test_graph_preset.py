@@ -507,4 +507,12 @@ def test_black_boxes_come_back_as_themselves() -> None:
     graph = graph_of_board(board).graph
     assert [node.kind for node in graph] == ["In", "Resample", "PitchShift", "Out"]
     assert graph["resample"].options == {"quality": "Linear"}
-    assert len(preset_of(graph, RATE)["nodes"]) == 2  # each on a board of its own
+    assert len(assert_same(graph)["nodes"]) == 2  # each on a board of its own
+
+
+def test_more_nodes_than_a_graph_holds_are_refused() -> None:
+    node = {"name": "x", "source": {"files": ["x.wav"], "channels": 2}, "inputs": [], "plugins": []}
+    node["plugins"] = [{"type": "Invert", "params": {}}] * 10_000
+    head = {"format": "diffmix-preset", "version": 1, "generator": "test", "pedalboard": ">=0.9.16"}
+    with pytest.raises(PresetError, match=r"This cannot be a graph: 10002 nodes are too many"):
+        graph_of({**head, "sample_rate": RATE, "output": "x", "nodes": [node]})

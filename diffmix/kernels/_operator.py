@@ -3,12 +3,14 @@
 ``torch.library.custom_op`` offers the same, but its first call imports ``torch._dynamo``, which takes seconds.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from diffmix.errors import AudioError
 from diffmix.kernels import stream
@@ -19,8 +21,8 @@ _library = torch.library.Library("diffmix", "FRAGMENT")
 
 def _raise_once_differentiable(ctx: Any, *gradients: Any) -> Any:
     raise RuntimeError(
-        "the compiled loops have first derivatives only; for higher ones run the forward inside "
-        "`with diffmix.kernels.backend.backend('torch'):`"
+        "the compiled loops have first derivatives only; linear filters, Pedalboard's dynamics, Freeverb, convolution "
+        "and sums have higher ones inside `with diffmix.kernels.backend.backend('torch'):`"
     )
 
 
@@ -33,7 +35,7 @@ def operator(
 
     ``fake`` takes the same arguments and returns empty outputs of the right shape; ``backward(ctx, *gradients)`` and
     ``save(ctx, inputs, output)`` are those of ``torch.library.register_autograd``. Without ``backward``,
-    differentiating the operator raises.
+    differentiating the operator raises. What comes back refuses forward mode; its ``overload`` is the operator itself.
     """
 
     def define(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,9 +44,32 @@ def operator(
         _library.impl(name, function, "CompositeExplicitAutograd")
         torch.library.register_fake(f"diffmix::{name}", fake, lib=_library)
         torch.library.register_autograd(f"diffmix::{name}", backward, setup_context=save, lib=_library)
-        return getattr(torch.ops.diffmix, name).default
+        compiled = getattr(torch.ops.diffmix, name).default
+
+        @functools.wraps(function)
+        def call(*arguments: Any) -> Any:
+            if not torch.compiler.is_compiling() and any(map(_has_tangent, arguments)):
+                raise RuntimeError(
+                    f"diffmix::{name} has no forward-mode derivative (jvp, dual numbers); use reverse mode: "
+                    "backward(), torch.autograd.grad"
+                )
+            return compiled(*arguments)
+
+        call.overload = compiled  # type: ignore[attr-defined]
+        return call
 
     return define
+
+
+def _has_tangent(value: Any) -> bool:
+    """Whether forward mode looks at a tensor: an operator would drop its tangent without a word."""
+    if not isinstance(value, Tensor):
+        return False
+    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(value).tangent is not None:
+        return True
+    inner = torch._C._functorch.peek_interpreter_stack()
+    jvp = inner is not None and inner.key() == torch._C._functorch.TransformType.Jvp
+    return jvp and torch._C._functorch.is_gradtrackingtensor(value)
 
 
 Loops = tuple[Callable[..., None], Callable[..., None]]

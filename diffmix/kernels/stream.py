@@ -69,7 +69,7 @@ def keep(state: Tensor) -> None:
     """Hand over the state a kernel ended with."""
     tape = _tape.get()
     if tape is not None:
-        tape.after.append(state.detach())
+        tape.after.append(state.detach().clone())  # not a view, which would keep all of a chunk's states alive
 
 
 def resumed() -> State | None:

@@ -184,5 +184,7 @@ def test_the_operators_are_registered_properly() -> None:
     x = torch.rand(2, 1, 600, requires_grad=True)
     c = torch.rand(2, 1, 2, dtype=F64, requires_grad=True)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(family._smooth, (x, c, torch.zeros(2, 1), 1, [0]), test_utils=tests)
-    torch.library.opcheck(family._maximum, (x, c.detach()[..., :1], torch.zeros(2, 4), 1, [5]), test_utils=tests)
+    torch.library.opcheck(family._smooth.overload, (x, c, torch.zeros(2, 1), 1, [0]), test_utils=tests)
+    torch.library.opcheck(
+        family._maximum.overload, (x, c.detach()[..., :1], torch.zeros(2, 4), 1, [5]), test_utils=tests
+    )

@@ -122,7 +122,9 @@ def test_designs_keep_the_shape_of_their_parameters() -> None:
 def test_the_twin_operator_is_registered_properly() -> None:
     f, g, q = settings(3)
     ideal = biquad.peak(f, g, q, 44100).requires_grad_()
-    torch.library.opcheck(_arithmetic._twin_coefficients, (ideal, torch.stack([f, g, q]).double(), 44100.0, "_peak"))
+    torch.library.opcheck(
+        _arithmetic._twin_coefficients.overload, (ideal, torch.stack([f, g, q]).double(), 44100.0, "_peak")
+    )
 
 
 @pytest.mark.parametrize("kind", ["lowpass", "highpass", "bandpass", "bandreject"])

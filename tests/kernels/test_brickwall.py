@@ -198,8 +198,8 @@ def test_gradients_are_finite_everywhere(values: tuple[float, ...]) -> None:
 def test_the_operator_is_registered_properly() -> None:
     x = torch.randn(2, 2, 300, requires_grad=True)
     c = torch.tensor([0.5, 0.9, 20], dtype=torch.float64).repeat(2, 1, 1).requires_grad_()
-    torch.library.opcheck(module._operation, (x, c, torch.zeros(2, 2), 2, [0]))
-    torch.library.opcheck(module._operation, (x, c, torch.zeros(2, 2 + 2 * 50), 2, [1]))
+    torch.library.opcheck(module._operation.overload, (x, c, torch.zeros(2, 2), 2, [0]))
+    torch.library.opcheck(module._operation.overload, (x, c, torch.zeros(2, 2 + 2 * 50), 2, [1]))
 
 
 def test_detection_between_samples_is_refused() -> None:

@@ -338,14 +338,14 @@ def test_the_operators_are_registered_properly() -> None:
         x = torch.randn(4, 1, samples, dtype=dtype, requires_grad=True)
         coefficients = torch.tensor([0.1, -0.7, 0.5, 0.9], dtype=torch.float64).repeat(4, 1, 1).requires_grad_()
         start = torch.zeros(4, 1, dtype=dtype)
-        torch.library.opcheck(dynamics._dynamics, (x, coefficients, start, 1, []))
+        torch.library.opcheck(dynamics._dynamics.overload, (x, coefficients, start, 1, []))
         states = dynamics._dynamics(x, coefficients, start, 1, [])[1].detach()
         arguments = (torch.randn_like(x), x.detach(), coefficients.detach(), states, 1, [])
         torch.library.opcheck(torch.ops.diffmix.dynamics_backward.default, arguments)
     squares = torch.tensor([0.1, 2, 0.5, 0.9, 0.8], dtype=torch.float64).repeat(4, 1, 1)
-    torch.library.opcheck(dynamics._dynamics, (x.detach(), squares, torch.zeros(4, 2, dtype=x.dtype), 1, []))
+    torch.library.opcheck(dynamics._dynamics.overload, (x.detach(), squares, torch.zeros(4, 2, dtype=x.dtype), 1, []))
     level = torch.rand(2, 2, 50, dtype=torch.float64)
-    torch.library.opcheck(dynamics._attacks, (level, level[:, :1, :1], level[:, :1, 1:2]))
+    torch.library.opcheck(dynamics._attacks.overload, (level, level[:, :1, :1], level[:, :1, 1:2]))
 
 
 @pytest.mark.slow

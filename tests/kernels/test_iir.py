@@ -279,12 +279,12 @@ def test_the_operators_are_registered_properly() -> None:
     for samples, dtype in ((600, torch.float32), (3, torch.float64)):
         x = torch.randn(2, 1, samples, dtype=dtype, requires_grad=True)
         start = torch.zeros(2, 5, dtype=dtype)
-        torch.library.opcheck(iir._cascade, (x, c, start, 1, []))
+        torch.library.opcheck(iir._cascade.overload, (x, c, start, 1, []))
         states = iir._cascade(x, c, start, 1, [])[1].detach()
         arguments = (torch.randn_like(x), x.detach(), c.detach(), states, 1, [])
         torch.library.opcheck(torch.ops.diffmix.sos_cascade_backward.default, arguments)
     moving, start = c.detach().expand(-1, 3, -1).clone().requires_grad_(), torch.zeros(2, 4, dtype=torch.float64)
-    torch.library.opcheck(iir._moving_cascade, (x, moving, start, 1, []))
+    torch.library.opcheck(iir._moving_cascade.overload, (x, moving, start, 1, []))
 
 
 @pytest.mark.slow

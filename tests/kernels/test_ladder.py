@@ -180,4 +180,4 @@ def test_chunks_equal_the_whole() -> None:
 def test_the_operators_are_registered_properly() -> None:
     x = torch.randn(3, 1, 300, requires_grad=True)
     c = torch.tensor([0.9, 0.07, 0.02, 1.2, 2, 0.5, 1.04, 0.9], dtype=torch.float64).repeat(3, 1, 1).requires_grad_()
-    torch.library.opcheck(module._ladder_filter, (x, c, torch.zeros(3, 5), 1, [2]))
+    torch.library.opcheck(module._ladder_filter.overload, (x, c, torch.zeros(3, 5), 1, [2]))

@@ -156,4 +156,4 @@ def test_the_operator_is_registered_properly() -> None:
     x = torch.randn(2, 8, 60, requires_grad=True)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     arguments = x, torch.zeros(2, 1, 1, dtype=torch.float64), torch.zeros(2, 4), 1, [4]
-    torch.library.opcheck(family._peaks, arguments, test_utils=tests)
+    torch.library.opcheck(family._peaks.overload, arguments, test_utils=tests)

@@ -149,6 +149,6 @@ def test_the_operators_are_registered_properly() -> None:
     x = torch.randn(2, 1, 600, dtype=torch.float64, requires_grad=True)
     c = stable(2, 3)[:, None].requires_grad_()
     start = torch.zeros(2, 3, dtype=torch.float64)
-    torch.library.opcheck(linear._all_pole, (x, c, start, 1, []))
+    torch.library.opcheck(linear._all_pole.overload, (x, c, start, 1, []))
     packed = torch.cat([m.flatten(1) for m in system(2, inputs=1)], -1)[:, None].requires_grad_()
-    torch.library.opcheck(linear._state_space, (x, packed, start, 4, []))
+    torch.library.opcheck(linear._state_space.overload, (x, packed, start, 4, []))

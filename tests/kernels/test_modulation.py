@@ -303,4 +303,4 @@ def test_the_operators_are_registered_properly() -> None:
         x = torch.rand(2, inputs, 50, dtype=torch.float64, requires_grad=True)
         coefficients = torch.tensor(c, dtype=torch.float64).repeat(2, 1, 1).requires_grad_()
         start = torch.zeros(2, memory, dtype=torch.float64)
-        torch.library.opcheck(operation, (x, coefficients, start, outputs, options))
+        torch.library.opcheck(operation.overload, (x, coefficients, start, outputs, options))

@@ -100,7 +100,7 @@ def test_the_operators_are_registered_properly() -> None:
     for samples, dtype in ((600, torch.float32), (3, F64)):
         x = torch.randn(2, 2, samples, dtype=dtype, requires_grad=True)
         start = torch.zeros(2, 8, dtype=dtype)
-        torch.library.opcheck(oversample._fir, (x, c, start, 3, [5]))
+        torch.library.opcheck(oversample._fir.overload, (x, c, start, 3, [5]))
         states = oversample._fir(x, c, start, 3, [5])[1].detach()
         arguments = (torch.randn(2, 3, samples, dtype=dtype), x.detach(), c, states, 3, [5])
         torch.library.opcheck(torch.ops.diffmix.fir_backward.default, arguments)

@@ -2,14 +2,20 @@
 
 import concurrent.futures
 import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.data import DataLoader, Dataset
 
-from diffmix.errors import AudioError
+from diffmix.errors import AudioError, DiffmixError
+from diffmix.kernels import iir as kernels
 from diffmix.processors import Chain, Compressor, ParametricEQ, Processor, Reverb
+from diffmix.processors.base import REGISTRY
 
 RATE = 44100
 
@@ -34,17 +40,20 @@ class Played(Dataset):  # type: ignore[type-arg]
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_workers_give_the_same_samples() -> None:
-    """After the parent has used its threads, which a fork does not take along."""
-    before = torch.get_num_threads()
+    """In a process of its own: torch's autograd cannot be forked once any test has let it start threads."""
+    code = "import warnings; warnings.simplefilter('ignore'); from test_safety import forked; forked()"
+    folder = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def forked() -> None:
+    """Forked data workers, after the parent has used its threads, which a fork does not take along."""
     torch.set_num_threads(2)
-    try:
-        expected = torch.stack([played(seed) for seed in range(6)])
-        loader = DataLoader(Played(), batch_size=3, num_workers=2, multiprocessing_context="fork", timeout=60)
-        assert torch.equal(torch.cat(list(loader)), expected)
-    finally:
-        torch.set_num_threads(before)
+    expected = torch.stack([played(seed) for seed in range(6)])
+    loader = DataLoader(Played(), batch_size=3, num_workers=2, multiprocessing_context="fork", timeout=60)
+    assert torch.equal(torch.cat(list(loader)), expected)
 
 
 def test_threads_of_the_users_do_not_see_each_other() -> None:
@@ -73,5 +82,18 @@ def test_settings_of_one_item_serve_all_and_of_other_numbers_are_refused(effect:
     made, x = effect(RATE), torch.randn(6, 2, 3000, generator=torch.Generator().manual_seed(1))
     u = made.spec.sample(1, torch.Generator().manual_seed(2))
     assert torch.equal(made(x, u), made(x, u.expand(6, -1)))
-    with pytest.raises((AudioError, RuntimeError), match=r"settings are of 4 items|must match"):
+    with pytest.raises(DiffmixError, match=r"is \(4,\); allowed are as many values as items \(6,\), or one"):
         made(x, u.expand(4, -1))
+    with pytest.raises(AudioError, match="settings are of 4 items and 1 samples, the audio has 6 items of 3000"):
+        kernels.sos_cascade(x, torch.zeros(4, 1, 5))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, of forward mode
+@pytest.mark.parametrize("kind", ["ParametricEQ", "Compressor", "Delay", "KneeCompressor"])
+def test_forward_mode_is_refused_not_dropped(kind: str) -> None:
+    effect = REGISTRY[kind](44100)
+    u, x = effect.spec.default()[None], torch.ones(1, 1, 64)
+    with pytest.raises(RuntimeError, match="no forward-mode derivative"):
+        torch.func.jvp(lambda v: effect(x, v), (u,), (torch.ones_like(u),))
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="no forward-mode derivative"):
+        effect(forward_ad.make_dual(x, torch.ones_like(x)), u)

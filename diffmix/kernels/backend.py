@@ -1,7 +1,9 @@
 """Which of the two implementations of a recursion runs: compiled loops on the CPU, or portable torch.
 
 The compiled loops (numba, no compiler needed) are exact twins of Pedalboard and are used for CPU tensors.
-The portable ones are plain torch in float64: any device, any number of derivatives.
+The portable ones are plain torch in float64: any device, any number of derivatives. Linear filters, Pedalboard's
+compressor, gate and limiter, Freeverb, convolution and the sums of a desk have one; other effects are computed by the
+compiled loops on the host, wherever their tensors are.
 """
 
 import itertools
@@ -26,7 +28,8 @@ def backend(name: Backend) -> Iterator[None]:
     """Choose the implementation inside a ``with`` block.
 
     ``"auto"`` (default): compiled loops for CPU tensors, portable torch elsewhere.
-    ``"torch"``: portable torch everywhere, which also supports double backward, ``vmap`` and forward mode.
+    ``"torch"``: portable torch everywhere where there is one, which also supports double backward, ``vmap`` and forward
+    mode.
     """
     if name not in ("auto", "torch"):
         raise ValueError(f"backend is 'auto' or 'torch', got {name!r}")

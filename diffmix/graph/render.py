@@ -5,7 +5,7 @@ of one kind beside node, and frees each after its last reader. Everything is dif
 edges and the reach of modulations.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffmix.errors import AudioError, GraphError
 from diffmix.graph.graph import Edge, Endpoint, Graph, make
-from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Plan, Sum, Value, schedule, source_of
+from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Plan, Step, Sum, Value, schedule, source_of
 from diffmix.kernels import stream
 from diffmix.kernels.ballistics import delayed
 from diffmix.kernels.mixing import add_tracks
@@ -104,7 +104,8 @@ class Renderer(nn.Module):
         targets, given = tuple(targets), tuple(given)
         self.given = frozenset(given)
         self.live = dict(processors or {})
-        self.plan = schedule(graph, targets, given, alone=self.live)
+        each = precision == "float64"  # what is placed and added in one pass is rounded once less
+        self.plan = schedule(graph, targets, given, each, self.live)
         for name, processor in self.live.items():
             if graph[name].kind != type(processor).__name__:
                 raise GraphError(
@@ -124,6 +125,7 @@ class Renderer(nn.Module):
             self.chunks = schedule(graph, targets, given, late=True, alone=self.live)
             self._prepare(self.chunks)
             self.latency = self._latencies(self.chunks)
+            self.chunks = self._by_latency(self.chunks)
         self.knobs = frozenset(graph.spec().names)
         self._constants: dict[tuple[Any, ...], Tensor] = {}
 
@@ -192,6 +194,28 @@ class Renderer(nn.Module):
                 late |= dict.fromkeys(step.written(), most)
         # a sum of several steps is as late as the last of them makes it, for the first ones too
         return late
+
+    def _late(self, step: Batch, number: int) -> int:
+        """How late one run of a step hears what it hears."""
+        return max((self.latency.get(v, 0) for v in heard(step, number)), default=0)
+
+    def _by_latency(self, plan: Plan) -> Plan:
+        """The plan with runs together only if they begin at one time."""
+        steps: list[Step] = []
+        spent: list[tuple[Value, ...]] = []
+        for step, gone in zip(plan.steps, plan.spent, strict=True):
+            parts: list[Step] = [step]
+            if isinstance(step, Batch):
+                runs: dict[int, list[int]] = {}
+                for number in range(len(step.runs)):
+                    runs.setdefault(self._late(step, number), []).append(number)
+                if len(runs) > 1:
+                    parts = [step.only(numbers) for numbers in runs.values()]
+                    if step.key in self._of:
+                        self._of |= {part.key: self._of[step.key] for part in parts if isinstance(part, Batch)}
+            steps += parts
+            spent += [()] * (len(parts) - 1) + [gone]
+        return Plan(plan.graph, tuple(steps), plan.targets, tuple(spent))
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
@@ -390,8 +414,12 @@ class _Run:
         low, high = (
             torch.tensor([getattr(p, end) for p in params], device=base.device)[:, None] for end in ("low", "high")
         )
-        # no range spans 64 octaves, and what is beyond the largest number has no gradient
-        y = base * torch.exp2(reach.clamp(-64, 64)) if params[0].scale == "log" else base + reach
+        if params[0].scale == "log":
+            # no range spans 64 octaves, and what is beyond the largest number has no gradient; float32 powers differ
+            # with the place of a sample in memory, and chunks would
+            y = (base * torch.exp2(reach.double().clamp(-64, 64))).to(torch.promote_types(base.dtype, reach.dtype))
+        else:
+            y = base + reach
         return torch.maximum(torch.minimum(y, high.to(y)), low.to(y)).flatten(0, 1)
 
     # -- steps -----------------------------------------------------------------------------------------------------
@@ -404,8 +432,7 @@ class _Run:
         return [Signal(delayed(s.audio, n)[:, None], 0) if n else s for s, n in zip(signals, behind, strict=True)]
 
     def _batch(self, step: Batch, aligned: bool) -> None:
-        latency = self.renderer.latency
-        late = [max((latency.get(v, 0) for v in heard(step, k)), default=0) for k in range(len(step.runs))]
+        late = [self.renderer._late(step, k) for k in range(len(step.runs))]
         inputs = {port: together(self._aligned(values, aligned, late)) for port, values in step.signals.items()}
         first = self.graph[step.runs[0][0]]
         if first.kind == "Sum":
@@ -425,9 +452,34 @@ class _Run:
                 else:
                     values[prefix + knob] = self.knob(names, knob)
         signals = {port: x.flatten(0, 1) for port, x in inputs.items()}
-        y = effect.process(main.flatten(0, 1), **signals, **values)
-        for outlet, rows in zip(step.writes, y if isinstance(y, tuple) else (y,), strict=True):
+
+        def process(skip: int) -> tuple[Tensor, ...]:
+            begun = {port: x[..., skip:] for port, x in signals.items()}
+            moving = {k: curve(v, self.samples)[:, skip:] if skip and v.ndim == 2 else v for k, v in values.items()}
+            y = effect.process(main.flatten(0, 1)[..., skip:], **begun, **moving)
+            return y if isinstance(y, tuple) else (y,)
+
+        first_heard = late[0] if aligned else 0
+        for outlet, rows in zip(step.writes, self._begin_late(first_heard, process), strict=True):
             self._write(outlet, rows.unflatten(0, (self.batch, len(step.runs))))
+
+    def _begin_late(self, late: int, process: Callable[[int], Iterable[Tensor]]) -> list[Tensor]:
+        """What ``process(skip)`` makes of all but the first samples, which come before the signal: silence.
+
+        In chunks, behind an effect that looks ahead, oscillators and averages inside of an effect must begin with the
+        first sample, however late it comes.
+        """
+        if not late:
+            return list(process(0))
+        before = stream.resumed()
+        left, state = (late, None) if before is None else (int(before[0]), before[1:])
+        skip = min(left, self.samples)
+        with streaming(None if left else state) as tape:  # of a chunk of silence only the shapes count
+            made = list(process(skip if skip < self.samples else 0))
+        stream.put_away((torch.tensor(left - skip), *tape.after))
+        if skip:
+            made = [nn.functional.pad(y[..., : self.samples - skip], (skip, 0)) for y in made]
+        return made
 
     def _write(self, values: Sequence[Value], rows: Tensor) -> None:
         for n, value in enumerate(values):
@@ -506,9 +558,19 @@ class _Run:
     # -- loops -----------------------------------------------------------------------------------------------------
 
     def _loop(self, step: Loop, aligned: bool) -> None:
-        late = max((self.renderer.latency.get(v, 0) for v in step.outside), default=0)
+        late = max((self.renderer.latency.get(v, 0) for v in step.outside), default=0) if aligned else 0
         signals = self._aligned(step.outside, aligned, [late] * len(step.outside))
         outside = dict(zip(step.outside, signals, strict=True))
+        if late:
+
+            def process(skip: int) -> list[Tensor]:
+                later = {value: Signal(s.rows[..., skip:], s.at) for value, s in outside.items()}
+                found, _ = self._from(skip, self.samples - skip)._in_blocks(step, later)
+                return [found[value].audio for value in step.writes]
+
+            for value, audio in zip(step.writes, self._begin_late(late, process), strict=True):
+                self.signals[value] = Signal(audio[:, None], 0)
+            return
         parts = [*(s.rows for s in signals), *(rows for rows, _ in self.given.values())]
         parts += [p for effect in self.renderer.effects for p in effect.parameters()]
         if torch.is_grad_enabled() and any(p.requires_grad for p in parts) and not stream.is_streaming():
@@ -521,19 +583,25 @@ class _Run:
 
     def _inside(self, step: Loop, outside: Signals, fed: Sequence[Tensor], start: int = 0) -> Signals:
         """The signals inside a loop, given those around it and what comes out of each feedback, from ``start`` on."""
+        run = self._from(start, fed[0].shape[-1])
+        cut = slice(start, start + run.samples)
+        run.signals = {value: Signal(s.rows[..., cut], s.at) for value, s in outside.items()}
+        run.signals |= {Endpoint(n, "out"): Signal(z[:, None], 0) for n, z in zip(step.feedback, fed, strict=True)}
+        return run.through(step.inside)
+
+    def _from(self, start: int, samples: int) -> "_Run":
+        """A run over a part of the signal, without signals yet."""
         run = object.__new__(_Run)
         run.__dict__ |= self.__dict__
-        run.samples = fed[0].shape[-1]
-        cut = slice(start, start + run.samples)
-        if run.samples < self.samples:  # curves span the whole signal
+        run.signals, run.samples = {}, samples
+        run.like = self.like[..., start : start + samples]
+        if samples < self.samples:  # curves span the whole signal
+            cut = slice(start, start + samples)
             run.given = {
                 n: (curve(r[:, k], self.samples)[:, None, cut], 0) if r.ndim == 3 else (r, k)
                 for n, (r, k) in self.given.items()
             }
-        run.signals = {value: Signal(s.rows[..., cut], s.at) for value, s in outside.items()}
-        run.signals |= {Endpoint(n, "out"): Signal(z[:, None], 0) for n, z in zip(step.feedback, fed, strict=True)}
-        run.like = fed[0][:, None]
-        return run.through(step.inside)
+        return run
 
     def _returned(self, step: Loop, found: Signals) -> list[Tensor]:
         return [found[source_of(self.graph, name, "in")].audio for name in step.feedback]
@@ -615,8 +683,14 @@ def streamed(
     """Outputs block by block, in constant memory: joined they equal one call of `Renderer.render`.
 
     ``blocks`` are sources cut into consecutive pieces of any length; effects that look ahead are compensated, so that
-    the first pieces are shorter and one more may follow. No gradient is kept.
+    the first pieces are shorter and one more may follow. What looks ahead hears silence and echoes behind the end,
+    where one call hears nothing: the last `latency_samples` may differ. No gradient is kept. Raises GraphError for
+    curves, which span a whole signal.
     """
+    for key, value in (values or {}).items():
+        if value.ndim > (2 if isinstance(key, tuple) else 1):
+            name = key[0] if isinstance(key, tuple) else key
+            raise GraphError(f"the value of {name!r} is a curve: blocks do not tell how long it is")
     state: State | None = None
     skip = late = renderer.latency_samples
     last: Sources | None = None

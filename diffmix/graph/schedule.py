@@ -47,6 +47,15 @@ class Batch:
     writes: tuple[tuple[Endpoint, ...], ...]  # by outlet, one per run
     key: int = field(default_factory=_keys.__next__)
 
+    def only(self, numbers: Sequence[int]) -> "Batch":
+        """Some of its runs."""
+        return Batch(
+            tuple(self.runs[k] for k in numbers),
+            {port: tuple(values[k] for k in numbers) for port, values in self.signals.items()},
+            {knob: tuple(edges[k] for k in numbers) for knob, edges in self.moved.items()},
+            tuple(tuple(outlet[k] for k in numbers) for outlet in self.writes),
+        )
+
     def reads(self) -> Iterator[Value]:
         """The values it needs."""
         for values in self.signals.values():

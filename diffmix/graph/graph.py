@@ -306,6 +306,7 @@ class Graph:
         self,
         name: str,
         kind: str,
+        /,
         values: Mapping[str, float] | None = None,
         *,
         ranges: Mapping[str, tuple[float, float]] | None = None,
@@ -393,7 +394,7 @@ class Graph:
         edges = tuple(e for e in self.edges if not gone & {e.source.node, e.target.node})
         return self._with({k: v for k, v in self.nodes.items() if k not in gone}, edges)
 
-    def replaced(self, name: str, **changes: Any) -> "Graph":
+    def replaced(self, name: str, /, **changes: Any) -> "Graph":
         """With a node's fields changed: ``graph.replaced("vox.eq", kind="GraphicEQ", values={})``; edges stay."""
         old = self[name]
         new = replace(old, **changes)
@@ -405,7 +406,7 @@ class Graph:
             graph._check_edge(edge)
         return graph
 
-    def turned(self, name: str, **values: float) -> "Graph":
+    def turned(self, name: str, /, **values: float) -> "Graph":
         """With some knobs of a node at other values, or an edge's ``gain_db`` or ``amount`` by the edge's name."""
         if name in self.nodes:
             return self.replaced(name, values={**self.nodes[name].values, **values})

@@ -1,5 +1,6 @@
 """Graphs: effects by name, joined by cables that carry audio, side chains and control signals."""
 
+from diffmix.graph.draw import show, to_dot, to_mermaid, to_svg
 from diffmix.graph.graph import Edge, Endpoint, Graph, Node
 from diffmix.graph.random import Grammar, random_graph
 from diffmix.graph.render import Renderer, render, streamed
@@ -18,5 +19,9 @@ __all__ = [
     "random_graph",
     "render",
     "schedule",
+    "show",
     "streamed",
+    "to_dot",
+    "to_mermaid",
+    "to_svg",
 ]

@@ -11,13 +11,15 @@ from diffmix.graph.graph import Edge, Graph
 
 PORT, FIRST = 16.0, 15.0
 """Distance of ports, and of the first one from the top of a box."""
-TRACK, GAP, MARGIN = 9.0, 20.0, 24.0
+TRACK, GAP, MARGIN = 9.0, 18.0, 24.0
 """Distance of cables beside each other, least height of a corridor, edge of the picture."""
 ARROW, STUB = 14.0, 8.0
 """Room in front of an inlet and behind an outlet."""
 
 Level = float
-"""A height before heights are known: row + slot / 1000, or for the corridor below a row, row + 0.9 + track / 10000."""
+"""A height before heights are known: row + SLOT slot, or for the corridor below a row, row + CORRIDOR + LANE track."""
+
+SLOT, CORRIDOR, LANE = 1e-5, 0.9, 1e-6
 
 Pin = tuple[Level, bool]
 """A level at which a net meets a gutter, and whether from the right."""
@@ -60,7 +62,7 @@ def drawing(graph: Graph, size: Callable[[Place], tuple[float, float]], text_wid
     parts = flow(graph)
     at = columns(parts)
     row_of, grid = rows(parts, at)
-    chain = {name: names[0] for names in parts.chains for name in names}
+    chain = {name: names for names in parts.chains for name in names}
     places = {
         name: Place(graph[name], chain[name], at[name], row_of[name], name in parts.returning) for name in graph.nodes
     }
@@ -79,7 +81,7 @@ def _cable(graph: Graph, edge: Edge, places: Mapping[str, Place]) -> Cable:
     side = not is_audio(graph, edge)
     source, target = places[edge.source.node], places[edge.target.node]
     if side and _lifted(graph, edge, source, target):
-        source.notes.append(text)
+        source.notes.append(f"↑ {text}")
         return Cable(edge, ("lift", str(edge.source)), "", True)
     net = ("side", str(edge.source), text) if side else ("to", str(edge.target))
     return Cable(edge, net, text, side)
@@ -87,7 +89,8 @@ def _cable(graph: Graph, edge: Edge, places: Mapping[str, Place]) -> Cable:
 
 def _lifted(graph: Graph, edge: Edge, source: Place, target: Place) -> bool:
     """Whether a control signal goes straight up: from a generator that stands below the only thing that it moves."""
-    alone = len(graph.out_of(source.node.name)) == 1 and not graph.into(source.node.name)
+    fed = any(is_audio(graph, e) for e in graph.into(source.node.name))
+    alone = len(graph.out_of(source.node.name)) == 1 and not fed
     return alone and source.column == target.column and source.row == target.row + 1
 
 
@@ -106,7 +109,9 @@ def _ports(places: Mapping[str, Place], cables: Iterable[Cable]) -> None:
         def rank(cable: Cable, place: Place = place, outlets: list[str] = outlets) -> tuple[float, ...]:
             target = places[cable.edge.target.node]
             near = target.row == place.row and not cable.side
-            return (outlets.index(cable.edge.source.port), not near, cable.side, bool(cable.text), target.row)
+            distance = abs(target.column - place.column) if near else 0
+            outlet = outlets.index(cable.edge.source.port)
+            return (outlet, not near, distance, cable.side, bool(cable.text), target.row)
 
         for cable in sorted(those, key=rank):
             slot = (cable.edge.source.port, cable.net)
@@ -115,7 +120,7 @@ def _ports(places: Mapping[str, Place], cables: Iterable[Cable]) -> None:
 
 
 def _level(place: Place, slot: int) -> Level:
-    return place.row + slot / 1000
+    return place.row + SLOT * slot
 
 
 def _routed(cable: Cable, places: Mapping[str, Place], grid: Rows) -> _Run:
@@ -125,7 +130,7 @@ def _routed(cable: Cable, places: Mapping[str, Place], grid: Rows) -> _Run:
         return _Run(cable, source, target, [], [])
     out, start = source.gutter_out, _level(source, source.exits.index((edge.source.port, cable.net)))
     if cable.side:
-        return _Run(cable, source, target, [out], [start, target.row + 0.9])
+        return _Run(cable, source, target, [out], [start, target.row + CORRIDOR])
     into, end = target.gutter_in, _level(target, front(target.node).index(edge.target.port))
     if out == into:
         return _Run(cable, source, target, [out], [start, end])
@@ -139,11 +144,11 @@ def _routed(cable: Cable, places: Mapping[str, Place], grid: Rows) -> _Run:
             return _Run(cable, source, target, [out, into], levels)
     backward = into < out
     row = max(source.row, target.row) if backward else target.row - 1 if source.row < target.row else target.row
-    return _Run(cable, source, target, [out, into], [start, row + 0.9, end])
+    return _Run(cable, source, target, [out, into], [start, row + CORRIDOR, end])
 
 
 def _is_corridor(level: Level) -> bool:
-    return level % 1 > 0.85
+    return level % 1 > CORRIDOR - 0.01
 
 
 def _corridors(runs: Iterable[_Run]) -> dict[int, int]:
@@ -152,7 +157,7 @@ def _corridors(runs: Iterable[_Run]) -> dict[int, int]:
     for run in runs:
         for number, level in enumerate(run.levels):
             if _is_corridor(level):
-                ends = [2 * g for g in run.gutters[max(0, number - 1) : number + 1]]
+                ends = [2.0 * g for g in run.gutters[max(0, number - 1) : number + 1]]
                 if run.cable.side:
                     ends.append(2 * run.target.column + 1)
                 spans.setdefault(math.floor(level), {}).setdefault(run.cable.net, []).extend(ends)
@@ -163,20 +168,18 @@ def _corridors(runs: Iterable[_Run]) -> dict[int, int]:
         for net, ends in sorted(nets.items(), key=lambda n: (n[0][0] != "side", max(n[1]) - min(n[1]))):
             low, high = min(ends), max(ends)
             free = (i for i, t in enumerate(taken) if all(high < a or b < low for a, b in t))
-            place = next(free, len(taken))
-            if place == len(taken):
+            found = next(free, len(taken))
+            if found == len(taken):
                 taken.append([])
-            taken[place].append((low, high))
-            track[corridor, net] = place
+            taken[found].append((low, high))
+            track[corridor, net] = found
         counts[corridor] = len(taken)
     for run in runs:
         run.levels = [
-            level + track[math.floor(level), run.cable.net] / 10_000 if _is_corridor(level) else level
+            level + LANE * track[math.floor(level), run.cable.net] if _is_corridor(level) else level
             for level in run.levels
         ]
     return counts
-
-
 
 
 def _tracks(runs: Iterable[_Run], gutter: int) -> dict[tuple[str, ...], int]:
@@ -244,8 +247,8 @@ def _measured(
         row = math.floor(level)
         part = level - row
         if _is_corridor(level):
-            return corridor_y[row] + TRACK * round((part - 0.9) * 10_000)
-        return row_y[row] + FIRST + PORT * round(part * 1000)
+            return corridor_y[row] + TRACK * round((part - CORRIDOR) / LANE)
+        return row_y[row] + FIRST + PORT * round(part / SLOT)
 
     for run in runs:
         run.cable.points = _points(run, y, lambda g, net: first_track[g] + TRACK * tracks[g][net])

@@ -44,8 +44,8 @@ def _clip(value: float) -> float:
 
 
 def _response(db: list[float]) -> tuple[Stroke, ...]:
-    """Gain over frequency, 20 Hz to 20 kHz; 12 dB up and down, or as far as it reaches, to 24 dB."""
-    reach = min(max(12.0, *(abs(v) for v in db)) * 1.1, 24.0)
+    """Gain over frequency, 20 Hz to 20 kHz; 10 dB up and down, or as far as it reaches, to 24 dB."""
+    reach = min(max(9.0, *(abs(v) for v in db)) * 1.1, 24.0)
     curve = [(i / (len(db) - 1), _clip(0.5 + v / (2 * reach))) for i, v in enumerate(db)]
     return _filled(curve, [(1, 0.5), (0, 0.5)], ("axis", ((0, 0.5), (1, 0.5))))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median_low
 
+from diffmix.graph.draw_words import own_name
 from diffmix.graph.graph import Edge, Graph, Node
 
 
@@ -28,10 +29,10 @@ class Cable:
 
 @dataclass
 class Place:
-    """A node's box: its cell, then its rectangle; ``chain`` is the name of the first node of its chain."""
+    """A node's box: its cell, then its rectangle; ``chain`` are the names of the nodes of its chain."""
 
     node: Node
-    chain: str
+    chain: list[str]
     column: int
     row: int
     mirrored: bool
@@ -108,15 +109,14 @@ def flow(graph: Graph) -> Flow:
     chains: list[list[str]] = []
     of: dict[str, list[str]] = {}
     for name in order:
-        before = {e.source.node for e in backward[name]}
-        chain = of.get(next(iter(before))) if len(before) == 1 else None
-        head = chain[-1] if chain else ""
-        if chain and head in before and _heir(graph, forward, backward, head) == name and head not in returning:
-            chain.append(name)
+        feeding = {e.source.node for e in backward[name]}
+        head = feeding.pop() if len(feeding) == 1 else ""
+        if head and head not in returning and _heir(graph, forward, backward, head) == name:
+            of[name] = of[head]
+            of[head].append(name)
         else:
-            chain = [name]
-            chains.append(chain)
-        of[name] = chain
+            of[name] = [name]
+            chains.append(of[name])
     return Flow(graph, order, forward, backward, returning, chains)
 
 
@@ -128,7 +128,7 @@ def _ordered(graph: Graph, audio: list[Edge]) -> tuple[list[str], list[Edge]]:
         after[edge.source.node].append(edge)
         waits[edge.target.node] += 1
     ready = sorted((n for n, count in waits.items() if not count), key=lambda n: graph[n].kind != "In")
-    todo, order, seen = ready[::-1], [], set()
+    todo, order, seen = ready[::-1], list[str](), set[str]()
     while len(order) < len(graph):
         if not todo:  # a cycle without a Feedback: broken at the first of its nodes
             todo.append(next(n for n in graph.nodes if n not in seen))
@@ -148,8 +148,13 @@ def _ordered(graph: Graph, audio: list[Edge]) -> tuple[list[str], list[Edge]]:
 
 
 def _heir(graph: Graph, forward: dict[str, list[Edge]], backward: dict[str, list[Edge]], name: str) -> str | None:
-    """The node that continues a chain: the first one behind it that nothing else feeds, wires before sends."""
-    alone = [e for e in forward[name] if len({b.source.node for b in backward[e.target.node]}) == 1]
+    """The node that continues a chain: what its first outlet feeds and nothing else does, wires before sends."""
+    first = graph[name].outlets[0].name
+    alone = [
+        e
+        for e in forward[name]
+        if e.source.port == first and len({b.source.node for b in backward[e.target.node]}) == 1
+    ]
     alone.sort(key=lambda e: e.gain_db is not None)
     return alone[0].target.node if alone else None
 
@@ -165,10 +170,18 @@ def columns(parts: Flow) -> dict[str, int]:
         if name in parts.returning:
             after = [e.target.node for e in parts.forward[name]]
             at[name] = min((at[n] + (n in parts.returning) for n in after), default=0)
-        elif graph[name].kind != "In" and not parts.backward[name]:
-            moved = [at[e.target.node] for e in graph.out_of(name)]
-            at[name] = min(moved, default=0)
+    waiting = [name for name in parts.order if _generates(parts, name)]
+    while waiting:  # a generator stands below what it moves, which may be another one
+        ready = [n for n in waiting if not any(e.target.node in waiting for e in graph.out_of(n))] or waiting
+        for name in ready:
+            at[name] = min((at[e.target.node] for e in graph.out_of(name)), default=0)
+        waiting = [n for n in waiting if n not in ready]
     return at
+
+
+def _generates(parts: Flow, name: str) -> bool:
+    """Whether a node makes control signals of nothing."""
+    return parts.graph[name].kind != "In" and not parts.backward[name] and not parts.forward[name]
 
 
 def _stages(parts: Flow) -> dict[str, int]:
@@ -176,41 +189,53 @@ def _stages(parts: Flow) -> dict[str, int]:
     strips = [chain for chain in parts.chains if parts.graph[chain[0]].kind == "In"]
     if len(strips) < 2:
         return {}
-    kinds = [[parts.graph[name].kind for name in strip] for strip in strips]
-    longest = max(map(len, kinds))
-    common: list[str] = []
-    for strip in sorted(kinds, key=len, reverse=True):
-        common = _merged(common, strip)
-        if len(common) > longest + 2:
-            return {}
-    least = {}
-    for strip, names in zip(kinds, strips, strict=True):
-        column = -1
-        for kind, name in zip(strip, names, strict=True):
-            column = common.index(kind, column + 1)
-            least[name] = column
+    stages = [[_stage(parts.graph[name], strip) for name in strip] for strip in strips]
+    common: list[set[str]] = []
+    for strip in sorted(stages, key=len, reverse=True):
+        for column, stage in _aligned(strip, common):
+            if stage is None:
+                common.insert(column, set())
+            else:
+                common[column].add(stage)
+    if len(common) > max(map(len, strips)) + 2:
+        return {}
+    least: dict[str, int] = {}
+    for strip, names in zip(stages, strips, strict=True):
+        least |= dict(
+            zip(names, (column for column, stage in _aligned(strip, common) if stage is not None), strict=True)
+        )
     return least
 
 
-def _merged(one: list[str], two: list[str]) -> list[str]:
-    """The shortest list that holds both in order (by their longest common subsequence)."""
-    length = [[0] * (len(two) + 1) for _ in range(len(one) + 1)]
-    for i in range(len(one) - 1, -1, -1):
-        for j in range(len(two) - 1, -1, -1):
-            same = one[i] == two[j]
-            length[i][j] = length[i + 1][j + 1] + 1 if same else max(length[i + 1][j], length[i][j + 1])
-    merged, i, j = [], 0, 0
-    while i < len(one) and j < len(two):
-        if one[i] == two[j]:
-            merged.append(one[i])
+def _stage(node: Node, strip: list[str]) -> str:
+    """What a node is in its strip: ``eq`` if it is called ``vox.eq``, else its kind."""
+    name = own_name(node.name, strip)
+    return node.kind if name == node.name else name
+
+
+def _aligned(strip: list[str], common: list[set[str]]) -> list[tuple[int, str | None]]:
+    """Where the stages of a strip stand among columns: steps (column, stage), stage None where a column is put in.
+
+    As many stages as possible stand in columns that know them, then as early as possible; by dynamic programming.
+    """
+    best = [[0] * (len(common) + 1) for _ in range(len(strip) + 1)]
+    for i in range(len(strip) - 1, -1, -1):
+        best[i][-1] = i - len(strip)
+        for j in range(len(common) - 1, -1, -1):
+            stand = 3 * (strip[i] in common[j]) + best[i + 1][j + 1]
+            best[i][j] = max(stand, best[i][j + 1], best[i + 1][j] - 1)
+    steps: list[tuple[int, str | None]] = []
+    i = j = more = 0
+    while i < len(strip):
+        if j < len(common) and best[i][j] == 3 * (strip[i] in common[j]) + best[i + 1][j + 1]:
             i, j = i + 1, j + 1
-        elif length[i + 1][j] >= length[i][j + 1]:
-            merged.append(one[i])
-            i += 1
-        else:
-            merged.append(two[j])
+            steps.append((j - 1 + more, strip[i - 1]))
+        elif j < len(common) and best[i][j] == best[i][j + 1]:
             j += 1
-    return merged + one[i:] + two[j:]
+        else:
+            steps += [(j + more, None), (j + more, strip[i])]
+            i, more = i + 1, more + 1
+    return steps
 
 
 class Rows:
@@ -256,21 +281,36 @@ def rows(parts: Flow, at: Mapping[str, int]) -> tuple[dict[str, int], Rows]:
             place = _free_row(parts, grid, cells, chain, sorted({row(b) for b in above}), bool(before))
         grid.take(place, cells, ("box", chain[0]))
         row_of[i] = grid.taken[place]
+    for i in order:  # what moves a knob stands right below it, if there is room at last
+        chain = parts.chains[i]
+        moved = [number[e.target.node] for e in graph.out_of(chain[0])]
+        if len(chain) == 1 and _generates(parts, chain[0]) and moved:
+            below, cell = row(moved[0]) + 1, at[chain[0]]
+            if below < len(grid.taken) and grid.free(below, [cell]):
+                row_of[i].pop(cell)
+                grid.take(below, [cell], ("box", chain[0]))
+                row_of[i] = grid.taken[below]
+    grid.taken = [cells for cells in grid.taken if cells]
     index = {id(cells): i for i, cells in enumerate(grid.taken)}
     found = {name: index[id(row_of[number[name]])] for name in parts.order}
     for name in parts.order:  # from here on only boxes are in the way, and cables that are laid
         grid.taken[found[name]][at[name]] = ("node", name)
-    for cells in grid.taken:
-        for c in [c for c, owner in cells.items() if isinstance(owner, tuple) and owner[0] == "box"]:
-            del cells[c]
+    for taken in grid.taken:
+        for c in [c for c, owner in taken.items() if isinstance(owner, tuple) and owner[0] == "box"]:
+            del taken[c]
     return found, grid
 
 
 def _late(parts: Flow, chain: list[str]) -> int:
-    """Sources first, then what they feed, then what moves or returns to these."""
-    if parts.graph[chain[0]].kind == "In":
+    """Sources first, then what they feed, then what returns to these, what moves them, and what moves that."""
+    graph, name, turn = parts.graph, chain[0], 3
+    if graph[name].kind == "In":
         return 0
-    return 2 if chain[0] in parts.returning or not parts.backward[chain[0]] else 1
+    if not _generates(parts, name):
+        return 2 if name in parts.returning or not parts.backward[name] else 1
+    while turn < 9 and (moved := graph.out_of(name)) and _generates(parts, moved[0].target.node):
+        name, turn = moved[0].target.node, turn + 1
+    return turn
 
 
 def _interval(parts: Flow, at: Mapping[str, int], chain: list[str]) -> range:
@@ -284,7 +324,8 @@ def _interval(parts: Flow, at: Mapping[str, int], chain: list[str]) -> range:
 
 def _free_row(parts: Flow, grid: Rows, cells: range, chain: list[str], near: list[int], fed: bool) -> int:
     edges = parts.backward[chain[0]]
-    returned = fed and edges and all(e.gain_db is not None for e in edges)
+    shared = len(near) > 1 or len(parts.graph.sources) > 1
+    returned = fed and shared and all(e.gain_db is not None for e in edges)
     wanted = near[-1] + 1 if returned or not fed else median_low(near)
     sums = fed and len(near) > 1 and not returned
     if sums:
@@ -292,7 +333,7 @@ def _free_row(parts: Flow, grid: Rows, cells: range, chain: list[str], near: lis
         reach = max(2, near[-1] - near[0])
     else:
         tries = list(range(near[-1] + 1 if not fed else near[-1], len(grid.taken)))
-        reach = len(grid.taken) if returned else 2
+        reach = len(grid.taken) if returned else 2 if fed else 0
     for r in tries:
         if abs(r - wanted) <= reach and grid.free(r, cells):
             return r

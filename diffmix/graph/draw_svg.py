@@ -4,13 +4,13 @@ import unicodedata
 from collections.abc import Iterable
 from html import escape
 
-from diffmix.graph.draw_cables import ARROW, FIRST, PORT, Drawing, drawing
+from diffmix.graph.draw_cables import FIRST, PORT, Drawing, drawing
 from diffmix.graph.draw_glyphs import Stroke, glyph
 from diffmix.graph.draw_layout import Cable, Place, front
 from diffmix.graph.draw_words import family, kind_text, own_name, phrases, plain, said
 from diffmix.graph.graph import Graph, Node
 
-PAD, LINE, GLYPH = 9.0, 12.0, 30.0
+PAD, LINE, HEAD, GLYPH = 9.0, 12.0, 23.0, 30.0
 NARROW, WIDE = 84.0, 168.0
 
 INK = {"light": "#1f2933", "dark": "#e4e9ef"}
@@ -26,7 +26,7 @@ COLOURS = {
     "modulation": {"light": "#7a46cf", "dark": "#b08cf2"},
     "control": {"light": "#2f7d32", "dark": "#77c77a"},
     "utility": {"light": "#52606d", "dark": "#a5b2c0"},
-    "end": {"light": "#1f2933", "dark": "#e4e9ef"},
+    "plate": {"light": "#1f2933", "dark": "#e4e9ef"},
 }
 """A colour per family, for a light and a dark background; each has a contrast of 4.5 or more to boxes."""
 
@@ -41,12 +41,7 @@ def to_svg(graph: Graph) -> str:
     and enter from below. The text is SVG 1.1 that follows a light or dark background, with a title for each box and
     cable; it is the same for equal graphs.
     """
-    texts = {node.name: _Text(node) for node in graph}
-
-    def size(place: Place) -> tuple[float, float]:
-        return texts[place.node.name].measured(place)
-
-    picture = drawing(graph, size, lambda text: _width(text, 9.5))
+    picture, texts = _drawn(graph)
     body = [*_cables(graph, picture), *(line for p in picture.places.values() for line in texts[p.node.name].drawn(p))]
     families = dict.fromkeys(family(node) for node in graph)
     title, description = _told(graph)
@@ -65,8 +60,19 @@ def to_svg(graph: Graph) -> str:
     )
 
 
+def _drawn(graph: Graph) -> tuple[Drawing, dict[str, "_Text"]]:
+    texts = {node.name: _Text(node) for node in graph}
+    picture = drawing(graph, lambda place: texts[place.node.name].measured(place), label_width)
+    return picture, texts
+
+
+def label_width(text: str) -> float:
+    """Width of what is written at a cable."""
+    return _width(text, 9.5, bold=True)
+
+
 def _told(graph: Graph) -> tuple[str, str]:
-    effects = sum(family(node) != "end" for node in graph)
+    effects = sum(family(node) != "plate" for node in graph)
     sources, outputs = graph.sources, graph.outputs
     title = f"Signal flow: {len(sources)} source{'s'[: len(sources) != 1]}, {effects} node{'s'[: effects != 1]}"
     description = f"From {_listed(sources)} to {_listed(outputs)}."
@@ -118,10 +124,11 @@ class _Text:
         self.name = plain(own_name(self.node.name, place.chain))
         kind = kind_text(self.node.kind)
         self.kind = "" if kind.replace(" ", "") in self.name.lower().replace("_", " ") or kind == "in" else kind
-        self.phrases = [text.replace("-", "−") for text in (phrases(self.node)[:3] + place.notes)]
+        said_first = phrases(self.node)[: 2 if self.strokes else 3]
+        self.phrases = [text.replace("-", "−") for text in said_first + place.notes]
         ins, outs = front(self.node), [port.name for port in self.node.outlets]
         self.ins = ins if len(ins) > 1 else []
-        self.outs = {}
+        self.outs: dict[str, int] = {}
         for slot, (outlet, _) in enumerate(place.exits):
             if len(outs) > 1:
                 self.outs.setdefault(outlet, slot)
@@ -138,7 +145,7 @@ class _Text:
 
     def drawn(self, place: Place) -> list[str]:
         """The lines of SVG."""
-        colour, on = self.family, self.family == "end"
+        colour, on = self.family, self.family == "plate"
         x, y, width, height = place.x, place.y, place.width, place.height
         lines = [f"<g><title>{_xml(_everything(self.node))}</title>"]
         shape = f'x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" rx="5"'
@@ -146,7 +153,8 @@ class _Text:
             lines.append(f'<rect class="{colour}-f" {shape} height="{_n(height)}"/>')
         else:
             lines.append(f'<rect class="box {colour}" {shape} height="{_n(height)}"/>')
-            lines.append(f'<rect class="head {colour}-f" {shape} height="{_n(23)}"/>')
+            top = f"M{_n(x)} {_n(y + HEAD)}v{_n(5 - HEAD)}q0 -5 5 -5h{_n(width - 10)}q5 0 5 5v{_n(HEAD - 5)}z"
+            lines.append(f'<path class="head {colour}-f" d="{top}"/>')
         left = x + PAD + self.before
         at = y + 19 - 3.5
         lines.append(_label(left, at + 0.5, self.name, "name on" if on else "name"))
@@ -174,9 +182,7 @@ def _everything(node: Node) -> str:
     return ": ".join(filter(None, [f"{node.name} ({node.kind})", ", ".join(options + knobs)]))
 
 
-def _strokes(
-    strokes: Iterable[Stroke], colour: str, x: float, y: float, width: float, height: float
-) -> list[str]:
+def _strokes(strokes: Iterable[Stroke], colour: str, x: float, y: float, width: float, height: float) -> list[str]:
     """A glyph in a rectangle."""
     lines = []
     for kind, points in strokes:
@@ -221,7 +227,7 @@ def _look(graph: Graph, cable: Cable) -> tuple[str, str]:
     if cable.side:
         return "side dynamics", "dynamics-f"
     where = family(graph[cable.edge.target.node])
-    if cable.edge.gain_db is None or where in ("utility", "end"):
+    if cable.edge.gain_db is None or where in ("utility", "plate"):
         return "wire", "tip"
     return where, f"{where}-f"
 

@@ -1,7 +1,7 @@
 """What pictures of a graph say: families, names, and settings in the units of a desk."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from diffmix.graph.graph import BUILT_IN, Edge, Graph, Node
 from diffmix.params import Param
@@ -59,9 +59,9 @@ _AT = re.compile(r"(?:decay_s|gain_db)_(\d+)_hz")
 
 
 def family(node: Node) -> str:
-    """``filter``, ``dynamics``, ``space``, ``distortion``, ``modulation``, ``control``, ``utility`` or ``end``."""
+    """``filter``, ``dynamics``, ``space``, ``distortion``, ``modulation``, ``control``, ``utility`` or ``plate``."""
     if node.kind in BUILT_IN:
-        return "end" if node.kind in ("In", "Out") else "utility"
+        return "plate" if node.kind in ("In", "Out") else "utility"
     if all(port.kind == "control" for port in node.outlets):
         return "control"
     return FAMILIES.get(REGISTRY[node.kind].__module__.rsplit(".", 1)[-1], "utility")
@@ -183,8 +183,10 @@ def _knob_text(knob: str, param: Param | None) -> str:
 
 
 def _amount(amount: float, param: Param | None) -> str:
-    text = ("+" if amount >= 0 else "") + short(amount)
     unit = "" if param is None else "oct" if param.scale == "log" else param.unit
+    if unit == "dB":
+        return decibels(amount)
+    text = ("+" if amount >= 0 else "") + short(amount)
     return f"{text} {unit}".rstrip()
 
 
@@ -193,7 +195,13 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
-def own_name(name: str, lane: str) -> str:
-    """``eq`` of ``vox.eq`` in the lane of ``vox``."""
-    rest = name.removeprefix(f"{lane}.")
-    return rest or name
+def clipped(text: str, longest: int = 24) -> str:
+    """A name with its middle left out if it is too long for a line."""
+    half = (longest - 1) // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+
+
+def own_name(name: str, chain: Collection[str]) -> str:
+    """``eq`` of ``vox.eq`` in a chain with ``vox``."""
+    owner, dot, rest = name.rpartition(".")
+    return rest if dot and rest and owner in chain else name

@@ -19,7 +19,7 @@ from benchmarks.common import Cell, decibels, publish, table
 from diffmix.console import Console, track_loudness
 from diffmix.data.audio import read, resample
 from diffmix.errors import PresetError
-from diffmix.export import build, standalone, to_pedalboard
+from diffmix.export import preset_of, standalone, to_pedalboard
 from diffmix.export.preset import entry
 from diffmix.kernels.ladder import MODES
 from diffmix.processors import REGISTRY, Convolution, LadderFilter, ParametricEQ, Processor
@@ -155,7 +155,7 @@ def consoles(settings: int, generator: torch.Generator) -> list[list[Cell]]:
                 controls = desk.trimmed(desk.sample(1, len(names), generator), track_loudness(tracks, sample_rate))
                 chosen = desk.settings(controls, names, [channels[n] for n in names])
                 sources = {n: ([f"{n}.wav"], channels[n]) for n in names}
-                preset = build(desk.nodes(chosen, channels), sample_rate, sources)
+                preset = preset_of(desk.to_graph(channels, chosen), sample_rate, sources)
                 theirs = to_pedalboard(preset).render({n: stems[n].numpy() for n in names})
                 with torch.no_grad():
                     ours = desk.mix(tracks, desk.numbers(chosen))[0].numpy()

@@ -21,7 +21,7 @@ import torch
 from diffmix.console import Console
 from diffmix.data import audio
 from diffmix.errors import AudioError, OutputError, PresetError
-from diffmix.export import build, load, save, schema, standalone, to_pedalboard, validate, write_player
+from diffmix.export import load, preset_of, save, schema, standalone, to_pedalboard, validate, write_player
 from diffmix.export import preset as preset_module
 
 RATE = 44100
@@ -63,7 +63,7 @@ def mixed(stems: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
     with torch.no_grad():
         mix = console.mix((mono, torch.from_numpy(stems["keys"])[None, None]), console.numbers(settings))[0]
     settings["tracks"] = {name: settings["tracks"][name] for name in CHANNELS}
-    return build(console.nodes(settings, CHANNELS), RATE, SOURCES), mix.numpy()
+    return preset_of(console.to_graph(CHANNELS, settings), RATE, SOURCES), mix.numpy()
 
 
 @pytest.fixture
@@ -103,9 +103,9 @@ def test_equal_file_names_keep_the_folders_that_tell_them_apart() -> None:
     console = Console(RATE)
     settings = console.settings(console.default(1, 2), ["a", "b"], [1, 1])
     sources = {"a": (("/songs/one/x.wav",), 1), "b": (("/songs/two/x.wav",), 1)}
-    nodes = build(console.nodes(settings, {"a": 1, "b": 1}), RATE, sources)["nodes"]
+    nodes = preset_of(console.to_graph({"a": 1, "b": 1}, settings), RATE, sources)["nodes"]
     assert [node["source"]["files"] for node in nodes[:2]] == [["one/x.wav"], ["two/x.wav"]]
-    nodes = build(console.nodes(settings, {"a": 1, "b": 1}), RATE, {"a": ((), 1), "b": ((), 1)})["nodes"]
+    nodes = preset_of(console.to_graph({"a": 1, "b": 1}, settings), RATE)["nodes"]
     assert [node["source"]["files"] for node in nodes[:2]] == [["a.wav"], ["b.wav"]]
 
 

@@ -5,9 +5,8 @@ import pedalboard
 import pytest
 import torch
 
-from diffmix.console import Node
 from diffmix.errors import AudioError, SettingsError
-from diffmix.export import build
+from diffmix.export.preset import assembled, entry
 from diffmix.processors import (
     BrickwallLimiter,
     Chain,
@@ -121,7 +120,10 @@ def test_branches_of_a_batch_look_ahead_alike_in_chunks() -> None:
 def test_a_preset_says_which_pedalboard_it_needs() -> None:
     def needed(effect: Processor) -> str:
         values = {name: float(p.default) for name, p in effect.spec}
-        return build([Node("a", 2, (), (("stage", effect, values),))], RATE, {"a": (["a.wav"], 2)})["pedalboard"]
+        node = {"name": "a", "source": {"files": ["a.wav"], "channels": 2}, "inputs": []}
+        return assembled([{**node, "plugins": [entry(*plugin) for plugin in effect.plugins(values)]}], RATE)[
+            "pedalboard"
+        ]
 
     assert needed(Gain(RATE)) == ">=0.9.16"
     assert needed(Mix(a=Gain(RATE), b=BrickwallLimiter(RATE))) == ">=0.9.26"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from diffmix.errors import DiffmixError, GraphError
-from diffmix.graph import Edge, Endpoint, Graph, Grammar, Node, random_graph
+from diffmix.graph import Edge, Endpoint, Grammar, Graph, Node, random_graph
 
 
 def desk() -> Graph:

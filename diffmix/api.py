@@ -1,6 +1,6 @@
 """The calls most people need: mix stems, render settings, fit a console to a mix."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.console import Console
+from diffmix.console import Console, Limits
 from diffmix.data.audio import read, resample
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import AudioError, SettingsError
-from diffmix.mix import Mix, finished, grouped, ordered
+from diffmix.mix import Mix, finished, grouped, level_knob, muted_tracks, ordered
 from diffmix.mix import render as render_audio
 from diffmix.settings import Settings
 from diffmix.types import Path
@@ -46,6 +46,7 @@ def automix(
 
     multitrack = load(stems, sample_rate)
     mixer = Automixer.load(model, multitrack.sample_rate)
+    level_knob(mixer.console)  # before the work begins
     tracks, order = grouped(multitrack)
     controls = mixer.mix_controls(tracks)
     strips = [multitrack.tracks[n] for n in order]
@@ -54,24 +55,46 @@ def automix(
     return finished(mixer.console, multitrack, settings, loudness_lufs, ceiling_db)
 
 
-def render(stems: Any, settings: Settings | Path, *, sample_rate: int | None = None) -> Mix:
-    """Mix stems under given settings (a `Settings`, or the path of a settings.json), exactly as they are."""
+def render(
+    stems: Any,
+    settings: Settings | Path,
+    console: Console | Mapping[str, Any] | None = None,
+    *,
+    sample_rate: int | None = None,
+    mute: str | Sequence[str] = (),
+    solo: str | Sequence[str] = (),
+) -> Mix:
+    """Mix stems under given settings, exactly as they are.
+
+    Args:
+        stems: as of `automix`.
+        settings: a `Settings`, or the path of a settings.json.
+        console: a console at the stems' sample rate, or a layout of one, as ``conf/console/*.yaml`` hold it:
+            ``{"master": {"eq": "ParametricEQ", "gain": "Gain"}}``; the default console otherwise.
+        sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
+        mute: tracks that are not heard, by names or patterns of them: ``["click", "drum*"]``.
+        solo: the only tracks that are heard.
+
+    Raises AudioError and SettingsError.
+    """
     multitrack = load(stems, sample_rate)
     if not isinstance(settings, Settings):
         settings = Settings(settings) if isinstance(settings, dict) else Settings.from_json(settings)
-    console = Console(multitrack.sample_rate)
-    audio = render_audio(console, multitrack, settings).numpy()
-    return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes)
+    console = _console(console, multitrack)
+    audio = render_audio(console, multitrack, settings, mute, solo).numpy()
+    muted = muted_tracks(console, multitrack, mute, solo)
+    return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes, muted)
 
 
 def fit(
     tracks: Any,
     target_mix: Any,
-    console: Console | None = None,
+    console: Console | Mapping[str, Any] | None = None,
     *,
     sample_rate: int | None = None,
     start: Settings | None = None,
     lock: Sequence[str] = (),
+    limits: Limits | None = None,
     steps: int = 200,
     learning_rate: float = 0.1,
     progress: Callable[[int, float], None] | None = None,
@@ -82,19 +105,21 @@ def fit(
         tracks: as the stems of `automix`.
         target_mix: the mix to come near, a path or an array (2, T) or (T, 2) at the tracks' sample rate; it starts
             where the tracks start, and what is longer than they are is not heard.
-        console: a console at the tracks' sample rate, for other ranges; the default one otherwise.
+        console: a console at the tracks' sample rate, or a layout of one, as for `render`.
         start: settings to start from; otherwise every effect neutral.
         lock: knobs to leave where they start, by name with wildcards: ``"vox.pan.*"``, ``"*.compressor.*"``,
             ``"master.*"``, ``"reverb.*"``.
+        limits: narrower (low, high), or one value, for knobs by name with wildcards:
+            ``{"vox.pan": 0, "*.eq.*gain_db": (-3, 3)}``; the whole descent then takes place inside.
         steps, learning_rate: of Adam, on the logits of the controls.
         progress: called with (step, loss).
 
-    Returns the mix at the fitted settings. Raises AudioError and SettingsError.
+    Returns the mix at the fitted settings. Raises AudioError, and SettingsError also for a start outside the limits.
     """
     from diffmix.systems.fit import fit_controls, locked_knobs
 
     multitrack = load(tracks, sample_rate)
-    console = console or Console(multitrack.sample_rate)
+    console = _console(console, multitrack)
     if console.sample_rate != multitrack.sample_rate:
         raise AudioError(f"the console runs at {console.sample_rate:g} Hz, the tracks at {multitrack.sample_rate} Hz")
     if steps < 1:
@@ -105,24 +130,29 @@ def fit(
     groups = groups[0][..., cut], groups[1][..., cut]
     names = [multitrack.tracks[n].name for n in order]
     channels = [multitrack.tracks[n].audio.shape[0] for n in order]
-    if start is None:
-        begin = console.default(1, len(names))
-    else:
-        begin = console.encode(Settings({**start, "tracks": {n: start["tracks"].get(n, {}) for n in names}}))
+    specs, given = console.limited(names, limits or {}), start or Settings()
+    begin = Settings({**given, "tracks": {n: given.get("tracks", {}).get(n, {}) for n in names}})
     controls = fit_controls(
         console,
         groups,
         target,
-        begin,
+        console.encode(console.check(begin, limits), specs),
+        specs=specs,
+        names=names,
         locked=locked_knobs(console, names, lock),
         steps=steps,
         learning_rate=learning_rate,
         progress=progress,
     )
-    found = console.settings(controls, names, channels)
+    found = console.settings(controls, names, channels, specs)
     settings = ordered(found, [t.name for t in multitrack.tracks])
     audio = render_audio(console, multitrack, settings).numpy()
     return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes)
+
+
+def _console(console: Console | Mapping[str, Any] | None, multitrack: Multitrack) -> Console:
+    """A console as it is, or of a layout at the tracks' rate."""
+    return console if isinstance(console, Console) else Console.from_layout(console or {}, multitrack.sample_rate)
 
 
 def _check(value: float, low: float, high: float, name: str, unit: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffmix import __version__
 from diffmix._paths import example_dir
-from diffmix.errors import DiffmixError
+from diffmix.errors import DiffmixError, SettingsError
 
 if TYPE_CHECKING:
     from diffmix.mix import Mix
@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     def output(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")
 
+    def console(sub: argparse.ArgumentParser) -> None:
+        text = "another console: a layout as in conf/console/*.yaml"
+        sub.add_argument("--console", type=Path, metavar="YAML", help=text)
+
     sub = command("automix", _automix, "Mix a folder of stems.")
     sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
     output(sub)
@@ -81,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
     sub.add_argument("settings", type=Path, help="a settings.json")
     output(sub)
+    sub.add_argument("--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*'")
+    sub.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
+    console(sub)
 
     sub = command("fit", _fit, "Set the console's knobs so that stems sound like a given mix.")
     sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
@@ -89,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", type=int, default=200, help="of gradient descent (default 200)")
     sub.add_argument("--start", type=Path, metavar="JSON", help="settings to start from")
     sub.add_argument("--lock", action="append", default=[], metavar="KNOB", help="leave a knob alone, e.g. 'vox.pan.*'")
+    text = "keep a knob in a range, or at a value, e.g. 'vox.pan=-0.2..0.2', '*.eq.*gain_db=-3..3'"
+    sub.add_argument("--bound", action="append", default=[], metavar="KNOB=LOW..HIGH", help=text)
+    console(sub)
 
     sub = command(
         "sweep",
@@ -138,8 +148,38 @@ def _automix(options: argparse.Namespace) -> None:
 def _render(options: argparse.Namespace) -> None:
     from diffmix import api
 
-    mix = api.render(_stems(options.stems), options.settings)
+    layout = _layout(options.console)
+    mix = api.render(_stems(options.stems), options.settings, layout, mute=options.mute, solo=options.solo)
     _show(mix, mix.save(options.output))
+
+
+def _layout(path: Path | None) -> dict[str, Any] | None:
+    """A console's layout from a file; its sample rate is the stems'."""
+    if path is None:
+        return None
+    from omegaconf import OmegaConf
+
+    try:
+        layout = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except Exception as error:  # OmegaConf's and PyYAML's errors have no base of their own
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise SettingsError(f"{path} cannot be read as a console: {reason}") from None
+    if not isinstance(layout, dict):
+        raise SettingsError(f"{path} holds no console: strip, sends, buses, groups and master are expected")
+    return {str(name): part for name, part in layout.items() if name != "sample_rate"}
+
+
+def _bound(text: str) -> tuple[str, tuple[float, float]]:
+    """``KNOB=LOW..HIGH`` or ``KNOB=VALUE``."""
+    knob, _, limits = text.rpartition("=")
+    low, _, high = limits.partition("..")
+    try:
+        found = float(low), float(high or low)
+    except ValueError:
+        knob = ""
+    if not knob:
+        raise SettingsError(f"--bound {text}: KNOB=LOW..HIGH or KNOB=VALUE is expected, e.g. vox.pan=-0.2..0.2")
+    return knob, found
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -147,12 +187,15 @@ def _fit(options: argparse.Namespace) -> None:
     from diffmix.settings import Settings
 
     start = Settings.from_json(options.start) if options.start else None
+    limits, layout = dict(map(_bound, options.bound)), _layout(options.console)
     with _stages("Fitting", options.steps) as advance:
         mix = api.fit(
             _stems(options.stems),
             options.target,
+            layout,
             start=start,
             lock=options.lock,
+            limits=limits,
             steps=options.steps,
             progress=lambda step, loss: advance(step, f"distance {loss:.3f}"),
         )
@@ -251,20 +294,31 @@ def _stages(title: str, total: int) -> Any:
 
 def _show(mix: "Mix", files: dict[str, Path]) -> None:
     """One table of numbers, the notes, and where everything is."""
-    report = mix.report
-    width = max(len(name) for name in (*report["tracks"], "track"))
-    print(f"{'track':<{width}}  {'LUFS in':>8} {'in mix':>8} {'fader':>7} {'pan':>6} {'width':>6} {'send':>7}   ratio")
-    for name, t in report["tracks"].items():
-        fader_db = mix.settings["tracks"][name]["fader"]["gain_db"]
-        image = "" if t["width"] is None else f"{t['width']:.2f}"
-        print(
-            f"{name:<{width}}  {t['loudness_before_lufs']:>8.1f} {t['loudness_after_lufs']:>8.1f} {fader_db:>+7.1f} "
-            f"{t['pan']:>+6.2f} {image:>6} {t['send_db']:>+7.1f} {t['compressor']['ratio']:>5.1f}:1"
-        )
+    from diffmix.plots import rows
+
+    report, stages = mix.report, mix.console.strip
+    strips = rows(report)
+    width = max(len(name) for name in ("track", *(name for name, _ in strips)))
+    ratios = [s for s, effect in stages.items() if hasattr(effect, "curve_db") and "ratio" in effect.spec.names]
+    heads = ["LUFS in", "in mix", "fader", "pan", "width", *report["sends"]]
+    heads += ["ratio"] if len(ratios) == 1 else ratios
+    room = [max(least, len(head)) for least, head in zip([8, 8, 7, 6, 6, *[7] * len(heads)], heads, strict=False)]
+    print(f"{'track':<{width}}  " + " ".join(f"{head:>{n}}" for head, n in zip(heads, room, strict=True)))
+    for name, strip in strips:
+        of_group = "tracks" in strip
+        cells = ["" if of_group else f"{strip[f'loudness_{when}_lufs']:.1f}" for when in ("before", "after")]
+        cells += [f"{strip['fader_db']:+.1f}", f"{strip['pan']:+.2f}"]
+        cells += ["" if strip["width"] is None else f"{strip['width']:.2f}"]
+        cells += [f"{strip[f'{send}_db']:+.1f}" for send in report["sends"]]
+        if not of_group:
+            knobs = strip["compressor"]
+            cells += [f"{knobs.get('ratio', knobs.get(f'{stage}.ratio')):.1f}:1" for stage in ratios]
+        about = f"  group of {', '.join(strip['tracks']) or 'no track'}" if of_group else ""
+        print(f"{name:<{width}}  " + " ".join(f"{cell:>{n}}" for cell, n in zip(cells, room, strict=False)) + about)
     for title, key in (("mix", "mix"), ("plain sum", "unmixed")):
         level = report[key]
         print(f"{title:<{width}}  {level['loudness_lufs']:>8.1f} LUFS, true peak {level['true_peak_db']:.1f} dBTP")
-    for note in mix.notes:
+    for note in report["notes"]:
         print(f"note: {note}")
     for file in files.values():
         print(file)

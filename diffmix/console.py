@@ -6,18 +6,21 @@ group -> chain -> fader -> image -+-> master
                                   +-> sends
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from diffmix.errors import SettingsError
+from diffmix.errors import DiffmixError, SettingsError
 from diffmix.graph import Graph, Renderer
 from diffmix.graph import Node as Effect
-from diffmix.graph.desk import Strip, desk, free
+from diffmix.graph.desk import Strip, desk
+from diffmix.graph.graph import make
 from diffmix.graph.schedule import TOGETHER
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.params import ParamSpec, joined, split_name
@@ -63,16 +66,6 @@ Specs = Mapping[str, ParamSpec]
 """What the control vectors hold, by part: ``tracks``, ``bus``, ``master``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One strip, bus or master as it is exported: its inputs as (node, gain in dB), then its stages in order."""
-
-    name: str
-    channels: int
-    inputs: tuple[tuple[str, float], ...]
-    stages: tuple[tuple[str, Processor, dict[str, float]], ...]
-
-
 STRIP: Stages = {"trim": "Gain", "highpass": "HighpassFilter", "eq": "ParametricEQ", "compressor": "Compressor"}
 SENDS: Mapping[str, str] = {"send": "reverb"}
 BUSES: Mapping[str, Stages] = {"reverb": {"reverb": "Reverb"}}
@@ -85,6 +78,9 @@ DESK: dict[str, dict[str, Sequence[float]]] = {
     "master.gain": {"gain_db": (-40, 40, 0)},
 }
 """Where a desk needs less than an effect's whole range."""
+
+ENDS = ("fader", "pan", "image")
+"""What stands behind the effects of a track."""
 
 SEND: dict[str, Sequence[float]] = {"gain_db": (-60, 6, -60)}
 WET: dict[str, Sequence[float]] = {"dry_level": (0, 0), "mix": (1, 1)}
@@ -127,13 +123,14 @@ class Console(nn.Module):
         """
         super().__init__()
         self.layout: dict[str, Any] = {
-            "strip": dict(STRIP if strip is None else strip),
-            "sends": dict(SENDS if sends is None else sends),
-            "buses": dict(BUSES if buses is None else buses),
-            "groups": dict(groups or {}),
-            "master": dict(MASTER if master is None else master),
+            "strip": _named("strip", STRIP if strip is None else strip),
+            "sends": _named("sends", SENDS if sends is None else sends),
+            "buses": _named("buses", BUSES if buses is None else buses),
+            "groups": _named("groups", {} if groups is None else groups),
+            "master": _named("master", MASTER if master is None else master),
         }
-        self.ranges = {stage: dict(values) for stage, values in (ranges or {}).items()}
+        given = _table("ranges", {} if ranges is None else ranges)
+        self.ranges = {stage: _table(f"ranges of {stage}", values) for stage, values in given.items()}
         self.sample_rate = float(sample_rate)
         self._limits = {stage: dict(values) for stage, values in DESK.items()}
         for stage, values in self.ranges.items():
@@ -155,42 +152,88 @@ class Console(nn.Module):
         self.track_spec, self.bus_spec, self.master_spec = _spec(strips), joined(named), _spec(self.master)
         self._desks: dict[tuple[Any, ...], _Desk] = {}
 
-    def _check_layout(self) -> None:
-        for send, bus in self.layout["sends"].items():
-            if bus not in self.layout["buses"]:
-                raise SettingsError(
-                    f"send {send!r} goes to the bus {bus!r}; there are: {', '.join(self.layout['buses']) or 'none'}"
-                )
-        if both := sorted(self.layout["buses"].keys() & self.layout["groups"].keys()):
-            raise SettingsError(f"{both[0]!r} is a bus and a group; every name stands once")
-        if "master" in {*self.layout["buses"], *self.layout["groups"]}:
-            raise SettingsError("no bus or group can be called 'master'")
+    @classmethod
+    def from_layout(cls, layout: Mapping[str, Any], sample_rate: float | None = None) -> "Console":
+        """The console of plain data with the arguments' names, as ``conf/console/*.yaml`` hold it.
 
-    def _effect(self, stage: str | Mapping[str, Any], where: str, desk: Mapping[str, Any] | None = None) -> Processor:
+        ``sample_rate`` in Hz, if given, takes the place of the layout's. Raises SettingsError.
+        """
+        given = _table("a console's layout", layout)
+        if sample_rate is not None:
+            given["sample_rate"] = sample_rate
+        allowed = ("sample_rate", "ranges", "strip", "sends", "buses", "groups", "master")
+        if unknown := [name for name in given if name not in allowed]:
+            raise SettingsError(f"a console has no {unknown[0]!r}; it has: {', '.join(allowed)}")
+        rate = given.get("sample_rate", 44100)
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+            raise SettingsError(f"sample_rate is {rate!r}, a number of Hz is expected")
+        return cls(**given)
+
+    def _check_layout(self) -> None:
+        sends, buses, groups = self.layout["sends"], self.layout["buses"], self.layout["groups"]
+        for send, bus in sends.items():
+            if not isinstance(bus, str) or bus not in buses:
+                raise SettingsError(f"send {send!r} goes to the bus {bus!r}; there are: {', '.join(buses) or 'none'}")
+            if (first := next(s for s, b in sends.items() if b == bus)) != send:
+                raise SettingsError(f"the sends {first!r} and {send!r} go to one bus, {bus!r}, which needs one only")
+        if both := sorted(buses.keys() & groups.keys()):
+            raise SettingsError(f"{both[0]!r} is a bus and a group; every name stands once")
+        if "master" in {*buses, *groups}:
+            raise SettingsError("no bus or group can be called 'master'")
+        for name, part in groups.items():
+            if unknown := sorted(_table(f"group {name!r}", part).keys() - {"tracks", "stages"}):
+                raise SettingsError(f"group {name!r} has tracks and stages; {unknown[0]!r} is neither")
+            tracks = part.get("tracks", ())
+            if not isinstance(tracks, list | tuple) or not all(isinstance(pattern, str) for pattern in tracks):
+                raise SettingsError(f"group {name!r}: tracks is {tracks!r}, a list of patterns of names is expected")
+        chains = {"strip": (self.layout["strip"], {*ENDS, *sends})}
+        chains |= {
+            f"group {name!r}": (part.get("stages", {}), {"fader", "image", *sends}) for name, part in groups.items()
+        }
+        chains |= {f"bus {name!r}": (stages, set()) for name, stages in buses.items()}
+        for where, (stages, fixed) in chains.items():
+            if taken := [name for name in _named(where, stages) if name in fixed]:
+                raise SettingsError(f"{where}: no effect can be called {taken[0]!r}, which stands behind the effects")
+
+    def _effect(
+        self,
+        stage: str | Mapping[str, Any],
+        where: str,
+        desk: Mapping[str, Any] | None = None,
+        stereo: bool = False,
+    ) -> Processor:
         """An effect of the desk, with its ranges; ``where`` names the stage in messages and ranges."""
         self._used.add(where)
-        options = {} if isinstance(stage, str) else {k: v for k, v in stage.items() if k != "kind"}
-        kind = stage if isinstance(stage, str) else stage.get("kind", "")
-        if kind not in REGISTRY:
+        options = _options(stage)
+        kind = stage if isinstance(stage, str) else stage.get("kind") if isinstance(stage, Mapping) else stage
+        if not isinstance(kind, str) or kind not in REGISTRY:
             raise SettingsError(f"console stage {where}: there is no effect {kind!r}")
         declared = REGISTRY[kind].declared
         limits = {k: v for k, v in (desk or {}).items() if k in declared} | self._limits.get(where, {})
         if where in DESK and where not in self.ranges:  # a stage of the same name may hold another effect
             limits = {k: v for k, v in limits.items() if k in declared}
         try:
-            return REGISTRY[kind](self.sample_rate, limits or None, **options)
-        except (SettingsError, TypeError) as error:
+            effect = make(kind, options, limits, self.sample_rate)
+        except (DiffmixError, TypeError, ValueError) as error:
             raise SettingsError(f"console stage {where}: {error}") from None
+        (first, *others), (out, *outs) = effect.inlets, effect.outlets
+        if outs or {first.kind, out.kind} != {"audio"} or not all(port.optional for port in others):
+            raise SettingsError(f"console stage {where}: a {kind} is no effect with one way in and one way out")
+        allowed = {None, 2} if stereo else {None}
+        if not {first.channels, out.channels} <= allowed and where not in ENDS:
+            raise SettingsError(
+                f"console stage {where}: a {kind} goes from {first.channels or 'any'} to {out.channels or 'as many'} "
+                f"channels; here it gets {'2' if stereo else '1 or 2'} and has to leave as many"
+            )
+        return effect
 
     def _chain(self, stages: Stages, prefix: str, desk: Mapping[str, Any] | None = None) -> dict[str, Processor]:
-        return {name: self._effect(stage, prefix + name, desk) for name, stage in stages.items()}
+        return {name: self._effect(stage, prefix + name, desk, bool(prefix)) for name, stage in stages.items()}
 
     def _group(self, name: str, part: Mapping[str, Any]) -> dict[str, Processor]:
-        if unknown := sorted(part.keys() - {"tracks", "stages"}):
-            raise SettingsError(f"group {name!r} has tracks and stages; {unknown[0]!r} is neither")
-        ends = {"fader": "Gain", "image": "BalanceWidth"}
-        stages = self._chain({**part.get("stages", {}), **ends}, f"{name}.", DESK["fader"])
-        return stages | {send: self._effect("Gain", f"{name}.{send}", SEND) for send in self.layout["sends"]}
+        stages = self._chain(part.get("stages", {}), f"{name}.")
+        ends = self._chain({"fader": "Gain", "image": "BalanceWidth"}, f"{name}.", DESK["fader"])
+        return stages | ends | {send: self._effect("Gain", f"{name}.{send}", SEND) for send in self.layout["sends"]}
 
     @property
     def description(self) -> dict[str, Any]:
@@ -208,8 +251,9 @@ class Console(nn.Module):
         """The specs with knobs of single tracks, buses or the master locked or bounded.
 
         Controls then reach the narrower range by all of [0, 1]; `values`, `encode` and `default` take these specs.
-        Knobs are named ``vox.eq.peak1_q``, ``reverb.reverb.room_size``, ``master.gain.gain_db``. Raises SettingsError
-        for a pattern that names no knob and for a range that is not inside the knob's.
+        Knobs are named ``vox.eq.peak1_q``, ``reverb.reverb.room_size``, ``master.gain.gain_db``, a stage's only knob
+        also ``vox.pan``; of several patterns the last counts. Raises SettingsError for a pattern that names no knob and
+        for a range that is not inside the knob's.
         """
         tracks, others = self._narrowed(names, limits)
         master = others.pop("master")
@@ -221,8 +265,11 @@ class Console(nn.Module):
 
         def narrowed(strip: str, spec: ParamSpec) -> ParamSpec:
             found: dict[str, Sequence[float]] = {}
+            knobs = Counter(split_name(knob)[0] for knob in spec.names)
             for knob in spec.names:
-                for pattern in (p for p in limits if fnmatchcase(f"{strip}.{knob}", p)):
+                stage = split_name(knob)[0]
+                names = [f"{strip}.{knob}", *([f"{strip}.{stage}"] if knobs[stage] == 1 else [])]
+                for pattern in (p for p in limits if any(_fits(name, p) for name in names)):
                     unused.discard(pattern)
                     given = limits[pattern]
                     found[knob] = (given, given) if isinstance(given, int | float) else given
@@ -288,12 +335,14 @@ class Console(nn.Module):
         group each goes to; without them all go to the master.
         """
         made = self._desk(tracks, names)
-        return made.renderer.render(made.sources(tracks), made.knobs(values, mask))["out"]
+        return next(iter(made.renderer.render(made.sources(tracks), made.knobs(values, mask)).values()))
 
-    def placed(self, tracks: Tracks, values: DeskValues) -> Iterator[Tensor]:
-        """Each track as it reaches the sum, (B, 2, T), without its sends; one at a time."""
-        made = self._desk(tracks, ())
-        sources, knobs = made.sources(tracks), made.knobs(values, None)
+    def placed(
+        self, tracks: Tracks, values: DeskValues, mask: Tensor | None = None, names: Sequence[str] = ()
+    ) -> Iterator[Tensor]:
+        """Each track as it reaches its group or the master, (B, 2, T), without its sends; one at a time."""
+        made = self._desk(tracks, names)
+        sources, knobs = made.sources(tracks), made.knobs(values, mask)
         for first in range(0, len(made.ends), TOGETHER):
             ends = made.ends[first : first + TOGETHER]
             found = Renderer(made.renderer.graph, self.sample_rate, targets=ends).signals(sources, knobs)
@@ -315,7 +364,7 @@ class Console(nn.Module):
     def group_of(self, track: str) -> str:
         """The first group one of whose patterns a track's name matches, "" for none."""
         for name, part in self.layout["groups"].items():
-            if any(fnmatchcase(track.lower(), pattern.lower()) for pattern in part.get("tracks", ())):
+            if any(_fits(track.lower(), pattern.lower()) for pattern in part.get("tracks", ())):
                 return str(name)
         return ""
 
@@ -327,8 +376,8 @@ class Console(nn.Module):
         settings: Settings | None = None,
         *,
         limits: Limits | None = None,
-        mute: Sequence[str] = (),
-        solo: Sequence[str] = (),
+        mute: str | Sequence[str] = (),
+        solo: str | Sequence[str] = (),
     ) -> Graph:
         """The console as a graph: ``render(console.to_graph(...), ...)`` equals ``console.mix(...)`` bit for bit.
 
@@ -341,7 +390,8 @@ class Console(nn.Module):
 
         Sources are called as the tracks, their effects ``vox.eq``; groups, buses and the master are sums of their
         names with effects ``drums.eq``, ``reverb.reverb``, ``master.eq`` behind; the output is ``out``. Where a track
-        has taken such a name, it gets an underscore. Raises SettingsError.
+        has taken such a name, it gets an underscore; tracks whose names no node can have are called as `titles` says.
+        Raises SettingsError.
         """
         channels = {f"track {n + 1}": 1 for n in range(tracks)} if isinstance(tracks, int) else dict(tracks)
         given = settings or Settings()
@@ -353,32 +403,63 @@ class Console(nn.Module):
             Settings({**given, "tracks": {n: {} for n in channels} | given.get("tracks", {})}), *limited
         )
         groups, kinds = [self.group_of(n) for n in order], [channels[n] for n in order]
-        strips = _strips(self, order, kinds, groups, full, limited, self.silent(order, mute, solo))
+        title = self.titles(order)
+        full = Settings({**full, "tracks": {title[n]: knobs for n, knobs in full["tracks"].items()}})
+        limited = {title[n]: spec for n, spec in limited[0].items()}, limited[1]
+        silent = frozenset(title[n] for n in self.silent(order, mute, solo))
+        strips = _strips(self, [title[n] for n in order], kinds, groups, full, limited, silent)
         return desk(strips, strips[-1].name)
 
-    def silent(self, names: Sequence[str], mute: Sequence[str] = (), solo: Sequence[str] = ()) -> frozenset[str]:
-        """The tracks that mute and solo leave unheard; SettingsError for a pattern that matches no track."""
+    def titles(self, names: Sequence[str]) -> dict[str, str]:
+        """What tracks are called in the graph: their names, with ``_`` for ``:`` and ``>``, which no node can have.
 
-        def matched(patterns: Sequence[str]) -> set[str]:
-            for pattern in patterns:
-                if not any(fnmatchcase(name, pattern) for name in names):
+        A name that an effect of another track has taken gets an underscore behind it.
+        """
+        legal = {name: re.sub("[:>\r\n\ud800-\udfff]", "_", name).strip() or "_" for name in names}
+        taken: set[str] = set()
+        found = {}
+        for name in sorted(names, key=lambda name: legal[name] != name):  # who needs no other name keeps it
+            found[name] = _unused(legal[name], (*self.strip, *ENDS), taken)
+        return {name: found[name] for name in names}
+
+    def silent(
+        self, names: Sequence[str], mute: str | Sequence[str] = (), solo: str | Sequence[str] = ()
+    ) -> frozenset[str]:
+        """The tracks that mute and solo leave unheard: names, or patterns of names in which case does not matter.
+
+        Raises SettingsError for a pattern that matches no track, and if none is left.
+        """
+
+        def matched(given: str | Sequence[str]) -> set[str]:
+            found: set[str] = set()
+            for pattern in [given] if isinstance(given, str) else given:
+                some = {pattern} & set(names) or {n for n in names if _fits(n.lower(), pattern.lower())}
+                if not some:
                     raise SettingsError(f"no track is called {pattern!r}; there are: {', '.join(names)}")
-            return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
+                found |= some
+            return found
 
         alone = matched(solo)
-        return frozenset(matched(mute) | (set(names) - alone if alone else set()))
+        found = matched(mute) | (set(names) - alone if alone else set())
+        if found and found == set(names):
+            raise SettingsError("every track is muted")
+        return frozenset(found)
 
     # -- settings --------------------------------------------------------------------------------------------------
 
     def settings(
-        self, controls: Controls, names: Sequence[str] | None = None, channels: Sequence[int] = ()
+        self,
+        controls: Controls,
+        names: Sequence[str] | None = None,
+        channels: Sequence[int] = (),
+        specs: Specs | None = None,
     ) -> Settings:
         """The knobs of the first item of a batch as `Settings`.
 
         ``names`` of the tracks (``track 1``, ... if not given); ``channels`` 1 or 2 per track: a mono track has a
         pan, a stereo track an image; without ``channels`` both are listed.
         """
-        values = self.values(controls)
+        values = self.values(controls, specs)
         names = names or [f"track {n + 1}" for n in range(controls.tracks.shape[1])]
         tracks: dict[str, Any] = {}
         for n, name in enumerate(names):
@@ -387,15 +468,17 @@ class Console(nn.Module):
                 del stages["image" if channels[n] == 1 else "pan"]
             tracks[name] = stages
         bus, master = ({k: shortest(v[0].item()) for k, v in part.items()} for part in values[1:])
-        buses = {name: by_stage(knobs) for name, knobs in by_stage(bus).items()}
+        knobs = by_stage(bus)
+        buses = {name: by_stage(knobs.get(name, {})) for name in (*self.buses, *self.groups)}
         return Settings(tracks=tracks, buses=buses, master=by_stage(master))
 
-    def check(self, settings: Settings) -> Settings:
+    def check(self, settings: Settings, limits: Limits | None = None) -> Settings:
         """The settings with every missing knob at its default, after checking names and ranges.
 
-        Raises SettingsError naming track, stage and knob, what came and what is allowed in its unit.
+        ``limits`` are further ones, as for `limited`. Raises SettingsError naming track, stage and knob, what came and
+        what is allowed in its unit.
         """
-        return self._complete(settings, *self._narrowed(list(settings.get("tracks", {})), {}))
+        return self._complete(settings, *self._narrowed(list(settings.get("tracks", {})), limits or {}))
 
     def _complete(
         self, settings: Settings, of_tracks: Mapping[str, ParamSpec], others: Mapping[str, ParamSpec]
@@ -404,9 +487,11 @@ class Console(nn.Module):
 
         def part(spec: ParamSpec, stages: Mapping[str, Any], where: str) -> dict[str, dict[str, float]]:
             given: dict[str, float] = {}
-            for stage, knobs in stages.items():
+            for stage, knobs in _table(where, stages).items():
                 if not isinstance(knobs, Mapping):
                     raise SettingsError(f"{where}: {stage} is {knobs!r}, a stage with knobs is expected")
+                if odd := [k for k, v in knobs.items() if isinstance(v, bool) or not hasattr(v, "__float__")]:
+                    raise SettingsError(f"{where}: {stage}.{odd[0]} is {knobs[odd[0]]!r}, a number is expected")
                 given.update({f"{stage}.{knob}": value for knob, value in knobs.items()})
             full = {name: shortest(p.default) for name, p in spec} | given
             return by_stage(spec.check(full, where))
@@ -442,34 +527,12 @@ class Console(nn.Module):
         values = self.numbers(settings)
         return Controls(*(spec.normalize(v) for spec, v in zip((specs or self.specs).values(), values, strict=True)))
 
-    def nodes(self, settings: Settings, channels: Mapping[str, int]) -> list[Node]:
-        """The console as a list of nodes in topological order, for export; ``channels`` by track name."""
-        full = self.check(settings)
-
-        def staged(
-            chain: Mapping[str, Processor], stages: Mapping[str, Any]
-        ) -> list[tuple[str, Processor, dict[str, float]]]:
-            return [(name, stage, stages[name]) for name, stage in chain.items()]
-
-        nodes, sends = [], []
-        for name in sorted(full["tracks"], key=channels.__getitem__):  # mono first, as the console adds them
-            stages = full["tracks"][name]
-            behind = [("fader", self.fader), ("pan", self.pan) if channels[name] == 1 else ("image", self.image)]
-            strip = [*staged(self.strip, stages), *((n, stage, stages[n]) for n, stage in behind)]
-            nodes.append(Node(name, channels[name], (), tuple(strip)))
-            sends.append((name, stages["send"]["gain_db"]))
-        bus_name, master_name = (free(word, set(full["tracks"])) for word in ("reverb", "master"))
-        nodes.append(Node(bus_name, 2, tuple(sends), tuple(staged(self.buses["reverb"], full["buses"]["reverb"]))))
-        dry = [(node.name, 0.0) for node in nodes]
-        nodes.append(Node(master_name, 2, tuple(dry), tuple(staged(self.master, full["master"]))))
-        return nodes
-
 
 class _Desk:
     """The renderer of a console for given tracks, and which knob of it each value is."""
 
     def __init__(self, console: Console, channels: Sequence[int], groups: Sequence[str]) -> None:
-        self.tracks = [f"track {n + 1}" for n in range(len(channels))]
+        self.tracks = [f"track #{n + 1}" for n in range(len(channels))]  # no bus can be called so
         self.count = channels.count(1)
         strips = {s.name: s for s in _strips(console, self.tracks, channels, groups)}
         self.ends = [strips[name].end for name in self.tracks]
@@ -533,11 +596,13 @@ def _strips(
     Without ``settings`` the knobs stand at their defaults; ``limited`` are the specs of tracks, and
     of the other strips, by name.
     """
-    if not tracks or len(silent) == len(tracks):
-        raise SettingsError("every track is muted" if tracks else "a console needs at least one track")
+    if not tracks:
+        raise SettingsError("a console needs at least one track")
     heard = {group for name, group in zip(tracks, groups, strict=True) if name not in silent}
     used = [group for group in console.groups if group in heard]
-    names = {name: free(name, set(tracks)) for name in (*used, *console.buses, "master")}
+    taken = {f"{track}{stage}" for track in tracks for stage in ("", *(f".{s}" for s in (*console.strip, *ENDS)))}
+    chains = {**console.groups, **console.buses, "master": console.master}
+    names = {name: _unused(name, chains[name], taken) for name in (*used, *console.buses, "master")}
 
     def effects(
         strip: str, stages: Mapping[str, Processor], layout: Stages, knobs: Any, spec: ParamSpec
@@ -545,7 +610,7 @@ def _strips(
         made = []
         for stage, effect in stages.items():
             given = layout.get(stage, {})
-            options = {} if isinstance(given, str) else {k: v for k, v in given.items() if k != "kind"}
+            options = _options(given)
             params = {knob: spec.params[f"{stage}.{knob}"] for knob in effect.spec.names}
             ranges = {
                 knob: (p.low, p.high)
@@ -553,7 +618,7 @@ def _strips(
                 if (p.low, p.high) != (effect.declared[knob].low, effect.declared[knob].high)
             }
             plain = Effect(f"{strip}.{stage}", type(effect).__name__, {}, options, ranges)
-            wanted = knobs[stage] if knobs else {knob: shortest(p.default) for knob, p in params.items()}
+            wanted = knobs.get(stage, {}) if knobs else {knob: shortest(p.default) for knob, p in params.items()}
             made.append(replace(plain, values={k: v for k, v in wanted.items() if plain.setting(k) != v}))
         return made
 
@@ -581,6 +646,38 @@ def _strips(
     knobs = settings and settings["master"]
     made = effects(names["master"], console.master, layout["master"], knobs, others.get("master", console.master_spec))
     return [*strips, Strip(names["master"], 0, tuple(made), "")]
+
+
+def _table(where: str, given: Any) -> dict[str, Any]:
+    """A copy of a mapping. Raises SettingsError for anything else."""
+    if not isinstance(given, Mapping):
+        raise SettingsError(f"{where} is {given!r}; names, and what each stands for, are expected")
+    return dict(given)
+
+
+def _named(where: str, given: Any) -> dict[str, Any]:
+    """As `_table`, for names that can be parts of a knob's."""
+    table = _table(where, given)
+    if odd := [name for name in table if not isinstance(name, str) or not re.fullmatch(r"\w([\w -]*\w)?", name)]:
+        raise SettingsError(f"{where}: {odd[0]!r} is no name, which is made of letters, digits, _, - and spaces")
+    return table
+
+
+def _options(stage: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in stage.items() if k != "kind"} if isinstance(stage, Mapping) else {}
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a name is a pattern's; a name with brackets, which mean something in patterns, is its own."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _unused(name: str, stages: Collection[str], taken: set[str]) -> str:
+    """A name for a strip, with underscores until it and the names of its effects are no others; then they are taken."""
+    while taken & (own := {name, *(f"{name}.{stage}" for stage in stages)}):
+        name += "_"
+    taken |= own
+    return name
 
 
 def _spec(stages: Mapping[str, Processor]) -> ParamSpec:

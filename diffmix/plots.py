@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from diffmix.processors import Compressor, LinearFilter, Processor
+from diffmix.processors import Gain, Processor
 from diffmix.types import Numbers
 
 if TYPE_CHECKING:
@@ -88,7 +88,24 @@ def frequencies(sample_rate: float, count: int = 160) -> np.ndarray:
 def response_db(filters: Sequence[tuple[Processor, Numbers]], frequency_hz: np.ndarray) -> np.ndarray:
     """Magnitude in dB (F,) of filters in series, each with its values."""
     hz = torch.from_numpy(np.asarray(frequency_hz, np.float64))
-    return np.sum([cast(LinearFilter, effect).response_db(hz, values).numpy() for effect, values in filters], axis=0)
+    return np.sum([cast(Any, effect).response_db(hz, values).numpy() for effect, values in filters], axis=0)
+
+
+def curve_db(dynamics: Sequence[tuple[Processor, Numbers]], level_db: np.ndarray = LEVEL_DB) -> np.ndarray:
+    """Output levels in dB, same shape, of dynamics in series, each with its values, at steady input levels in dB."""
+    level = torch.from_numpy(level_db)
+    for effect, values in dynamics:
+        level = cast(Any, effect).curve_db(level, values)
+    return level.numpy()
+
+
+def curved(
+    stages: Mapping[str, Processor], knobs: Mapping[str, Numbers]
+) -> tuple[list[tuple[Processor, Numbers]], list[tuple[Processor, Numbers]]]:
+    """The filters and the dynamics among the effects of a strip, each with its values: what has a curve to show."""
+    pairs = [(effect, knobs.get(name, {})) for name, effect in stages.items()]
+    filters = [(e, v) for e, v in pairs if hasattr(e, "response_db") and not isinstance(e, Gain)]
+    return filters, [(e, v) for e, v in pairs if hasattr(e, "curve_db")]
 
 
 def eq_curve(filters: Sequence[tuple[Processor, Numbers]], title: str = "Equaliser") -> "Figure":
@@ -109,12 +126,11 @@ def _eq(axes: "Axes", hz: np.ndarray, db: np.ndarray, title: str) -> None:
     octaves(axes, hz, every=2)
 
 
-def compressor_curve(compressor: Processor, values: Numbers, title: str = "Compressor") -> "Figure":
-    """Output level over input level, both steady, in dB."""
+def compressor_curve(dynamics: Sequence[tuple[Processor, Numbers]], title: str = "Compressor") -> "Figure":
+    """Output level over input level, both steady, in dB, of dynamics in series, as for `eq_curve`."""
     with style():
         figure = blank(2.6, 2.6)
-        out_db = cast(Compressor, compressor).curve_db(torch.from_numpy(LEVEL_DB), values).numpy()
-        _compressor(figure.add_subplot(), out_db, title)
+        _compressor(figure.add_subplot(), curve_db(dynamics), title)
     return figure
 
 
@@ -217,7 +233,8 @@ def _plain(text: str) -> str:
 
 
 def _levels(axes: "Axes", tracks: Sequence[Mapping[str, Any]]) -> None:
-    heard = [(row, track) for row, track in enumerate(tracks) if not silent(track)]
+    groups = [row for row, track in enumerate(tracks) if "tracks" in track]
+    heard = [(row, track) for row, track in enumerate(tracks) if row not in groups and not silent(track)]
     rows = np.array([row for row, _ in heard])
     before, after = (np.array([track[f"loudness_{when}_lufs"] for _, track in heard]) for when in ("before", "after"))
     low = 10 * math.floor(min([*before, *after, -30.0]) / 10)
@@ -226,7 +243,9 @@ def _levels(axes: "Axes", tracks: Sequence[Mapping[str, Any]]) -> None:
     axes.scatter(before, rows, s=22, color=BEFORE, zorder=2.5, label="before")
     axes.scatter(after, rows, s=26, color=AFTER, zorder=2.6, label="after")
     for row, track in enumerate(tracks):
-        if silent(track):
+        if row in groups:
+            axes.text(low, row, group_text(track), color=MUTED, va="center")
+        elif silent(track):
             axes.text(low, row, "silent", color=MUTED, va="center")
     axes.set(xlim=(low - 1, high), xlabel="LUFS", title="Level")
     axes.legend(
@@ -237,6 +256,12 @@ def _levels(axes: "Axes", tracks: Sequence[Mapping[str, Any]]) -> None:
 def silent(track: Mapping[str, Any]) -> bool:
     """Whether a track cannot be heard, before or after."""
     return min(track["loudness_before_lufs"], track["loudness_after_lufs"]) <= -69.5
+
+
+def group_text(group: Mapping[str, Any]) -> str:
+    """What goes through a group, in a few characters."""
+    count = len(group["tracks"])
+    return f"group of {count} track{'s'[: count != 1]}, fader {number(group['fader_db'])} dB"
 
 
 def _pans(axes: "Axes", tracks: Sequence[Mapping[str, Any]]) -> None:
@@ -262,20 +287,30 @@ def image(pan: float, width: float | None) -> tuple[float, float]:
     return reach * (2 * max(0.0, pan) - 1), reach * (1 + 2 * min(0.0, pan))
 
 
-def _curves(axes: "Axes", x: np.ndarray, curves: Sequence[np.ndarray], reach_db: float) -> None:
-    """One gain curve per row, a row being two ``reach_db`` high."""
+def _curves(axes: "Axes", x: np.ndarray, curves: Sequence[np.ndarray | None], reach_db: float) -> None:
+    """One gain curve per row, a row being two ``reach_db`` high; None leaves it empty."""
     for row, curve in enumerate(curves):
+        if curve is None:
+            continue
         y = row - np.clip(curve, -reach_db, reach_db) / (2 * reach_db) * 0.94
         axes.fill_between(x, row, y, color=GAIN, alpha=0.2, linewidth=0)
         axes.plot(x, y, color=GAIN, linewidth=1.3)
     axes.set_xlim(x[0], x[-1])
 
 
-def compressor_text(values: Numbers) -> str:
-    """What a compressor does, in a few characters."""
-    if values["ratio"] < 1.005 or values["threshold_db"] >= -0.05:
-        return "off"
-    return f"{values['ratio']:.1f}:1 above {number(values['threshold_db'], 0)} dB"
+def dynamics_text(values: Numbers) -> str:
+    """What a compressor, expander, gate or compander does, in a few characters."""
+    does = []
+    threshold = values["threshold_db"]
+    if "range_db" in values:  # what is below the threshold is turned down
+        much = f"{values['ratio']:.1f}:1" if "ratio" in values else f"{number(-values['range_db'])} dB"
+        if min(values["range_db"], values.get("ratio", 2) - 1) >= 0.005:
+            does.append(f"{much} below {number(threshold, 0)} dB")
+    elif values["ratio"] >= 1.005 and threshold < -0.05:
+        does.append(f"{values['ratio']:.1f}:1 above {number(threshold, 0)} dB")
+    if values.get("expander_ratio", 1) >= 1.005:
+        does.append(f"{values['expander_ratio']:.1f}:1 below {number(values['expander_threshold_db'], 0)} dB")
+    return ", ".join(does) or "off"
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -293,23 +328,32 @@ def console_overview(measured: Mapping[str, Any]) -> "Figure":
 
     More than 20 tracks are laid out in two columns.
     """
-    tracks, master = measured["tracks"], measured["master"]
-    columns = 1 if len(tracks) <= 20 else 2
-    per_column = math.ceil(len(tracks) / columns)
+    strips, master = rows(measured), measured["master"]
+    columns = 1 if len(strips) <= 20 else 2
+    per_column = math.ceil(len(strips) / columns)
     rows_height = 1.1 + 0.34 * per_column
     with style():
         figure = blank(12.0 * columns, 3.2 + rows_height)
         top, bottom = cast(Any, figure.subfigures)(2, 1, height_ratios=[3.2, rows_height])
         numbers, picture = top.subfigures(1, 2, width_ratios=[2.7, 12 * columns - 2.7])
         _numbers(numbers, measured)
-        spectrum, eq, compressor = picture.subplots(1, 3, width_ratios=[5, 2.7, 2])
-        _spectrum(spectrum, measured["spectrum"])
-        _eq(eq, np.array(master["eq"]["frequency_hz"]), np.array(master["eq"]["gain_db"]), "Master equaliser")
-        _compressor(compressor, LEVEL_DB + master["compressor"]["gain_db"], "Master compressor")
-        names = list(tracks)
+        eq, squeeze = master["eq"], master["compressor"]
+        charts = iter(picture.subplots(1, 3, width_ratios=[5, 2.7, 2]))
+        _spectrum(next(charts), measured["spectrum"])
+        if eq:
+            _eq(next(charts), np.array(eq["frequency_hz"]), np.array(eq["gain_db"]), "Master equaliser")
+        if squeeze:
+            _compressor(next(charts), LEVEL_DB + squeeze["gain_db"], f"Master {squeeze['title'].lower()}")
+        for unused in charts:
+            unused.set_axis_off()
         for i, column in enumerate(bottom.subfigures(1, columns, squeeze=False)[0]):
-            _strips(column, {name: tracks[name] for name in names[i * per_column : (i + 1) * per_column]}, per_column)
+            _strips(column, strips[i * per_column : (i + 1) * per_column], per_column, measured["sends"])
     return figure
+
+
+def rows(measured: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The strips that get a row: tracks, then groups, each with its name."""
+    return [*measured["tracks"].items(), *measured["groups"].items()]
 
 
 def _numbers(panel: "SubFigure", measured: Mapping[str, Any]) -> None:
@@ -329,27 +373,44 @@ def facts(measured: Mapping[str, Any]) -> str:
     return f"{count} track{'s'[: count > 1]} · {minutes}:{seconds:02d} · {measured['sample_rate'] / 1000:g} kHz"
 
 
-def _strips(panel: "SubFigure", tracks: Mapping[str, Mapping[str, Any]], rows: int) -> None:
-    if not tracks:
+def _strips(
+    panel: "SubFigure", named: Sequence[tuple[str, Mapping[str, Any]]], rows: int, sends: Mapping[str, str]
+) -> None:
+    if not named:
         return
-    strips = list(tracks.values())
-    level, pan, eq, compressor, send = panel.subplots(1, 5, width_ratios=[3, 1.4, 3, 2, 1.1])
-    _rows(level, rows, list(tracks))
-    for axes in (pan, eq, compressor, send):
+    strips = [strip for _, strip in named]
+    filtered = next((strip["eq"] for strip in strips if strip["eq"]), None)
+    squeezed = next((strip["compressor"] for strip in strips if strip["compressor"]), None)
+    widths = [3, 1.4, *([3] if filtered else []), *([2] if squeezed else []), *[1.1] * len(sends)]
+    level, pan, *others = panel.subplots(1, len(widths), width_ratios=widths)
+    _rows(level, rows, [name for name, _ in named])
+    for axes in (pan, *others):
         _rows(axes, rows)
     _levels(level, strips)
     _pans(pan, strips)
-    hz = np.array(strips[0]["eq"]["frequency_hz"])
-    octaves(eq, hz, every=2)
-    _curves(eq, hz, [np.array(strip["eq"]["gain_db"]) for strip in strips], ROW_DB)
-    eq.set_title(f"Equaliser, ±{ROW_DB:g} dB per row")
-    _curves(compressor, LEVEL_DB, [np.array(strip["compressor"]["gain_db"]) for strip in strips], 2 * ROW_DB)
-    compressor.set(xticks=[-60, -40, -20, 0], xlabel="dB in", title="Compressor")
-    for row, strip in enumerate(strips):
-        compressor.text(-59, row - 0.24, compressor_text(strip["compressor"]), size=7, color=MUTED, va="center")
-        send.text(0, row, send_text(strip["send_db"]), va="center")
-    send.set(xlim=(0, 1), xticks=[], title="Send")
-    send.grid(False)
+    rest = iter(others)
+    if filtered:
+        eq, hz = next(rest), np.array(filtered["frequency_hz"])
+        octaves(eq, hz, every=2)
+        _curves(eq, hz, [_gains(strip["eq"]) for strip in strips], ROW_DB)
+        eq.set_title(f"Equaliser, ±{ROW_DB:g} dB per row")
+    if squeezed:
+        compressor = next(rest)
+        _curves(compressor, LEVEL_DB, [_gains(strip["compressor"]) for strip in strips], 2 * ROW_DB)
+        compressor.set(xticks=[-60, -40, -20, 0], xlabel="dB in", title=squeezed["title"])
+        for row, strip in enumerate(strips):
+            if strip["compressor"]:
+                text = strip["compressor"]["text"]
+                compressor.text(-59, row - 0.24, text, size=7, color=MUTED, va="center", clip_on=True)
+    for axes, (name, bus) in zip(rest, sends.items(), strict=True):
+        for row, strip in enumerate(strips):
+            axes.text(0, row, send_text(strip[f"{name}_db"]), va="center")
+        axes.set(xlim=(0, 1), xticks=[], title="Send" if len(sends) == 1 else _plain(shortened(f"To {bus}", 12)))
+        axes.grid(False)
+
+
+def _gains(curve: Mapping[str, Any] | None) -> np.ndarray | None:
+    return np.array(curve["gain_db"]) if curve else None
 
 
 def send_text(gain_db: float) -> str:

@@ -18,6 +18,7 @@ import torch
 from diffmix import plots
 from diffmix.errors import OutputError
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
+from diffmix.processors import Gain
 from diffmix.types import Path
 
 if TYPE_CHECKING:
@@ -42,10 +43,14 @@ def measure(mix: "Mix") -> dict[str, Any]:
     """Everything the report shows, as plain data that JSON can hold.
 
     ``mix`` and ``unmixed``: loudness_lufs (ITU-R BS.1770, -70 for silence) and true_peak_db; ``spectrum``: third
-    octaves in dB of the total; ``master``: curves of equaliser and compressor, gain_db; ``reverb``: its knobs;
-    ``tracks`` by name: loudness_before_lufs (of the stem), loudness_after_lufs (behind fader and pan), pan from -1 to
-    1 (for a stereo track its balance), width (None for a mono track), send_db, and the curves of its equaliser (with
-    the high-pass) and compressor; ``notes``.
+    octaves in dB of the total; ``master``: curves of its filters and dynamics, gain_db (None without a Gain);
+    ``buses``: their knobs; ``sends``: the bus that each goes to.
+
+    ``tracks`` by name: loudness_before_lufs (of the stem), loudness_after_lufs (behind fader and pan), group,
+    fader_db, pan from -1 to 1 (for a stereo track its balance), width (None for a mono track), a level for each send
+    (``send_db``), and the curves: ``eq`` of all its filters together, ``compressor`` of its dynamics in series, with
+    their knobs and what they do in words, None where it has none. ``groups`` likewise, with the names of their tracks.
+    ``notes``.
     """
     before = unmixed(mix.multitrack)
     rate = mix.sample_rate
@@ -62,10 +67,12 @@ def measure(mix: "Mix") -> dict[str, Any]:
             "mix_db": mix_db.tolist(),
             "unmixed_db": plots.third_octaves(before, rate)[1].tolist(),
         },
-        "master": {**_stages(mix, mix.console.master, settings["master"], ["eq"]), **settings["master"]["gain"]},
-        "reverb": settings["buses"]["reverb"]["reverb"],
+        "master": {**_curves_of(mix, mix.console.master, settings["master"]), "gain_db": _gain_db(mix, settings)},
+        "buses": {name: settings["buses"][name] for name in mix.console.buses},
+        "sends": dict(mix.console.layout["sends"]),
         "tracks": _tracks(mix, settings["tracks"]),
-        "notes": list(mix.notes),
+        "groups": _groups(mix, settings["buses"]),
+        "notes": [*mix.notes, *_further_notes(mix)],
     }
 
 
@@ -78,6 +85,17 @@ def _level(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
     return {"loudness_lufs": _loudness(audio, sample_rate), "true_peak_db": peak}
 
 
+def _further_notes(mix: "Mix") -> list[str]:
+    muted = [f"Muted: {', '.join(mix.muted)}."] if mix.muted else []
+    return muted + ([f"There is no preset for Pedalboard. {mix.unplayable}"] if mix.unplayable else [])
+
+
+def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:
+    """What the master's gains add, None without one."""
+    gains = [name for name, effect in mix.console.master.items() if isinstance(effect, Gain)]
+    return sum(settings["master"][name]["gain_db"] for name in gains) if gains else None
+
+
 def _tracks(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     after = {name: _loudness(audio, mix.sample_rate) for name, audio in mix.processed}
     found = {}
@@ -86,25 +104,51 @@ def _tracks(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]
         found[track.name] = {
             "role": track.role,
             "channels": track.audio.shape[0],
+            "group": mix.console.group_of(track.name),
             "loudness_before_lufs": _loudness(track.audio, mix.sample_rate),
             "loudness_after_lufs": after[track.name],
+            "fader_db": knobs["fader"]["gain_db"],
             "pan": knobs["pan"]["pan"] if mono else knobs["image"]["balance"],
             "width": None if mono else knobs["image"]["width"],
-            "send_db": knobs["send"]["gain_db"],
-            **_stages(mix, mix.console.strip, knobs, ["highpass", "eq"]),
+            **{f"{send}_db": knobs[send]["gain_db"] for send in mix.console.sends},
+            **_curves_of(mix, mix.console.strip, knobs),
         }
     return found
 
 
-def _stages(mix: "Mix", stages: Mapping[str, Any], knobs: Mapping[str, Any], filters: Sequence[str]) -> dict[str, Any]:
-    """The curves of a strip's filters together and of its compressor, with the compressor's knobs."""
-    hz, level_db = plots.frequencies(mix.sample_rate), torch.from_numpy(plots.LEVEL_DB)
-    eq_db = plots.response_db([(stages[name], knobs[name]) for name in filters], hz)
-    squeezed_db = stages["compressor"].curve_db(level_db, knobs["compressor"])
-    return {
-        "eq": {"frequency_hz": hz.tolist(), "gain_db": eq_db.tolist()},
-        "compressor": {**knobs["compressor"], "gain_db": (squeezed_db - level_db).tolist()},
-    }
+def _groups(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    names = [track.name for track in mix.multitrack.tracks]
+    for group, stages in mix.console.groups.items():
+        knobs = settings[group]
+        found[group] = {
+            "tracks": [name for name in names if mix.console.group_of(name) == group],
+            "fader_db": knobs["fader"]["gain_db"],
+            "pan": knobs["image"]["balance"],
+            "width": knobs["image"]["width"],
+            **{f"{send}_db": knobs[send]["gain_db"] for send in mix.console.sends},
+            **_curves_of(mix, stages, knobs),
+        }
+    return found
+
+
+def _curves_of(mix: "Mix", stages: Mapping[str, Any], knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The curves of a strip's filters together and of its dynamics, with the knobs of these."""
+    filters, dynamics = plots.curved(stages, knobs)
+    hz = plots.frequencies(mix.sample_rate)
+    eq = {"frequency_hz": hz.tolist(), "gain_db": plots.response_db(filters, hz).tolist()} if filters else None
+    names = [name for name, effect in stages.items() if any(effect is e for e, _ in dynamics)]
+    compressor = None
+    if dynamics:
+        several = len(dynamics) > 1
+        texts = [plots.dynamics_text(values) for _, values in dynamics]
+        compressor = {
+            **{f"{name}.{k}" if several else k: v for name in names for k, v in knobs[name].items()},
+            "gain_db": (plots.curve_db(dynamics) - plots.LEVEL_DB).tolist(),
+            "title": "Compressor" if not several and "Compressor" in type(dynamics[0][0]).__name__ else "Dynamics",
+            "text": ", ".join(text for text in texts if text != "off") or "off",
+        }
+    return {"eq": eq, "compressor": compressor}
 
 
 def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
@@ -127,12 +171,22 @@ def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
 def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
     """The report as one HTML text."""
     name = escape(measured["name"])
-    stages, knobs = mix.console.master, mix.console.check(mix.settings)["master"]
-    master = plots.eq_curve([(stages["eq"], knobs["eq"])], "Master equaliser")
-    squeeze = plots.compressor_curve(stages["compressor"], knobs["compressor"], "Master compressor")
-    reverb = ", ".join(f"{knob.replace('_', ' ')} {value:.2f}" for knob, value in measured["reverb"].items())
+    filters, dynamics = plots.curved(mix.console.master, mix.console.check(mix.settings)["master"])
+    charts = [f'<figure style="flex-grow:6.4">{_svg(plots.spectrum(measured["spectrum"]))}</figure>']
+    if filters:
+        charts.append(f'<figure style="flex-grow:4">{_svg(plots.eq_curve(filters, "Master equaliser"))}</figure>')
+    if dynamics:
+        title = f"Master {measured['master']['compressor']['title'].lower()}"
+        charts.append(f'<figure style="flex-grow:2.6">{_svg(plots.compressor_curve(dynamics, title))}</figure>')
     up = plots.ROW_DB
-    rows = "".join(_row(track, values) for track, values in measured["tracks"].items())
+    strips = plots.rows(measured)
+    eq = any(strip["eq"] for _, strip in strips)
+    squeeze = next((strip["compressor"]["title"] for _, strip in strips if strip["compressor"]), "")
+    legend = f" Equaliser: ±{up:g} dB from 20 Hz to\n20 kHz." if eq else ""
+    legend += f" {squeeze}: gain change for inputs from −60 to 0 dB, down to −{2 * up:g} dB." if squeeze else ""
+    heads = ("<th>Equaliser" if eq else "") + (f"\n<th>{squeeze}" if squeeze else "") + "<th>Pan"
+    heads += "".join(f'<th class="n">{escape(_capital(bus))} send' for bus in measured["sends"].values())
+    rows = "".join(_row(track, values, eq, bool(squeeze), measured["sends"]) for track, values in strips)
     notes = "".join(f"<li>{escape(note)}</li>" for note in measured["notes"])
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -141,15 +195,13 @@ def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
 <main>
 <header><h1>{name}</h1><p>{plots.facts(measured)}</p></header>
 <section class="cards">{_cards(measured)}{_listen(mix)}</section>
-<section class="charts"><figure style="flex-grow:6.4">{_svg(plots.spectrum(measured["spectrum"]))}</figure>
-<figure style="flex-grow:4">{_svg(master)}</figure><figure style="flex-grow:2.6">{_svg(squeeze)}</figure></section>
-<p class="quiet">Master gain {plots.number(measured["master"]["gain_db"])} dB. Reverb bus: {reverb}.</p>
+<section class="charts">{charts[0]}
+{"".join(charts[1:])}</section>
+<p class="quiet">{escape(_others(measured))}</p>
 <section><h2>Tracks</h2>
-<p class="quiet"><i class="before"></i> before <i class="after"></i> after &ensp; Equaliser: ±{up:g} dB from 20 Hz to
-20 kHz. Compressor: gain change for inputs from −60 to 0 dB, down to −{2 * up:g} dB.</p>
+<p class="quiet"><i class="before"></i> before <i class="after"></i> after &ensp;{legend}</p>
 <div class="scroll"><table>
-<thead><tr><th>Track<th>Level, −60 to 0 LUFS<th class="n">LUFS before<th class="n">after<th>Equaliser
-<th>Compressor<th>Pan<th class="n">Reverb send</thead>
+<thead><tr><th>Track<th>Level, −60 to 0 LUFS<th class="n">LUFS before<th class="n">after{heads}</thead>
 <tbody>{rows}</tbody></table></div></section>
 {f"<section><h2>Notes</h2><ul>{notes}</ul></section>" if notes else ""}
 <section><details><summary>All settings</summary><pre>{escape(mix.settings.table())}</pre></details></section>
@@ -166,23 +218,62 @@ def _cards(measured: Mapping[str, Any]) -> str:
     )
 
 
-def _row(name: str, track: Mapping[str, Any]) -> str:
+def _others(measured: Mapping[str, Any]) -> str:
+    """The master's gain and the buses in words."""
+
+    def knobs(values: Mapping[str, float]) -> str:
+        return ", ".join(
+            f"{knob.replace('_', ' ')} {value:.{2 if abs(value) < 10 else 0}f}" for knob, value in values.items()
+        )
+
+    gain_db = measured["master"]["gain_db"]
+    text = [] if gain_db is None else [f"Master gain {plots.number(gain_db)} dB."]
+    for bus, stages in measured["buses"].items():
+        if len(stages) == 1:
+            about = knobs(next(iter(stages.values())))
+        else:
+            about = "; ".join(f"{stage} {knobs(values)}" for stage, values in stages.items()) or "no effects"
+        text.append(f"{_capital(bus)} bus: {about}.")
+    return " ".join(text)
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _row(name: str, track: Mapping[str, Any], eq: bool, dynamics: bool, sends: Mapping[str, str]) -> str:
+    """A track or group as a row of the table, with the columns that the console gives reason for."""
+    if "tracks" in track:
+        start = (
+            f"<tr><th>{escape(name)}<small>group of {escape(', '.join(track['tracks'])) or 'no track'}</small>"
+            f"<td>fader {plots.number(track['fader_db'])} dB<td><td>"
+        )
+    else:
+        start = _level_cells(name, track)
+    cells = ""
+    if eq:
+        cells += f"<td>{_curve(track['eq']['gain_db'][::2], plots.ROW_DB, plots.ROW_DB) if track['eq'] else ''}"
+    if dynamics and (squeeze := track["compressor"]):
+        cells += f"<td>{_curve(squeeze['gain_db'][::2], 0, 2 * plots.ROW_DB)}<small>{escape(squeeze['text'])}</small>"
+    elif dynamics:
+        cells += "<td>"
+    levels = "".join(f'<td class="n">{plots.send_text(track[f"{send}_db"])}' for send in sends)
+    return f"{start}{cells}<td>{_pan(track)}{levels}"
+
+
+def _level_cells(name: str, track: Mapping[str, Any]) -> str:
     before, after = (track[f"loudness_{when}_lufs"] for when in ("before", "after"))
     x1, x2 = (118 * min(max(level / 60 + 1, 0), 1) + 6 for level in (before, after))
     level = (
         f'<svg width="130" height="20"><path class="axis" d="M6 10H124"/><path class="span" d="M{x1:.1f} 10H{x2:.1f}"/>'
         f'<circle class="before" cx="{x1:.1f}" cy="10" r="4"/><circle class="after" cx="{x2:.1f}" cy="10" r="5"/></svg>'
     )
-    squeeze = track["compressor"]
     about = f"{'stereo' if track['channels'] == 2 else 'mono'}" + (
         f", {track['role'].replace('_', ' ')}" if track["role"] else ""
     )
     return (
         f"<tr><th>{escape(name)}<small>{escape(about)}</small><td>{'silent' if plots.silent(track) else level}"
         f'<td class="n">{plots.number(before)}<td class="n">{plots.number(after)}'
-        f"<td>{_curve(track['eq']['gain_db'][::2], plots.ROW_DB, plots.ROW_DB)}"
-        f"<td>{_curve(squeeze['gain_db'][::2], 0, 2 * plots.ROW_DB)}<small>{plots.compressor_text(squeeze)}</small>"
-        f'<td>{_pan(track)}<td class="n">{plots.send_text(track["send_db"])}'
     )
 
 

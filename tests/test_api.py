@@ -15,7 +15,7 @@ from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsErr
 from diffmix.systems.automixer import Automixer
 
 RATE = 16000
-FILES = ["mix.wav", "preset.json", "preset.py", "report.html", "report.png", "settings.json"]
+FILES = ["graph.json", "graph.svg", "mix.wav", "preset.json", "preset.py", "report.html", "report.png", "settings.json"]
 
 
 def stems(n: int = 3, seconds: float = 1.5, rate: int = RATE) -> dict[str, np.ndarray]:

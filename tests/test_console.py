@@ -10,6 +10,7 @@ from diffmix.graph import render
 from diffmix.kernels.backend import backend
 from diffmix.metrics import residual_db
 from diffmix.processors import Processor
+from diffmix.settings import Settings
 
 RATE = 44100
 
@@ -31,19 +32,24 @@ def test_the_console_is_its_parts_one_by_one() -> None:
     names = ["a", "b", "c"]
     settings = console.settings(u, names, [1, 1, 2])
     audio = {"a": mono[0, 0], "b": mono[0, 1], "c": stereo[0, 0]}
-    played: dict[str, np.ndarray] = {}
-    for node in console.nodes(settings, {"a": 1, "b": 1, "c": 2}):
-        if node.inputs:
-            y = sum(played[name] * np.float32(10 ** (db / 20)) for name, db in node.inputs)
-        else:
-            y = audio[node.name].numpy()
-        for _, effect, values in node.stages:
-            tensors = {name: torch.tensor([value]) for name, value in values.items()}
-            y = effect.process(torch.from_numpy(y)[None], **tensors)[0].numpy()
-        played[node.name] = y
+
+    def through(stages: dict[str, Processor], knobs: dict, y: np.ndarray) -> np.ndarray:
+        for name, effect in stages.items():
+            values = {knob: torch.tensor([value]) for knob, value in knobs[name].items()}
+            y = effect.process(torch.from_numpy(y)[None], **values)[0].numpy()
+        return y
+
+    played, sent = [], []
+    for name, x in audio.items():
+        knobs = settings["tracks"][name]
+        place = {"pan": console.pan} if len(x) == 1 else {"image": console.image}
+        played.append(through({**console.strip, "fader": console.fader, **place}, knobs, x.numpy()))
+        sent.append(played[-1] * np.float32(10 ** (knobs["send"]["gain_db"] / 20)))
+    wet = through(console.buses["reverb"], settings["buses"]["reverb"], sum(sent))
+    whole = through(console.master, settings["master"], sum(played) + wet)
     # the strips are equal; only their sum rounds in another order (hence the neutral master: a narrow low filter in
     # float32 would turn those last bits into -95 dB, as Pedalboard's does)
-    assert residual_db(mix[0], torch.from_numpy(played["master"])) < -130
+    assert residual_db(mix[0], torch.from_numpy(whole)) < -130
 
 
 def test_the_portable_path_is_the_same_console() -> None:
@@ -144,20 +150,24 @@ def test_ranges_are_checked(ranges: dict, message: str) -> None:
         ({"tracks": {"vox": {"chorus": {"rate_hz": 1.0}}}}, r"track vox: no parameter 'chorus.rate_hz'"),
         ({"buses": {"delay": {}}}, "no bus 'delay'; this console has: reverb"),
         ({"mastering": {}}, "'mastering' is none of them"),
+        (
+            {"tracks": {"vox": {"fader": {"gain_db": "loud"}}}},
+            "track vox: fader.gain_db is 'loud', a number is expected",
+        ),
+        ({"tracks": {"vox": 3}}, "track vox is 3; names"),
     ],
 )
 def test_settings_are_checked(settings: dict, message: str) -> None:
-    from diffmix.settings import Settings
-
     with pytest.raises(SettingsError, match=message):
         Console(RATE).check(Settings(settings))
 
 
 def test_names_of_bus_and_master_give_way_to_tracks() -> None:
-    console = Console(RATE)
-    settings = console.settings(console.default(1, 2), ["reverb", "master"], [1, 1])
-    names = [node.name for node in console.nodes(settings, {"reverb": 1, "master": 1})]
-    assert names == ["reverb", "master", "reverb_", "master_"]
+    graph = Console(RATE).to_graph({"reverb": 1, "master": 1, "vox.eq": 1, "vox": 1, "a:b": 1, "a_b": 1, "kick>": 2})
+    sources = [node.name for node in graph if node.kind == "In"]
+    assert sources == ["reverb", "master", "vox.eq", "vox_", "a_b_", "a_b", "kick_"]
+    assert [node.name for node in graph if node.kind == "Sum"] == ["reverb_", "master_"]
+    assert graph["vox_.eq"].kind == "ParametricEQ"
 
 
 GROUPED = {
@@ -208,6 +218,8 @@ def test_mute_and_solo() -> None:
     muted = console.mix((pair[0][:1], pair[1][:1]), console.values(one), mask, NAMES)
     assert torch.equal(render(console.to_graph(of, settings, mute=["Kick in", "hats"]), heard, RATE), muted)
     assert torch.equal(render(console.to_graph(of, settings, solo=["bass", "vox", "keys"]), heard, RATE), muted)
+    assert console.silent(["vox*", "vox2", "Vox"], mute="vox*") == {"vox*"}  # a name stands for itself
+    assert console.silent(["vox 1", "Vox 2", "kick"], solo="VOX*", mute=["vox 2"]) == {"Vox 2", "kick"}
     with pytest.raises(SettingsError, match="no track is called 'drms'"):
         console.to_graph(of, mute=["drms"])
     with pytest.raises(SettingsError, match="every track is muted"):
@@ -233,6 +245,11 @@ def test_limits_remap_the_range_of_single_tracks() -> None:
     settings["master"]["gain"]["gain_db"] = 3.0
     again = console.values(console.encode(settings, specs), specs)
     assert torch.allclose(again.tracks["fader.gain_db"], torch.zeros(1, 5), atol=1e-5)
+    short = console.values(controls, console.limited(NAMES, {"vox.pan": (-0.5, 0.5), "master.gain": 2}))
+    assert short.tracks["pan.pan"].tolist() == [[1, 1, 0.5, 1, 1]]
+    assert short.master["gain.gain_db"].tolist() == [2]
+    with pytest.raises(SettingsError, match=r"track vox: pan.pan = 0.4 , allowed 0..0"):
+        console.check(Settings(tracks={"vox": {"pan": {"pan": 0.4}}}), {"vox.pan.pan": 0})
     graph = console.to_graph(dict(zip(NAMES, CHANNELS, strict=True)), limits=limits)
     assert graph["vox.pan"].ranges == {"pan": (0, 0)}
     assert graph["bass.eq"].ranges["peak1_gain_db"] == (-2, 2)
@@ -257,11 +274,45 @@ def test_a_console_is_remade_from_its_description() -> None:
         ({"groups": {"reverb": {}}}, "'reverb' is a bus and a group"),
         ({"groups": {"drums": {"track": []}}}, "group 'drums' has tracks and stages; 'track' is neither"),
         ({"groups": {"master": {}}}, "no bus or group can be called 'master'"),
+        ({"strip": ["Gain"]}, r"strip is \['Gain'\]; names, and what each stands for, are expected"),
+        ({"strip": {"trim": None}}, "console stage trim: there is no effect None"),
+        ({"strip": {"a.b": "Gain"}}, "strip: 'a.b' is no name"),
+        ({"strip": {"pan": "Gain"}}, "strip: no effect can be called 'pan', which stands behind the effects"),
+        ({"strip": {"send": "Gain"}}, "strip: no effect can be called 'send'"),
+        (
+            {"strip": {"low": "Crossover"}},
+            "console stage low: a Crossover is no effect with one way in and one way out",
+        ),
+        ({"strip": {"wide": "Imager"}}, "console stage wide: a Imager goes from 2 to 2 channels; here it gets 1 or 2"),
+        ({"master": {"wobble": "LFO"}}, "console stage master.wobble: a LFO is no effect"),
+        ({"sends": {"send": ["reverb"]}}, "send 'send' goes to the bus"),
+        ({"sends": {"a": "reverb", "b": "reverb"}}, "the sends 'a' and 'b' go to one bus, 'reverb'"),
+        ({"groups": {"drums": {"tracks": "kick*"}}}, r"group 'drums': tracks is 'kick\*', a list of patterns"),
+        ({"groups": {"drums": {"stages": {"fader": "Gain"}}}}, "group 'drums': no effect can be called 'fader'"),
+        ({"ranges": {"eq": 3}}, "ranges of eq is 3; names"),
+        ({"stirp": {}}, "a console has no 'stirp'; it has: sample_rate, ranges, strip"),
     ],
 )
 def test_layouts_are_checked(layout: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        Console(RATE, **layout)
+        Console.from_layout(layout, RATE)
+
+
+def test_odd_layouts_render_as_their_graphs() -> None:
+    layouts: list[dict] = [
+        {"strip": {}, "sends": {}, "buses": {}, "master": {}},
+        {"strip": {"flip": "Invert"}, "buses": {"reverb": {}}, "groups": {"out": {"tracks": ["*"], "stages": {}}}},
+        {"sends": {"echo": "echo"}, "buses": {"echo": {"delay": "PingPongDelay"}}, "master": {"w": "Imager"}},
+    ]
+    for layout in layouts:
+        console = Console(RATE, **layout)
+        pair, u = (tracks(1, 3, 1), tracks(1, 2, 2)), sampled(console, 1, 5)
+        settings = console.settings(u, NAMES, CHANNELS)
+        graph = console.to_graph(dict(zip(NAMES, CHANNELS, strict=True)), settings)
+        y = render(graph, {tuple(NAMES[:3]): pair[0], tuple(NAMES[3:]): pair[1]}, RATE)
+        assert torch.equal(y, console(pair, u, names=NAMES))
+        assert torch.equal(y, console.mix(pair, console.numbers(settings), names=NAMES))
+        assert console.encode(settings).tracks.shape == u.tracks.shape
 
 
 @pytest.mark.slow

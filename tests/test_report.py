@@ -184,7 +184,7 @@ def test_curves_show_the_effect() -> None:
     assert np.max(line.get_ydata()) == pytest.approx(6, abs=0.05)
     assert line.get_xdata()[np.argmax(line.get_ydata())] == pytest.approx(1000, rel=0.03)
     values = {"threshold_db": -20.0, "ratio": 4.0, "attack_ms": 1.0, "release_ms": 100.0}
-    line = plots.compressor_curve(Compressor(RATE), values).axes[0].lines[1]
+    line = plots.compressor_curve([(Compressor(RATE), values)]).axes[0].lines[1]
     assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True))[-40.0] == pytest.approx(-40)
     assert line.get_ydata()[-1] == pytest.approx(-15)
 

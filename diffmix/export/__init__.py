@@ -2,13 +2,12 @@
 
 from diffmix.export.from_graph import carried, preset_of, uncarried
 from diffmix.export.pedalboard import PedalboardMix, to_pedalboard
-from diffmix.export.preset import build, load, save, schema, validate, write_player
+from diffmix.export.preset import load, save, schema, validate, write_player
 from diffmix.export.to_graph import Imported, graph_of, graph_of_board
 
 __all__ = [
     "Imported",
     "PedalboardMix",
-    "build",
     "carried",
     "graph_of",
     "graph_of_board",

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,22 +22,8 @@ from diffmix.files import write_text
 from diffmix.settings import shortest
 from diffmix.types import Path
 
-if TYPE_CHECKING:
-    from diffmix.console import Node
-
 Preset = dict[str, Any]
 Sources = Mapping[str, tuple[Sequence[str], int]]
-
-
-def build(nodes: "Sequence[Node]", sample_rate: int, sources: Sources) -> Preset:
-    """The preset of a console's nodes (topological, the output last) at ``sample_rate`` in Hz.
-
-    ``sources`` gives each track's files and its number of channels by its name; a track without files is expected as
-    ``NAME.wav``.
-    Raises PresetError if a stage follows the one that mixes a node's channels, which a preset cannot hold.
-    """
-    files = source_files(sources)
-    return assembled([_node(node, sources, files) for node in nodes], sample_rate)
 
 
 def assembled(nodes: Sequence[Mapping[str, Any]], sample_rate: int) -> Preset:
@@ -72,25 +58,6 @@ def source_files(sources: Sources) -> dict[str, list[str]]:
         names = {path: FilePath(os.path.relpath(path, common)).as_posix() for path in paths}
     given = {track: [names[path] for path in files] for track, (files, _) in sources.items()}
     return {track: files or [f"{track.replace('/', '_')}.wav"] for track, files in given.items()}
-
-
-def _node(node: "Node", sources: Sources, files: Mapping[str, list[str]]) -> dict[str, Any]:
-    plugins: list[dict[str, Any]] = []
-    matrix: list[list[float]] | None = None
-    for stage, processor, values in node.stages:
-        if matrix is not None:
-            raise PresetError(f"Node {node.name!r}: stage {stage!r} follows the one that mixes the channels.")
-        matrix = processor.matrix(values)
-        if matrix is None:
-            plugins += [entry(*plugin) for plugin in processor.plugins(values)]
-    written: dict[str, Any] = {"name": node.name}
-    if not node.inputs:
-        written["source"] = {"files": files[node.name], "channels": sources[node.name][1]}
-    written["inputs"] = [{"from": source, "gain_db": shortest(gain_db)} for source, gain_db in node.inputs]
-    written["plugins"] = plugins
-    if matrix is not None:
-        written["matrix"] = [[shortest(value) for value in row] for row in matrix]
-    return written
 
 
 def entry(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from diffmix.console import Console, Controls, Tracks
+from diffmix.console import Console, Controls, Specs, Tracks
 from diffmix.errors import SettingsError
 from diffmix.losses import SumDifferenceLoss, band_imbalance
 
@@ -43,6 +43,8 @@ def fit_controls(
     target: Tensor,
     start: Controls,
     *,
+    specs: Specs | None = None,
+    names: Sequence[str] = (),
     locked: Controls | None = None,
     steps: int = 200,
     learning_rate: float = 0.1,
@@ -52,7 +54,8 @@ def fit_controls(
     """Controls whose mix of ``tracks`` is near ``target`` (1, 2, T), found by Adam from ``start``.
 
     Each knob moves on the logit of its control, so that it stays in its range; ``locked`` knobs stay exactly where
-    they start. The distance is that of multi-resolution spectra of left, right, sum and difference, and of the side
+    they start. ``specs`` are narrower ranges, of `Console.limited`; ``names`` of the tracks say which groups they go
+    through. The distance is that of multi-resolution spectra of left, right, sum and difference, and of the side
     of each band. Longer songs are heard through a window of ``window_s`` seconds that walks over them.
     """
     rate, length = console.sample_rate, target.shape[-1]
@@ -78,7 +81,7 @@ def fit_controls(
         cut = slice(first, first + window)
         heard = tracks[..., cut] if isinstance(tracks, Tensor) else (tracks[0][..., cut], tracks[1][..., cut])
         wanted = target[..., cut]
-        mix = console(heard, current())
+        mix = console.mix(heard, console.values(current(), specs), names=names)
         side = (band_imbalance(mix, rate) - band_imbalance(wanted, rate)).square().mean()
         loss = distance(mix, wanted) + distance(turned(mix), turned(wanted)) + side
         optimizer.zero_grad()

@@ -1,5 +1,7 @@
 """Graphs: effects by name, joined by cables that carry audio, side chains and control signals."""
 
+from diffmix.graph.audible import Effects, audible
+from diffmix.graph.difference import Difference, difference
 from diffmix.graph.draw import show, to_dot, to_mermaid, to_svg
 from diffmix.graph.graph import Edge, Endpoint, Graph, Node
 from diffmix.graph.random import Grammar, random_graph
@@ -8,7 +10,9 @@ from diffmix.graph.schedule import Plan, schedule
 from diffmix.graph.session import Session
 
 __all__ = [
+    "Difference",
     "Edge",
+    "Effects",
     "Endpoint",
     "Grammar",
     "Graph",
@@ -16,6 +20,8 @@ __all__ = [
     "Plan",
     "Renderer",
     "Session",
+    "audible",
+    "difference",
     "random_graph",
     "render",
     "schedule",

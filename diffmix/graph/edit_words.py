@@ -42,7 +42,8 @@ def sentence(edit: Edit) -> str:
         case Limited(node, kind, knob, _, now):
             return f"{node}: {_limited(_label(knob), _param(kind, knob), now)}"
         case Chosen(node, option, was, now):
-            was_text, now_text = (f"{v[0]}" if v else "its default" for v in (was, now))
+            unit = {"ms": " ms", "s": " s", "db": " dB"}.get(option.rpartition("_")[2], "")
+            was_text, now_text = (f"{v[0]}{unit}" if v else "its default" for v in (was, now))
             return f"{node}: {_label(option)} from {was_text} to {now_text}"
         case Added():
             return _added(edit)

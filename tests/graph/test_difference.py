@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffmix.errors import GraphError
+from diffmix.errors import AudioError, GraphError
 from diffmix.graph import Edge, Endpoint, Graph, Node
 from diffmix.graph.audible import audible, effects, undone
 from diffmix.graph.difference import Difference, difference
@@ -82,6 +82,7 @@ def test_the_difference_makes_the_one_of_the_other(block: int) -> None:
         ([("pan(-30)", "pan")], ["vox.pan: pan from 30 % left to the centre"]),
         ([("pan(-30)", "pan(pan=-0.3[-0.5..0])")], ["vox.pan: pan kept between -0.5 and 0"]),
         ([("pan(-30)", "pan(-30, law=linear)")], ["vox.pan: law from its default to linear"]),
+        ([("4:1", "4:1, lookahead_ms=5")], ["vox.comp: lookahead from its default to 5 ms"]),
         ([(", sc=kick", "")], ["kick no longer ducks vox.comp"]),
         ([("hall(-12dB)", "hall(-9.5dB)")], ["send of vox.pan to hall up by 2.5 dB, to -9.5 dB"]),
         ([("pan(0.3)", "pan(0.5)")], ["wobble moves the pan of vox.pan by 0.5, not 0.3"]),
@@ -237,6 +238,16 @@ def test_what_an_edit_changes_for_the_ear() -> None:
     assert (nothing.loudness_lu, nothing.distance, str(nothing)) == (0, 0, "not heard")
     assert [effect.distance for _, effect in found] == sorted((e.distance for _, e in found), reverse=True)
     assert all(effect.output == "out" for _, effect in found)
+
+
+def test_an_edit_that_takes_a_source_away_needs_its_audio_to_be_undone() -> None:
+    before, after = parse("a: in(1) > mix; b: in(1) > mix; mix: sum > out"), parse("a: in(1) > mix; mix: sum > out")
+    x = 0.1 * torch.randn(1, 1, RATE, generator=torch.Generator().manual_seed(3))
+    ((edits, found),) = audible(before, after, {"a": x, "b": x}, RATE)
+    assert [str(edit) for edit in edits] == ["b removed"]
+    assert found.loudness_lu == pytest.approx(-6.02, abs=0.01)
+    with pytest.raises(AudioError, match="b"):
+        audible(before, after, {"a": x}, RATE)
 
 
 def test_effects_of_doubling_are_six_decibels() -> None:

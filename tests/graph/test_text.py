@@ -89,6 +89,13 @@ def test_a_word_is_a_node_if_one_is_called_so() -> None:
     assert parse("s: in > out; phones: out; s -> phones(-3dB)").outputs == ("out", "phones")
 
 
+def test_a_send_may_lead_to_a_node_that_is_called_as_an_effect() -> None:
+    line = "vox: in > hpf(80Hz) > comp(4:1, -20dB, sc=kick) > pan(-30) > out; vox -> verb(-12dB)"
+    graph = parse(f"{line}; kick: in > out; verb: verb > out")
+    assert graph.into("verb") == (Edge(Endpoint("vox", "out"), Endpoint("verb", "in"), -12.0),)
+    assert parse("lfo(5Hz) ~> vox.pan:pan(0.3); vox: in > pan").into("vox.pan", "pan")[0].amount == 0.3
+
+
 def test_ports() -> None:
     graph = parse(
         "b: in > xo=xover(200Hz) > comp > m; xo:high > gain(2dB) > m; m: sum; s: split; s:side -> j:mid; j: merge"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from diffmix.graph.draw_layout import Cable, Place, Rows, columns, flow, front, is_audio, rows
-from diffmix.graph.draw_words import edge_text
+from diffmix.graph.draw_words import clipped, edge_text, plain
 from diffmix.graph.graph import Edge, Graph
 
 PORT, FIRST = 16.0, 15.0
@@ -72,7 +72,10 @@ def drawing(graph: Graph, size: Callable[[Place], tuple[float, float]], text_wid
         place.width, place.height = size(place)
     runs = [_routed(cable, places, grid) for cable in cables]
     corridors = _corridors(runs)
-    tracks = [_tracks(runs, g) for g in range(max((p.column for p in places.values()), default=0) + 2)]
+    gutters = range(max((p.column for p in places.values()), default=0) + 2)
+    tracks = [_tracks(runs, g) for g in gutters]
+    if sum(_parted(runs, g, tracks[g]) for g in gutters):
+        tracks = [_tracks(runs, g) for g in gutters]
     return _measured(places, runs, corridors, tracks, text_width)
 
 
@@ -84,6 +87,9 @@ def _cable(graph: Graph, edge: Edge, places: Mapping[str, Place]) -> Cable:
         source.notes.append(f"↑ {text}")
         return Cable(edge, ("lift", str(edge.source)), "", True)
     net = ("side", str(edge.source), text) if side else ("to", str(edge.target))
+    sends = [e for e in graph.out_of(edge.source.node) if e.gain_db is not None and is_audio(graph, e)]
+    if len(sends) > 1 and edge in sends:
+        text = f"{clipped(plain(edge.target.node), 12)} {text}"
     return Cable(edge, net, text, side)
 
 
@@ -184,11 +190,7 @@ def _corridors(runs: Iterable[_Run]) -> dict[int, int]:
 
 def _tracks(runs: Iterable[_Run], gutter: int) -> dict[tuple[str, ...], int]:
     """The track of each net that climbs in a gutter, from the left, so that few cables cross and none coincide."""
-    pins: dict[tuple[str, ...], set[Pin]] = {}
-    for run in runs:
-        for number, g in enumerate(run.gutters):
-            if g == gutter and run.levels[number] != run.levels[number + 1]:
-                pins.setdefault(run.cable.net, set()).update(run.pins(number))
+    pins = _pins(runs, gutter)
     nets = sorted(pins, key=lambda n: (min(pins[n]), n))
     order = _sifted(nets, pins) if len(nets) <= 40 else nets
     track: dict[tuple[str, ...], int] = {}
@@ -197,6 +199,34 @@ def _tracks(runs: Iterable[_Run], gutter: int) -> dict[tuple[str, ...], int]:
         beside = [track[o] for o in order[:number] if min(pins[o])[0] <= high + 0.05 and low <= max(pins[o])[0] + 0.05]
         track[net] = max(beside, default=-1) + 1
     return track
+
+
+def _pins(runs: Iterable[_Run], gutter: int) -> dict[tuple[str, ...], set[Pin]]:
+    """Where the nets that climb in a gutter meet it."""
+    pins: dict[tuple[str, ...], set[Pin]] = {}
+    for run in runs:
+        for number, g in enumerate(run.gutters):
+            if g == gutter and run.levels[number] != run.levels[number + 1]:
+                pins.setdefault(run.cable.net, set()).update(run.pins(number))
+    return pins
+
+
+def _parted(runs: Iterable[_Run], gutter: int, track: Mapping[tuple[str, ...], int]) -> bool:
+    """Whether cables that would coincide in a gutter, in any order, had to be parted: one leaves half a slot lower."""
+    pins = _pins(runs, gutter)
+    onward: dict[Level, list[int]] = {}
+    for net, those in pins.items():
+        for level, goes_right in those:
+            if goes_right:
+                onward.setdefault(level, []).append(track[net])
+    found = False
+    for run in runs:
+        level = run.levels[0] if run.levels else -1.0
+        arrives = run.cable.net in track and not run.source.mirrored and (level, False) in pins[run.cable.net]
+        if arrives and any(t < track[run.cable.net] for t in onward.get(level, [])):
+            run.levels = [value + SLOT / 2 if value == level else value for value in run.levels]
+            found = True
+    return found
 
 
 def _sifted(nets: list[tuple[str, ...]], pins: Mapping[tuple[str, ...], set[Pin]]) -> list[tuple[str, ...]]:
@@ -248,7 +278,7 @@ def _measured(
         part = level - row
         if _is_corridor(level):
             return corridor_y[row] + TRACK * round((part - CORRIDOR) / LANE)
-        return row_y[row] + FIRST + PORT * round(part / SLOT)
+        return row_y[row] + FIRST + PORT * round(2 * part / SLOT) / 2
 
     for run in runs:
         run.cable.points = _points(run, y, lambda g, net: first_track[g] + TRACK * tracks[g][net])

@@ -318,23 +318,28 @@ def _interval(parts: Flow, at: Mapping[str, int], chain: list[str]) -> range:
     columns = [at[name] for name in chain]
     if chain[0] in parts.returning:
         return range(min(columns), max(columns) + 1)
-    onward = [at[e.target.node] for e in parts.forward[chain[-1]]]
-    return range(min(columns), max([max(columns) + 1, *onward]))
+    onward = parts.forward[chain[-1]]
+    passed = [e for e in onward if e.gain_db is None] or onward
+    columns_on = [at[e.target.node] for e in passed]
+    return range(min(columns), max([max(columns) + 1, *columns_on]))
 
 
 def _free_row(parts: Flow, grid: Rows, cells: range, chain: list[str], near: list[int], fed: bool) -> int:
-    edges = parts.backward[chain[0]]
+    """A row for a chain, an inserted one if need be; ``near`` are the rows that it hangs on, in order."""
     shared = len(near) > 1 or len(parts.graph.sources) > 1
-    returned = fed and shared and all(e.gain_db is not None for e in edges)
-    wanted = near[-1] + 1 if returned or not fed else median_low(near)
-    sums = fed and len(near) > 1 and not returned
-    if sums:
-        tries = sorted(range(len(grid.taken)), key=lambda r: (abs(r - wanted), -r))
-        reach = max(2, near[-1] - near[0])
-    else:
-        tries = list(range(near[-1] + 1 if not fed else near[-1], len(grid.taken)))
-        reach = len(grid.taken) if returned else 2 if fed else 0
-    for r in tries:
-        if abs(r - wanted) <= reach and grid.free(r, cells):
-            return r
-    return grid.insert(len(grid.taken) if returned else near[-1] + 1 if not sums else wanted + 1)
+    if fed and shared and all(e.gain_db is not None for e in parts.backward[chain[0]]):  # a return: below all strips
+        lowest = max((r for r, taken in enumerate(grid.taken) if 0 in taken), default=0)
+        tries, place = list(range(max(near[-1], lowest) + 1, len(grid.taken))), len(grid.taken)
+    elif not fed:  # what moves a knob: right below it
+        tries, place = [near[-1] + 1], near[-1] + 1
+    elif len(near) > 1:  # a sum: amid what it sums
+        wanted, reach = median_low(near), max(2, near[-1] - near[0])
+        tries, place = (
+            sorted(range(wanted - reach, wanted + reach + 1), key=lambda r: (abs(r - wanted), -r)),
+            wanted + 1,
+        )
+    else:  # a branch: below
+        tries, place = [near[0], near[0] + 1, near[0] + 2], near[0] + 1
+    free = (r for r in tries if 0 <= r < len(grid.taken) and grid.free(r, cells))
+    found = next(free, None)
+    return grid.insert(place) if found is None else found

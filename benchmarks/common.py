@@ -14,7 +14,8 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -63,6 +64,22 @@ def _settle() -> None:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
+
+
+@dataclass
+class Peak:
+    """High-water mark of resident memory in MiB, known at the end."""
+
+    resident: float = 0.0
+
+
+@contextmanager
+def peak_mib() -> Iterator[Peak]:
+    """The most memory that is resident, all together, inside the ``with`` block."""
+    found = Peak()
+    _settle()
+    yield found
+    found.resident = _status_mib("VmHWM")
 
 
 def in_turns(runs: Mapping[str, Callable[[], Any]], turns: int = 5) -> dict[str, Timing]:

@@ -37,11 +37,11 @@ from diffmix.console import Console, DeskValues
 from diffmix.processors import Compressor, ParametricEQ
 
 
-def audio(channels: int, seconds: float, generator: torch.Generator) -> Tensor:
+def audio(channels: int, seconds: float, generator: torch.Generator, tracks: int = TRACKS) -> Tensor:
     """Noise in bursts, (N, C, T), peaks near full scale, so that the compressors work."""
     length = int(seconds * SAMPLE_RATE)
-    noise = torch.randn(TRACKS, channels, length, generator=generator)
-    rate_hz = 0.5 + 3 * torch.rand(TRACKS, 1, 1, generator=generator)
+    noise = torch.randn(tracks, channels, length, generator=generator)
+    rate_hz = 0.5 + 3 * torch.rand(tracks, 1, 1, generator=generator)
     bursts = (0.5 + 0.5 * torch.cos(2 * math.pi * rate_hz * torch.arange(length) / SAMPLE_RATE)) ** 2
     return 0.2 * noise * bursts
 

@@ -120,14 +120,14 @@ def dasp_console(x: Tensor, seed: int) -> Rendering:
     return run
 
 
-def grafx_eq(values: Values) -> Values:
+def grafx_eq(values: Values, sample_rate: float = SAMPLE_RATE) -> Values:
     """Our units to grafx's unconstrained ones, (B, 1, 6) each."""
 
     def stacked(name: str) -> Tensor:
         return torch.stack([values[f"{band}_{name}"] for band in BANDS], -1)[:, None]
 
     return {
-        "w0": torch.logit(stacked("cutoff_frequency_hz") / (SAMPLE_RATE / 2)),
+        "w0": torch.logit(stacked("cutoff_frequency_hz") / (sample_rate / 2)),
         "q_inv": -torch.log(stacked("q")),
         "log_gain": stacked("gain_db") * math.log(10) / 40,
     }
@@ -145,6 +145,21 @@ def grafx_compressor(values: Values) -> Values:
         "log_threshold": values["threshold_db"][:, None] * math.log(10) / 10 + 6,
         "log_ratio": torch.log(ratio - 1)[:, None],
         "z_alpha_pre": torch.logit(1 - torch.exp(-1000 / (SAMPLE_RATE * times_ms))),
+    }
+
+
+def grafx_dynamics(values: Values, sample_rate: float, gate: bool = False) -> Values:
+    """As `grafx_compressor`, for a compressor or a gate with a quadratic knee and one time, of the attack.
+
+    A gate's slope is doubled too: 2 (R' - 1) = R - 1.
+    """
+    ratio = values["ratio"]
+    memory = torch.exp(-1000 / (sample_rate * values["attack_ms"]))
+    return {
+        "log_threshold": values["threshold_db"][:, None] * math.log(10) / 10 + 6,
+        "log_ratio": torch.log((ratio - 1) / 2 if gate else (ratio - 1) / (ratio + 1))[:, None],
+        "log_knee": torch.log(values["knee_db"] * math.log(10) / 10)[:, None],
+        "z_alpha_pre": torch.logit(memory)[:, None],
     }
 
 

@@ -38,54 +38,66 @@ from diffmix.kernels._simd import (
 BLOCK = 8192  # Pedalboard processes so many samples at a time and cleans its states after each
 ROWS = lanes(4)  # side by side in the forward
 HALF = lanes(8)  # and in the adjoint
+APART = 16  # numbers between signals: those a multiple of 4096 bytes apart share few places of the first cache
 
 
 @intrinsic
 def step(typingctx: Any, signals: Any, at: Any, between: Any, states: Any, coefficients: Any) -> Any:
     """One sample of every lane, ``signals[at:]``, through all sections; returns the new states.
 
-    Each section's output is stored ``between`` numbers after its input. States are (s1, s2) and coefficients
-    (b0, b1, b2, a1, a2) per section, flattened.
+    Each section's output is stored ``between`` numbers after its input; if that is None, only the last one is, in place
+    of the input. States are (s1, s2) per section, flattened. The coefficients (b0, b1, b2, a1, a2) per section stay in
+    an array: there are more than registers, and a factor from the first cache costs nothing.
     """
+    stored = between != types.none
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def coefficient(k: int) -> Any:
+            place = context.get_constant(types.intp, k * states.dtype.lanes)
+            return read(context, builder, signature.args[4], args[4], place, states.dtype)
+
         array, place = (context, builder, signature.args[0], args[0]), args[1]
-        s, c = cgutils.unpack_tuple(builder, args[3]), cgutils.unpack_tuple(builder, args[4])
+        s = cgutils.unpack_tuple(builder, args[3])
         mul, add, sub = builder.fmul, builder.fadd, builder.fsub
         v = read(*array, place, states.dtype)
         new = []
         for k in range(len(s) // 2):
-            b0, b1, b2, a1, a2 = c[5 * k : 5 * k + 5]
+            b0, b1, b2, a1, a2 = map(coefficient, range(5 * k, 5 * k + 5))
             o = add(mul(b0, v), s[2 * k])
             new += [add(sub(mul(b1, v), mul(a1, o)), s[2 * k + 1]), sub(mul(b2, v), mul(a2, o))]
-            place = builder.add(place, args[2])
-            write(*array, place, o)
+            if stored:
+                place = builder.add(place, args[2])
+                write(*array, place, o)
             v = o
+        if not stored:
+            write(*array, place, v)
         return cgutils.pack_array(builder, new)
 
-    return states(signals, types.intp, types.intp, states, coefficients), codegen
+    return states(signals, types.intp, between, states, coefficients), codegen
 
 
 @njit(nogil=True)
-def play(signals, between, count, saved, s, c, position, tiny):
-    """``count`` samples of a tile through all sections; returns the states after it.
+def play(signals, between, count, saved, s, c, positions, tiny):
+    """``count`` samples of a tile through all sections, from and to the states ``saved``; s is any tuple of as many.
 
-    At every multiple of `BLOCK` states of at most ``tiny`` become zero; ``position`` counts from the last one.
+    At every multiple of `BLOCK` states of at most ``tiny`` become zero; positions (lanes,) count from the last one.
     """
     i = 0
     while i < count:
-        if position == 0:
-            store_tuple(saved, 0, s)
-            for k in range(saved.size):
-                if not abs(saved[k]) > tiny:
-                    saved[k] = 0
-            s = load_tuple(saved, 0, s, s[0])
-        stop = min(count, i + BLOCK - position)
-        position = (position + stop - i) % BLOCK
+        stop = count
+        for lane in range(ROWS):
+            if positions[lane] == 0:
+                for k in range(lane, saved.size, ROWS):
+                    if not abs(saved[k]) > tiny:
+                        saved[k] = 0
+            stop = min(stop, i + BLOCK - positions[lane])
+        for lane in range(ROWS):
+            positions[lane] = (positions[lane] + stop - i) % BLOCK
+        s = load_tuple(saved, 0, s, s[0])
         while i < stop:
             s = step(signals, i * ROWS, between, s, c)
             i += 1
-    return s
+        store_tuple(saved, 0, s)
 
 
 @lru_cache
@@ -97,31 +109,33 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
     K, STATES, COEFFICIENTS = sections, 2 * sections, 5 * sections  # literals inside the loops
 
     @njit(nogil=True, cache=True)
-    def forward(x, c, states, y, rows, length, tiny):
-        """Filter `ROWS` rows of x (R, 1, T) into y, with c (5K, lanes) of x's type."""
+    def forward(x, c, states, y, rows, length, tiny, tile, saved, positions):
+        """Filter `ROWS` rows of x (R, 1, T) into y, with c (5K, lanes) of x's type.
+
+        For work: a tile (length, lanes), states (2K, lanes) and positions (lanes,), int64.
+        """
         samples, tiles = x.shape[2], states.shape[1] - 1
         offsets = rows * samples
-        tile, saved = np.empty(length * ROWS, x.dtype), np.empty(STATES * ROWS, x.dtype)
         for lane in range(ROWS):
             for k in range(STATES):
                 saved[k * ROWS + lane] = states[rows[lane], 0, k]
-        position = int(states[rows[0], 0, STATES])
-        s, coefficients = load_tuple(saved, 0, STATES, ROWS), load_tuple(c, 0, COEFFICIENTS, ROWS)
+            positions[lane] = int(states[rows[lane], 0, STATES])
+        s = load_tuple(saved, 0, STATES, ROWS)
         for t in range(tiles):
             start = t * length
             count = min(length, samples - start)
             read_tile(x, offsets, start, count, tile, s[0])
-            s = play(tile, 0, count, saved, s, coefficients, position, tiny)
+            play(tile, None, count, saved, s, c, positions, tiny)
             write_tile(tile, y, offsets, start, count, s[0])
-            position = (position + count) % BLOCK
-            store_tuple(saved, 0, s)
             for lane in range(ROWS):
                 for k in range(STATES):
                     states[rows[lane], t + 1, k] = saved[k * ROWS + lane]
-                states[rows[lane], t + 1, STATES] = position
+                states[rows[lane], t + 1, STATES] = positions[lane]
 
     @njit(nogil=True, cache=True)
-    def backward(gy, x, c, exact, states, gx, w, gc, rows, first, tiles, used, length, tiny):
+    def backward(
+        gy, x, c, exact, states, gx, w, gc, rows, first, tiles, used, length, tiny, signals, saved, positions, g
+    ):
         """Adjoint of ``tiles`` tiles of `ROWS` lanes, each from tile ``first`` of one of ``rows`` on.
 
         The signals' c (5K, lanes) as in `forward`; exact and gc (halves, 5K, lanes) and w (halves, 2K, lanes) float64.
@@ -132,39 +146,38 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
             w_n = g_n - a1 w_{n+1} - a2 w_{n+2},        g'_n = b0 w_n + b1 w_{n+1} + b2 w_{n+2},
             d/db_j = sum w_{n+j} v_n,                   d/da_j = -sum w_{n+j} o_n.
         """
-        samples, between = x.shape[2], length * ROWS
-        signals, saved = np.empty((K + 1) * between, x.dtype), np.empty(STATES * ROWS, x.dtype)
-        g = np.empty(between, np.float64)
+        samples, between = x.shape[2], length * ROWS + APART
         offsets = rows * samples + first * length
-        coefficients = load_tuple(c, 0, COEFFICIENTS, ROWS)
+        s = load_tuple(saved, 0, STATES, ROWS)
         for t in range(tiles - 1, -1, -1):
             start = t * length
             count = min(length, samples - first[0] * length - start)
             for lane in range(ROWS):
                 for k in range(STATES):
                     saved[k * ROWS + lane] = states[rows[lane], first[lane] + t, k]
-            position = int(states[rows[0], first[0] + t, STATES])
-            s = load_tuple(saved, 0, STATES, ROWS)
+                positions[lane] = int(states[rows[lane], first[lane] + t, STATES])
             read_tile(gy, offsets, start, count, signals, s[0])
             for half in range(0, used, HALF):
                 for i in range(count):
                     store(g, half * length + i * HALF, cast(load(signals, i * ROWS + half, HALF), np.float64))
             read_tile(x, offsets, start, count, signals, s[0])
-            play(signals, between, count, saved, s, coefficients, position, tiny)
+            play(signals, between, count, saved, s, c, positions, tiny)
             for half in range(0, used, HALF):
                 for k in range(K - 1, -1, -1):
-                    b0, b1, b2, a1, a2 = load_tuple(exact, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
                     d0, d1, d2, e1, e2 = load_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
                     w1, w2 = load_tuple(w, half * STATES + 2 * k * HALF, 2, HALF)
-                    n1, n2 = -a1, -a2
                     for i in range(count - 1, -1, -1):
                         at = k * between + i * ROWS + half
+                        # Coefficients come from memory, which costs nothing and leaves the registers to the sums; what
+                        # waits for w0 comes last, lest it keep the processor from the w0 of the next sample
+                        b0, b1, b2, a1, a2 = load_tuple(exact, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
                         v = cast(load(signals, at, HALF), np.float64)
                         o = cast(load(signals, at + between, HALF), np.float64)
-                        w0 = fma(n1, w1, fma(n2, w2, load(g, half * length + i * HALF, HALF)))
-                        store(g, half * length + i * HALF, fma(b2, w2, fma(b1, w1, b0 * w0)))
-                        d0, d1, d2 = fma(w0, v, d0), fma(w1, v, d1), fma(w2, v, d2)
-                        e1, e2 = e1 - w1 * o, e2 - w2 * o
+                        d1, d2 = fma(w1, v, d1), fma(w2, v, d2)
+                        e1, e2 = fma(-w1, o, e1), fma(-w2, o, e2)
+                        w0 = fma(-a1, w1, fma(-a2, w2, load(g, half * length + i * HALF, HALF)))
+                        store(g, half * length + i * HALF, fma(b0, w0, fma(b1, w1, b2 * w2)))
+                        d0 = fma(w0, v, d0)
                         w1, w2 = w0, w1
                     store_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, (d0, d1, d2, e1, e2))
                     store_tuple(w, half * STATES + 2 * k * HALF, (w1, w2))
@@ -175,9 +188,8 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
             write_tile(signals, gx, offsets, start, count, s[0])
 
     @njit(nogil=True, cache=True)
-    def adjoint_states(gy, exact, w, rows, first, tiles, length):
+    def adjoint_states(gy, exact, w, rows, first, tiles, length, tile, g):
         """Only what `backward` does to w."""
-        tile, g = np.empty(length * ROWS, gy.dtype), np.empty(length * ROWS, np.float64)
         offsets = rows * gy.shape[2] + first * length
         like = load(tile, 0, ROWS)
         for t in range(tiles - 1, -1, -1):
@@ -191,11 +203,18 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
                     n1, n2 = -a1, -a2
                     for i in range(length - 1, -1, -1):
                         w0 = fma(n1, w1, fma(n2, w2, load(g, i * HALF, HALF)))
-                        store(g, i * HALF, fma(b2, w2, fma(b1, w1, b0 * w0)))
+                        store(g, i * HALF, fma(b0, w0, fma(b1, w1, b2 * w2)))
                         w1, w2 = w0, w1
                     store_tuple(w, half * STATES + 2 * k * HALF, (w1, w2))
 
     return forward, backward, adjoint_states
+
+
+def aligned(count: int, dtype: Any) -> NDArray[Any]:
+    """Room for so many numbers from the start of a cache line on: vectors that lie across two take twice the time."""
+    room = np.empty(count * np.dtype(dtype).itemsize + 64, np.uint8)
+    skip = -room.ctypes.data % 64
+    return room[skip : skip + count * np.dtype(dtype).itemsize].view(dtype)
 
 
 def loops(coefficients: int) -> Loops:
@@ -203,9 +222,11 @@ def loops(coefficients: int) -> Loops:
     states_of_lane = 2 * (coefficients // 5)
     play_lanes, adjoint_of_lanes, adjoint_states = kernels(coefficients // 5)
 
-    def packed(values: NDArray[Any], width: int) -> NDArray[Any]:
+    def packed(values: NDArray[Any], width: int, dtype: Any = np.float64) -> NDArray[Any]:
         """Values of each lane (lanes, n) as they lie in vectors: (vectors, n, width), flat."""
-        return np.ascontiguousarray(values.reshape(-1, width, values.shape[1]).transpose(0, 2, 1)).reshape(-1)
+        flat = aligned(values.size, dtype)
+        flat.reshape(-1, values.shape[1], width)[:] = values.reshape(-1, width, values.shape[1]).transpose(0, 2, 1)
+        return flat
 
     def by_lane(values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The other way: (vectors, n, `HALF`), flat, to (lanes, n)."""
@@ -219,26 +240,34 @@ def loops(coefficients: int) -> Loops:
         place = np.arange(ROWS) % (ROWS if len(lanes) > HALF else HALF)
         return lanes[np.minimum(place, len(lanes) - 1)]
 
+    def running(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Room for all lanes' states and positions."""
+        return aligned(states_of_lane * ROWS, x.dtype), np.empty(ROWS, np.int64)
+
     def forward(x, c, states, y, length, first, last):
+        work = aligned(length * ROWS, x.dtype), *running(x)
         for row in range(first, last, ROWS):
             rows = filled(np.arange(row, min(row + ROWS, last)))
-            play_lanes(x, packed(c[rows, 0], ROWS).astype(x.dtype), states, y, rows, length, tiny(x))
+            play_lanes(x, packed(c[rows, 0], ROWS, x.dtype), states, y, rows, length, tiny(x), *work)
 
     def backward(gy, x, c, states, gx, gc, length, first, last):
+        signals = aligned((states_of_lane // 2 + 1) * (length * ROWS + APART), x.dtype)
+        g = aligned(length * ROWS, np.float64)
+
         def adjoint(lanes: NDArray[np.int64], begin: NDArray[np.int64], tiles: int, w: NDArray[np.float64]) -> Any:
             """Adjoint of tiles of rows ``lanes``, each from its tile ``begin`` on; returns the states before them."""
             rows, starts = filled(lanes), filled(begin)
             gradient, w = np.zeros(coefficients * ROWS), packed(filled(w), HALF)
             adjoint_of_lanes(
-                gy, x, packed(c[rows, 0], ROWS).astype(x.dtype), packed(c[rows, 0], HALF), states, gx, w, gradient,
-                rows, starts, tiles, len(lanes), length, tiny(x),
+                gy, x, packed(c[rows, 0], ROWS, x.dtype), packed(c[rows, 0], HALF), states, gx, w, gradient,
+                rows, starts, tiles, len(lanes), length, tiny(x), signals, *running(x), g,
             )  # fmt: skip
             np.add.at(gc[:, 0], lanes, by_lane(gradient)[: len(lanes)])
             return by_lane(w)[: len(lanes)]
 
-        # Few rows are cut into segments of whole blocks, which lie in lanes of their own
+        # Few rows, if they are long, are cut into segments of whole tiles, which lie in lanes of their own
         segments = ROWS // len(x)
-        span = x.shape[2] // (BLOCK * segments) * BLOCK // length if segments > 1 else 0  # tiles
+        span = x.shape[2] // length // segments if segments > 1 and x.shape[2] >= segments * BLOCK else 0  # tiles
         for row in range(first, last, ROWS):
             rows = np.arange(row, min(row + ROWS, last))
             rest = segments * span
@@ -249,7 +278,8 @@ def loops(coefficients: int) -> Loops:
                 continue
             lanes, begin = np.repeat(rows, segments), np.tile(span * np.arange(segments), len(rows))
             w = np.zeros(states_of_lane * ROWS)
-            adjoint_states(gy, packed(c[filled(lanes), 0], HALF), w, filled(lanes), filled(begin), span, length)
+            exact = packed(c[filled(lanes), 0], HALF)
+            adjoint_states(gy, exact, w, filled(lanes), filled(begin), span, length, signals, g)
             ends = by_lane(w)[: len(lanes)].reshape(len(rows), segments, states_of_lane)
             w = np.empty_like(ends)
             with np.errstate(over="ignore", invalid="ignore"):  # of an unstable filter

@@ -15,7 +15,7 @@ from diffmix.kernels.backend import portable
 from diffmix.kernels.linear import blocked_state_space
 
 _LONGEST = 8  # sections in one pass: more would spill the registers and only lengthen compilation
-_TILE = 512  # samples between two states saved for the backward; divides Pedalboard's block
+_TILE = 1024  # samples between two states saved for the backward
 
 
 def sos_cascade(x: Tensor, sos: Tensor) -> Tensor:

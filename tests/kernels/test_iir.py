@@ -119,7 +119,7 @@ def test_gradcheck_over_several_tiles() -> None:
 
 
 def test_few_rows_cut_into_segments_have_the_same_gradients() -> None:
-    """Many rows lie side by side whole; few are cut at multiples of the block, with a remainder."""
+    """Many rows lie side by side whole; few are cut at multiples of the tile, with a remainder."""
     rows, samples = ROWS // 2 + 1, ROWS * 8192 + 700
     sos = board(rows, 44100, twin=True)[0].requires_grad_()
     for dtype, tolerance in ((torch.float32, 1e-8), (torch.float64, 1e-11)):
@@ -130,6 +130,29 @@ def test_few_rows_cut_into_segments_have_the_same_gradients() -> None:
             part = torch.autograd.grad(sos_cascade(x[:items], sos[:items]), (x, sos), w[:items])
             for a, b in zip(part, whole, strict=True):
                 assert (a[:items] - b[:items]).abs().max() <= tolerance * b.abs().max()
+
+
+def test_segments_have_block_ends_of_their_own() -> None:
+    """In a chunk that starts inside a block, and segments of no whole blocks, tiny states become zero at other places.
+
+    Each block ends when an impulse's tail has just become that small. Zeroed elsewhere, the signals that the gradients
+    are taken from would differ from those that were heard.
+    """
+    sos = biquad.peak(torch.tensor([3000.0]), torch.tensor([12.0]), torch.tensor([40.0]), 44100, twin=True)[:, None]
+    first, x = torch.zeros(1, 1, 700), torch.zeros(1, 1, ROWS * 9216 + 300)
+    x[..., 8192 - 700 - 3700 :: 8192] = 1
+    w = torch.randn_like(x)
+    found = []
+    for rows in (1, ROWS):
+        c = sos.expand(rows, -1, -1).clone().requires_grad_()
+        with stream.streaming(None) as tape:
+            sos_cascade(first.expand(rows, -1, -1), c)
+        with stream.streaming(tuple(tape.after)):
+            y = sos_cascade(x.expand(rows, -1, -1), c)
+        found.append((y[0], torch.autograd.grad(y, c, w.expand(rows, -1, -1))[0][0]))
+    (alone, few), (among, many) = found
+    assert torch.equal(alone, among)
+    torch.testing.assert_close(few, many, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -12,33 +12,40 @@ and for the gate m.
 
 The detector runs through time with `ROWS` rows side by side in the lanes of vectors. The curve, which has no memory,
 takes as many neighbours of one row, so that it is skipped where a row is idle. Arrays of a tile come in two layouts:
-``[sample, lane]`` for the detector and ``[lane, sample]`` for the curve.
+``[sample, lane]`` for the detector and ``[lane, sample]`` for the curve. A tile fits the second cache.
 """
 
 import numpy as np
-from numba import njit
 
-from diffmix.kernels._powf import SMALLEST, exp2, log2, power
+from diffmix.kernels._compile import inner, kernel
+from diffmix.kernels._powf import LARGEST, SMALLEST, exp2, log2, scale_by_powers
 from diffmix.kernels._simd import (
     absolute,
+    add_rows,
     cast,
     every,
+    fma,
     lanes,
     load,
+    load_rows,
+    load_tuple,
     maximum,
-    read_tile,
+    minimum,
+    prefetch,
     root,
     select,
     splat,
     store,
-    write_tile,
+    store_rows,
+    store_tuple,
+    transpose,
 )  # fmt: skip
 
 ROWS = lanes(4)  # side by side
 CURVE = 2  # the first coefficients are the curve's, the others the detector's
 
 
-@njit(nogil=True)
+@inner
 def group_of(first, last):
     """The rows from ``first`` on that lie side by side; the last one stands in for those there are not."""
     rows = np.empty(ROWS, np.int64)
@@ -47,186 +54,268 @@ def group_of(first, last):
     return rows
 
 
-@njit(nogil=True)
+@inner
 def lanes_of(states, k, t, rows):
     """State k before tile t of ``rows``, one per lane."""
     found = np.empty(ROWS, states.dtype)
-    for lane in range(ROWS):
+    for lane in range(len(rows)):
         found[lane] = states[rows[lane], t, k]
     return load(found, 0, ROWS)
 
 
-@njit(nogil=True)
+@inner
 def keep(values, states, k, t, rows):
     """What `lanes_of` finds, written."""
     kept = np.empty(ROWS, states.dtype)
     store(kept, 0, values)
-    for lane in range(ROWS):
+    for lane in range(len(rows)):
         states[rows[lane], t, k] = kept[lane]
 
 
-@njit(nogil=True)
+@inner
 def spread(c, rows, start, count, out, length):
     """The coefficients of every lane's row, for ``count`` samples: of the curve as ``out[p, lane, sample]``, of
-    the detector as ``out[p, sample, lane]``. Beyond the last sample and coefficient these are repeated.
+    the detector as ``out[p, sample, lane]``. Beyond the last sample it is repeated.
     """
     _, frames, number = c.shape
-    for p in range(len(out)):
+    size = len(out) // 5
+    for p in range(number):
         by_lane, by_sample = (length, 1) if p < CURVE else (1, ROWS)
-        for lane in range(ROWS):
+        for lane in range(len(rows)):
             for i in range(count):
-                value = c[rows[lane], min(start + i, frames - 1), min(p, number - 1)]
-                out[p, lane * by_lane + i * by_sample] = value
+                value = c[rows[lane], min(start + i, frames - 1), p]
+                out[p * size + lane * by_lane + i * by_sample] = value
 
 
-@njit(nogil=True)
+@inner
 def collect(out, rows, used, start, count, length, gc):
     """Adjoint of `spread` for the first ``used`` lanes; leaves zeros."""
-    last = gc.shape[1] - 1
-    for p in range(len(out)):
+    last, size = gc.shape[1] - 1, len(out) // 5
+    for p in range(gc.shape[2]):
         by_lane, by_sample = (length, 1) if p < CURVE else (1, ROWS)
         for lane in range(used):
             for i in range(count):
-                gc[rows[lane], min(start + i, last), p] += out[p, lane * by_lane + i * by_sample]
-    out[:] = 0
+                gc[rows[lane], min(start + i, last), p] += out[p * size + lane * by_lane + i * by_sample]
+    for i in range(len(out)):
+        out[i] = 0
 
 
-@njit(nogil=True)
+@inner
+def detect(x, offsets, start, count, gate, step, k, e, m, tile, envelope, squares, level, inner):
+    """Levels of ``count`` samples from ``start`` on, by sample to ``envelope`` and by lane to ``level``; returns e, m.
+
+    ``envelope`` and ``squares``, of the gate, get what they were before as their first. ``tile`` gets the samples.
+
+    Each sample waits for the one before, about ten cycles. Transposing blocks in the same loop fills these.
+    """
+    size = len(k) // 5
+    attack, release, smooth = 2 * size, 3 * size, 4 * size
+    store(envelope, 0, e)
+    store(squares, 0, m)
+    for i in range(0, count, ROWS):
+        part = min(ROWS, count - i)
+        if part == ROWS:
+            store_tuple(tile, i * ROWS, transpose(load_rows(x, offsets, start + i, e)))
+        else:
+            for lane in range(len(offsets)):
+                for j in range(part):
+                    tile[(i + j) * ROWS + lane] = x[offsets[lane] + start + i + j]
+        for j in range(i, i + part):
+            v = load(tile, j * ROWS, ROWS)
+            r = absolute(v)
+            if gate:
+                q = v * v
+                m = select(q > m, q, q + load(k, smooth + j * step, ROWS) * (m - q))
+                store(squares, (j + 1) * ROWS, m)
+                r = root(m)
+            change = e - r
+            rising, falling = (
+                r + load(k, attack + j * step, ROWS) * change,
+                r + load(k, release + j * step, ROWS) * change,
+            )
+            e = select(r > e, rising, falling)
+            store(envelope, (j + 1) * ROWS, e)
+        store_rows(level, inner, i, transpose(load_tuple(envelope, (i + 1) * ROWS, e, e)))
+    return e, m
+
+
+@inner
+def detect_backward(
+    tile, start, count, gate, moving, k, envelope, squares, level, inner, w, w_squares, sums, gx, offsets
+):
+    """From the gradient of each level to that of x, added to gx; returns w and that of m before the tile.
+
+    What is before, in and after is as `detect` left it, but ``level``, which has the gradients. ``sums`` are added to.
+    """
+    f64, real, zero = np.float64, tile.dtype.type, splat(tile.dtype.type(0), ROWS)
+    step = ROWS if moving else 0
+    size = len(k) // 5
+    attack, release, smooth = 2 * size, 3 * size, 4 * size
+    pushed = np.empty(ROWS * ROWS, tile.dtype)
+    kept = splat(1.0, ROWS)
+    for i in range(count - 1 - (count - 1) % ROWS, -1, -ROWS):
+        part = min(ROWS, count - i)
+        store_tuple(pushed, 0, transpose(load_rows(level, inner, i, zero)))
+        upwards = downwards = zero  # over a block, in which float32 is enough
+        for j in range(part - 1, -1, -1):
+            at, n = (i + j) * ROWS, (i + j) * step
+            v, before, after = load(tile, at, ROWS), load(envelope, at, ROWS), load(squares, at + ROWS, ROWS)
+            r = absolute(v)
+            if gate:
+                r = root(after)
+            w = fma(w, kept, cast(load(pushed, j * ROWS, ROWS), f64))
+            change, adjoint = before - r, cast(w, real)
+            upwards = upwards + adjoint * minimum(change, zero)  # negative where the level rises
+            downwards = downwards + adjoint * maximum(change, zero)
+            memory = select(change < zero, load(k, attack + n, ROWS), load(k, release + n, ROWS))
+            kept = cast(memory, f64)
+            to_level = adjoint * (real(1) - memory)
+            if gate:
+                w_squares = w_squares + cast(select(r > zero, real(0.5) * to_level / r, zero), f64)
+                before = select(v * v > load(squares, at, ROWS), zero, load(k, smooth + n, ROWS))
+                to_level = cast(w_squares, real) * (real(1) - before) * (v + v)
+                w_squares = w_squares * cast(before, f64)
+            else:
+                to_level = select(v > zero, to_level, select(v < zero, -to_level, zero))
+            store(pushed, j * ROWS, to_level)
+            if moving:
+                store(sums, attack + n, load(sums, attack + n, ROWS) + cast(upwards, f64))
+                store(sums, release + n, load(sums, release + n, ROWS) + cast(downwards, f64))
+                upwards = downwards = zero
+        if not moving:
+            store(sums, attack, load(sums, attack, ROWS) + cast(upwards, f64))
+            store(sums, release, load(sums, release, ROWS) + cast(downwards, f64))
+        if part == ROWS:
+            add_rows(gx, offsets, start + i, transpose(load_tuple(pushed, 0, zero, zero)))
+        else:
+            for lane in range(len(offsets)):
+                if lane == 0 or offsets[lane] != offsets[lane - 1]:
+                    for j in range(part):
+                        gx[offsets[lane] + start + i + j] += pushed[j * ROWS + lane]
+    return w * kept, w_squares
+
+
+@inner
 def padded(source, at, count, target):
-    """``count`` numbers, less than `ROWS`, and zeros after them."""
-    store(target, 0, splat(target.dtype.type(0), ROWS))
+    """``count`` numbers and zeros to the end of the last vector."""
+    store(target, count - count % ROWS, splat(target.dtype.type(0), ROWS))
     for i in range(count):
         target[i] = source[at + i]
 
 
-@njit(nogil=True)
-def detect(x, count, gate, step, k, e, m, envelope, squares):
-    """Levels of a tile x, which may be the envelope's; returns e and m after it."""
-    attack, release, smooth = k[2], k[3], k[4]
-    for i in range(count):
-        v = load(x, i * ROWS, ROWS)
-        r = absolute(v)
-        if gate:
-            q = v * v
-            m = select(q > m, q, q + load(smooth, i * step, ROWS) * (m - q))
-            store(squares, i * ROWS, m)
-            r = root(m)
-        change = e - r
-        rising, falling = r + load(attack, i * step, ROWS) * change, r + load(release, i * step, ROWS) * change
-        e = select(r > e, rising, falling)
-        store(envelope, i * ROWS, e)
-    return e, m
+@inner
+def curve(x, y, at, count, gate, along, level, k, own, which, logs, fast):
+    """``y[at + i]`` from ``x[at + i]`` and ``level[own + i]``, in whole vectors; leaves no levels.
 
-
-@njit(nogil=True)
-def detect_backward(x, count, gate, step, k, envelope, squares, pushed, w, w_squares, sums):
-    """From the gradient of each level to that of x, in place of ``pushed``; returns w and that of m before the tile.
-
-    ``envelope`` and ``squares`` start one sample early. ``sums`` are added to.
+    Coefficients advance with the samples if ``along`` is 1. ``which`` gets the vectors with samples that act.
     """
-    f64, real, one = np.float64, x.dtype.type, splat(x.dtype.type(1), ROWS)
-    attack, release, smooth, by_attack, by_release = k[2], k[3], k[4], sums[2], sums[3]
-    for i in range(count - 1, -1, -1):
-        at, j = i * ROWS, i * step
-        v, before, after = load(x, at, ROWS), load(envelope, at, ROWS), load(squares, at + ROWS, ROWS)
-        r, sign = absolute(v), select(v > real(0), one, select(v < real(0), -one, real(0)))
-        if gate:
-            r = root(after)
-        rising = r > before
-        w = w + cast(load(pushed, at, ROWS), f64)
-        change = w * (cast(before, f64) - cast(r, f64))
-        upwards = select(rising, change, 0.0)
-        store(by_attack, j, load(by_attack, j, ROWS) + upwards)
-        store(by_release, j, load(by_release, j, ROWS) + (change - upwards))
-        kept = w * cast(select(rising, load(attack, j, ROWS), load(release, j, ROWS)), f64)
-        to_level = w - kept
-        w = kept
-        if gate:
-            w_squares = w_squares + select(r > real(0), 0.5 * to_level / cast(r, f64), 0.0)
-            kept = w_squares * cast(load(smooth, j, ROWS), f64)
-            kept = select(v * v > load(squares, at, ROWS), 0.0, kept)
-            to_level, sign = w_squares - kept, v + v
-            w_squares = kept
-        store(pushed, at, cast(to_level, real) * sign)
-    return w, w_squares
-
-
-@njit(nogil=True)
-def curve(x, y, at, begin, end, gate, along, level, k, own, fast):
-    """Samples [begin, end) of a tile: ``y[at + i]`` from ``x[at + i]`` and ``level[own + i]``, in whole vectors.
-
-    Coefficients advance with the samples if ``along`` is 1.
-    """
-    one, threshold, exponent = x.dtype.type(1), k[0], k[1]
-    for i in range(begin, end, ROWS):
+    zero, one, exponent, number = x.dtype.type(0), x.dtype.type(1), len(k) // 5, 0
+    limit = load(k, own, ROWS)
+    inverse, lowest = one / limit, limit * zero + one
+    highest = lowest
+    for i in range(0, count, ROWS):
         v, e = load(x, at + i, ROWS), load(level, own + i, ROWS)
-        limit = load(threshold, own + i * along, ROWS)
+        if along:
+            limit = load(k, own + i, ROWS)
+            inverse = one / limit
         idle = e < limit
         if gate:
-            idle = e > limit
-        if not every(idle):
-            v = select(idle, v, v * power(e * (one / limit), load(exponent, own + i * along, ROWS), fast))
+            idle = (e > limit) | ((v == zero) & (e >= zero))  # silence stays so
+        base = select(idle, one, e * inverse)
+        lowest, highest = select(base >= lowest, lowest, base), select(base <= highest, highest, base)  # keeps NaN
+        store(level, own + i, base)
         store(y, at + i, v)
+        prefetch(x, at + i + count)  # the next tile: the processor does not expect eight rows in turns
+        prefetch(y, at + i + count)
+        which[number] = i
+        number += not every(idle)
+    usual = every((lowest >= SMALLEST) & (highest <= LARGEST))
+    scale_by_powers(y, at, level, own, k, exponent + own, along, which, number, logs, fast and usual)
 
 
-@njit(nogil=True)
-def curve_backward(gy, x, at, begin, end, gate, along, level, k, g, own, sums):
+@inner
+def curve_backward(gy, x, g, at, count, gate, along, level, k, own, which, sums):
     """From the gradient gy to that of x at a fixed gain, to g, and to that of the levels, in their place."""
     f64, zero, one = np.float64, x.dtype.type(0), x.dtype.type(1)
-    threshold, exponent, by_threshold, by_exponent = k[0], k[1], sums[0], sums[1]
-    for i in range(begin, end, ROWS):
-        e, j, direct = load(level, own + i, ROWS), own + i * along, load(gy, at + i, ROWS)
-        limit = load(threshold, j, ROWS)
+    exponent, number = len(k) // 5, 0
+    limit, slope = load(k, own, ROWS), load(k, exponent + own, ROWS)
+    inverse = one / limit
+    for i in range(0, count, ROWS):
+        e = load(level, own + i, ROWS)
+        if along:
+            limit = load(k, own + i, ROWS)
         idle = e < limit
         if gate:
             idle = e > limit
-        pushed = e * zero
-        if not every(idle):
-            slope, inverse = load(exponent, j, ROWS), one / limit
-            acting = maximum(select(idle, limit, e), SMALLEST)
-            ratio = log2(maximum(acting * inverse, SMALLEST))
-            gained = direct * exp2(slope * ratio)
-            through = select(idle, zero, gained * load(x, at + i, ROWS))
-            direct = select(idle, direct, gained)
-            pushed = through * slope / acting
-            store(by_threshold, j, load(by_threshold, j, ROWS) - cast(through * slope * inverse, f64))
-            store(by_exponent, j, load(by_exponent, j, ROWS) + cast(through * ratio, f64) * 0.6931471805599453)
-        store(g, own + i, direct)
-        store(level, own + i, pushed)
+        store(level, own + i, select(idle, zero, maximum(e, SMALLEST)))
+        store(g, at + i, load(gy, at + i, ROWS))
+        prefetch(x, at + i - count)  # the tile before, which is next
+        prefetch(gy, at + i - count)
+        prefetch(g, at + i - count)
+        which[number] = i
+        number += not every(idle)
+    total = weighted = limit * zero  # over a row of the tile, in which float32 is enough
+    for n in range(number):
+        i = which[n]
+        if along:
+            limit, slope = load(k, own + i, ROWS), load(k, exponent + own + i, ROWS)
+            inverse = one / limit
+        e, direct = load(level, own + i, ROWS), load(gy, at + i, ROWS)
+        acts = e > zero
+        e = select(acts, e, limit)
+        ratio = log2(maximum(e * inverse, SMALLEST))
+        gained = direct * exp2(slope * ratio)
+        through = select(acts, gained * load(x, at + i, ROWS), zero)
+        store(g, at + i, select(acts, gained, direct))
+        store(level, own + i, through * slope / e)
+        total, weighted = total + through, weighted + through * ratio
+        if along:
+            store(sums, own + i, load(sums, own + i, ROWS) - cast(total * slope * inverse, f64))
+            store(
+                sums,
+                exponent + own + i,
+                load(sums, exponent + own + i, ROWS) + cast(weighted, f64) * 0.6931471805599453,
+            )
+            total = weighted = limit * zero
+    if not along:
+        store(sums, own, load(sums, own, ROWS) - cast(total * slope * inverse, f64))
+        store(sums, exponent + own, load(sums, exponent + own, ROWS) + cast(weighted, f64) * 0.6931471805599453)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(x, c, states, y, length, first, last, fast):
     """Rows [first, last) of x (R, 1, T) into y, with c (R, F, 4) for the compressor, (R, F, 5) for the gate."""
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
     step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
-    audio, out, inner = x.reshape(-1), y.reshape(-1), group_of(0, ROWS) * length
-    k, work, end = np.zeros((5, size), x.dtype), np.zeros((3, size), x.dtype), np.zeros(ROWS, x.dtype)
-    tile, squares, level = work[0], work[1], work[2]
+    audio, out = x.reshape(-1), y.reshape(-1)
+    k, work, ends = np.zeros(5 * size, x.dtype), np.zeros((4, size), x.dtype), np.zeros((2, length), x.dtype)
+    tile, envelope, squares, level = work[0], work[1], work[2], work[3]
+    which, logs = np.empty(length, np.int64), np.empty(length)
     for group in range(first, last, ROWS):
         rows = group_of(group, last)
+        offsets, inner = rows * samples, (rows - group) * length
         e, m = lanes_of(states, 0, 0, rows), lanes_of(states, -1, 0, rows)
         for t in range(states.shape[1] - 1):
             start = t * length
             count = min(length, samples - start)
             if moving or t == 0:
                 spread(c, rows, start, count + -count % ROWS if moving else ROWS, k, length)
-            read_tile(x, rows * samples, start, count, tile, e)
-            e, m = detect(tile, count, gate, step, k, e, m, tile, squares)
-            write_tile(tile, level, inner, 0, count, e)
+            e, m = detect(audio, offsets, start, count, gate, step, k, e, m, tile, envelope, squares, level, inner)
             for row in range(group, min(group + ROWS, last)):
-                at, own, whole = row * samples + start, (row - group) * length, count - count % ROWS
-                curve(audio, out, at, 0, whole, gate, along, level, k, own, fast)
-                if whole < count:  # the end of the row
-                    padded(audio, at + whole, count - whole, end)
-                    curve(end, end, -whole, whole, count, gate, along, level, k, own, fast)
-                    for i in range(whole, count):
-                        out[at + i] = end[i - whole]
+                at, own = row * samples + start, (row - group) * length
+                source, target, place = audio, out, at
+                if count % ROWS:  # the end of the row
+                    padded(audio, at, count, ends[0])
+                    source, target, place = ends[0], ends[1], 0
+                curve(source, target, place, count, gate, along, level, k, own, which, logs, fast)
+                if count % ROWS:
+                    for i in range(count):
+                        out[at + i] = ends[1, i]
             keep(m, states, -1, t + 1, rows)
             keep(e, states, 0, t + 1, rows)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of rows [first, last), tiles from the last; each recomputes its levels from the saved state.
 
@@ -240,12 +329,13 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
     """
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
     step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
-    audio, outer, inner = x.reshape(-1), gy.reshape(-1), group_of(0, ROWS) * length
-    k, work, ends = np.zeros((5, size), x.dtype), np.zeros((6, size), x.dtype), np.zeros((2, ROWS), x.dtype)
-    tile, squares, envelope, level, g, pushed = work[0], work[1], work[2], work[3], work[4], work[5]
-    sums = np.zeros((4, size))
+    audio, outer, to = x.reshape(-1), gy.reshape(-1), gx.reshape(-1)
+    k, work, ends = np.zeros(5 * size, x.dtype), np.zeros((4, size), x.dtype), np.zeros((3, length), x.dtype)
+    tile, envelope, squares, level = work[0], work[1], work[2], work[3]
+    which, sums = np.empty(length, np.int64), np.zeros(5 * size)
     for group in range(first, last, ROWS):
         rows, used = group_of(group, last), min(ROWS, last - group)
+        offsets, inner = rows * samples, (rows - group) * length
         w = w_squares = splat(0.0, ROWS)
         for t in range(states.shape[1] - 2, -1, -1):
             start = t * length
@@ -254,24 +344,20 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
             if moving or t == states.shape[1] - 2:
                 spread(c, rows, start, some, k, length)
             e, m = lanes_of(states, 0, t, rows), lanes_of(states, -1, t, rows)
-            store(envelope, 0, e)
-            store(squares, 0, m)
-            read_tile(x, rows * samples, start, count, tile, e)
-            detect(tile, count, gate, step, k, e, m, envelope[ROWS:], squares[ROWS:])
-            write_tile(envelope[ROWS:], level, inner, 0, count, e)
+            detect(audio, offsets, start, count, gate, step, k, e, m, tile, envelope, squares, level, inner)
             for row in range(group, group + used):
-                at, own, whole = row * samples + start, (row - group) * length, count - count % ROWS
-                curve_backward(outer, audio, at, 0, whole, gate, along, level, k, g, own, sums)
-                if whole < count:  # the end of the row
-                    padded(outer, at + whole, count - whole, ends[0])
-                    padded(audio, at + whole, count - whole, ends[1])
-                    curve_backward(ends[0], ends[1], -whole, whole, count, gate, along, level, k, g, own, sums)
-            read_tile(level, inner, 0, count, pushed, e)
-            w, w_squares = detect_backward(tile, count, gate, step, k, envelope, squares, pushed, w, w_squares, sums)
-            write_tile(pushed, level, inner, 0, count, e)
-            for row in range(group, group + used):
-                own = (row - group) * length
-                for i in range(count):
-                    gx[row, 0, start + i] = g[own + i] + level[own + i]
+                at, own = row * samples + start, (row - group) * length
+                given, source, target, place = outer, audio, to, at
+                if count % ROWS:  # the end of the row
+                    padded(outer, at, count, ends[0])
+                    padded(audio, at, count, ends[1])
+                    given, source, target, place = ends[0], ends[1], ends[2], 0
+                curve_backward(given, source, target, place, count, gate, along, level, k, own, which, sums)
+                if count % ROWS:
+                    for i in range(count):
+                        to[at + i] = ends[2, i]
+            w, w_squares = detect_backward(
+                tile, start, count, gate, moving, k, envelope, squares, level, inner, w, w_squares, sums, to, offsets
+            )
             if moving or t == 0:
                 collect(sums, rows, used, start, some, length, gc)

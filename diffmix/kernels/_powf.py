@@ -2,34 +2,37 @@
 # (numba calls intrinsics without their first parameter and infers what is not annotated)
 """Powers, logarithms and exponentials of vectors.
 
-`power` of float32 lanes gives the C library's ``powf`` to the last bit, four times as fast: it is the algorithm that
-glibc has used since 2.28, S. Nagy's of Arm's optimized routines (MIT licence, copyright 2017-2018 Arm Limited):
-log2 by a table of 16 reciprocals and a polynomial, exp2 by a table of 32 powers and another, both in float64 with
-fused multiplications. Where the processor has none, or the C library another algorithm (`equals_libm` compares them at
-the first use), and for bases that are negative, infinite or NaN, the C library is called lane by lane.
+`exact_exp2` of an exponent times `exact_log2` is the C library's ``powf`` to the last bit, many times as fast: it is
+the algorithm that glibc has used since 2.28, S. Nagy's of Arm's optimized routines (MIT licence, copyright 2017-2018
+Arm Limited): log2 by a table of 16 reciprocals and a polynomial, exp2 by a table of 32 powers and another, both in
+float64 with fused multiplications. Where the processor has none, or the C library another algorithm (`equals_libm`
+compares them at the first use), and for bases that are not positive, normal and finite, the C library is called lane
+by lane.
 """
 
 import ctypes
+import math
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
 
+from diffmix.kernels._compile import inner, kernel
 from diffmix.kernels._simd import (
     bits,
     by_llvm,
     cast,
-    every,
     fma,
     has_fma,
     lanes,
     load,
     lookup,
+    lookup_pairs,
     maximum,
     minimum,
-    select,
+    polynomial,
     splat,
     store,
 )  # fmt: skip
@@ -40,7 +43,7 @@ RECIPROCALS = np.array([float.fromhex(h) for h in (
     "0x1.0953f419900a7p+0", "0x1p+0", "0x1.e608cfd9a47acp-1", "0x1.ca4b31f026aap-1",
     "0x1.b2036576afce6p-1", "0x1.9c2d163a1aa2dp-1", "0x1.886e6037841edp-1", "0x1.767dcf5534862p-1",
 )])  # fmt: skip
-LOGARITHMS = -np.log2(RECIPROCALS)
+LOGARITHMS = np.stack([RECIPROCALS, -np.log2(RECIPROCALS)], 1)  # the pairs that one index needs lie together
 A0, A1, A2, A3, A4 = (float.fromhex(h) for h in (
     "0x1.27616c9496e0bp-2", "-0x1.71969a075c67ap-2", "0x1.ec70a6ca7baddp-2", "-0x1.7154748bef6c8p-1",
     "0x1.71547652ab82bp0",
@@ -53,6 +56,8 @@ EXPONENT = -0x800000  # mask of the bits of sign and exponent
 SMALLEST, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)  # normal float32
 WIDTH = lanes(4)
 ROOT = 0x3F3504F3  # bits of the root of 1/2
+ARTANH = tuple(2 / math.log(2) / k for k in (9, 7, 5, 3, 1))  # log2 m = 2/log 2 artanh s, s = (m - 1)/(m + 1)
+EXPONENTIAL = tuple(math.log(2) ** k / math.factorial(k) for k in range(6, -1, -1))  # 2^r
 
 
 def _of_library(name: str, arguments: int) -> Any:
@@ -65,47 +70,66 @@ def _of_library(name: str, arguments: int) -> Any:
 library_power, library_log2, library_exp2 = _of_library("pow", 2), _of_library("log2", 1), _of_library("exp2", 1)
 
 
-@njit(nogil=True, forceinline=True)
-def vector_power(base, exponent):
-    """``powf`` of float32 lanes: bases 0 or more and finite, exponents finite."""
-    tiny = base < SMALLEST
-    i = bits(select(tiny, base * 2.0**23, base), np.int32)
-    above = i - FIRST
-    which = (above >> 19) & 15
-    whole = (above >> 23) - select(tiny, (i & 0) + 23, 0)
-    z = cast(bits(i - (above & EXPONENT), np.float32), np.float64)
+@inner(forceinline=True)
+def exact_log2(base):
+    """The first half of ``powf``: float64 logarithms of float32 lanes that are positive, normal and finite."""
+    above = bits(base, np.int32) - FIRST
+    z = cast(bits(bits(base, np.int32) - (above & EXPONENT), np.float32), np.float64)
     # log2 base = log2 c + whole + log2(1 + r), 1 + r = z / c for the tabled c next to z
-    r = fma(z, lookup(RECIPROCALS, which, 16), splat(-1.0, z))
+    reciprocal, logarithm = lookup_pairs(LOGARITHMS, (above >> 19) & 15, 16)
+    r = fma(z, reciprocal, splat(-1.0, z))
     square = r * r
     high = fma(splat(A0, z), r, splat(A1, z))
     low = fma(splat(A2, z), r, splat(A3, z))
-    low = fma(low, square, fma(splat(A4, z), r, lookup(LOGARITHMS, which, 16) + cast(whole, np.float64)))
-    log2 = select(base == 0.0, -1e300, fma(high, square * square, low))
-    # beyond these limits float32 has 0 and infinity only
-    x = minimum(maximum(cast(exponent, np.float64) * log2, -151.0), 129.0)
+    low = fma(low, square, fma(splat(A4, z), r, logarithm + cast(above >> 23, np.float64)))
+    return fma(high, square * square, low)
+
+
+@inner(forceinline=True)
+def exact_exp2(a):
+    """The second half: float32 powers of 2 from finite float64 lanes, and 1 from 0."""
+    x = minimum(maximum(a, -151.0), 129.0)  # beyond these limits float32 has 0 and infinity only
     shifted = x + ROUNDING
     n = bits(shifted, np.int64)
     r = x - (shifted - ROUNDING)
     scale = bits(lookup(POWERS, n & 31, 32) + (n << 47), np.float64)
-    part = fma(fma(splat(C0, z), r, splat(C1, z)), r * r, fma(splat(C2, z), r, splat(1.0, z)))
+    part = fma(fma(splat(C0, x), r, splat(C1, x)), r * r, fma(splat(C2, x), r, splat(1.0, x)))
     return cast(part * scale, np.float32)
 
 
-def power(base, exponent, fast):
-    """``base ** exponent`` of vectors, bit for bit the C library's; ``fast``: `equals_libm`."""
+def scale_by_powers(y, at, base, own, exponent, start, along, which, count, logs, fast):
+    """Vectors of ``y[at:]``, ``count`` of those that start at ``which``, times ``base ** exponent``, in the C library's
+    ``powf`` or ``pow`` bit for bit; ``base[own:]`` lies beside y, ``exponent[start:]`` too if ``along`` is 1.
+
+    ``fast``: `equals_libm`, and the bases are positive, normal and finite. Then it takes two loops and room for a
+    logarithm per sample: a processor overlaps only about 200 instructions, and neighbours do not wait for each other.
+    """
 
 
-@overload(power, jit_options={"forceinline": True, "nogil": True})
-def _power(base, exponent, fast):
-    if base.dtype != types.float32:
-        return lambda base, exponent, fast: library_power(base, exponent)
+@overload(scale_by_powers, jit_options={"nogil": True})
+def _scale_by_powers(y, at, base, own, exponent, start, along, which, count, logs, fast):
+    def by_library(y, at, base, own, exponent, start, along, which, count, logs, fast):
+        for n in range(count):
+            i = which[n]
+            gain = library_power(load(base, own + i, WIDTH), load(exponent, start + i * along, WIDTH))
+            store(y, at + i, load(y, at + i, WIDTH) * gain)
 
-    def of_float32(base, exponent, fast):
-        if fast and every((base >= 0.0) & (base <= LARGEST)):
-            return vector_power(base, exponent)
-        return library_power(base, exponent)
+    def of_float32(y, at, base, own, exponent, start, along, which, count, logs, fast):
+        if not fast:
+            for n in range(count):
+                i = which[n]
+                gain = library_power(load(base, own + i, WIDTH), load(exponent, start + i * along, WIDTH))
+                store(y, at + i, load(y, at + i, WIDTH) * gain)
+            return
+        for n in range(count):
+            i = which[n]
+            p = cast(load(exponent, start + i * along, WIDTH), np.float64)
+            store(logs, n * WIDTH, p * exact_log2(load(base, own + i, WIDTH)))
+        for n in range(count):
+            i = which[n]
+            store(y, at + i, load(y, at + i, WIDTH) * exact_exp2(load(logs, n * WIDTH, WIDTH)))
 
-    return of_float32
+    return of_float32 if y.dtype == types.float32 else by_library
 
 
 def log2(a):
@@ -121,10 +145,9 @@ def _log2(a):
         i = bits(a, np.int32)
         whole = (i - ROOT) >> 23
         m = bits(i - (whole << 23), np.float32)  # from the root of 1/2 to that of 2
-        s = (m - 1) / (m + 1)  # log m = 2 artanh s, |s| < 0.172
+        s = (m - 1) / (m + 1)  # |s| < 0.172
         q = s * s
-        series = (((q * (2 / 9) + 2 / 7) * q + 2 / 5) * q + 2 / 3) * q + 2
-        return cast(whole, np.float32) + s * series * 1.4426950408889634
+        return fma(s, polynomial(q, ARTANH), cast(whole, np.float32))
 
     return of_float32
 
@@ -141,22 +164,21 @@ def _exp2(a):
     def of_float32(a):
         x = minimum(maximum(a, -126.0), 127.0)
         shifted = x + 12582912.0  # 1.5 2^23: rounds to integers, whose bits are the last ones
-        r = (x - (shifted - 12582912.0)) * 0.6931471805599453
-        series = (((((r / 720 + 1 / 120) * r + 1 / 24) * r + 1 / 6) * r + 1 / 2) * r + 1) * r + 1
-        return bits(bits(series, np.int32) + (bits(shifted, np.int32) << 23), np.float32)
+        r = x - (shifted - 12582912.0)
+        return bits(bits(polynomial(r, EXPONENTIAL), np.int32) + (bits(shifted, np.int32) << 23), np.float32)
 
     return of_float32
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _powers(bases, exponents, out):
     for i in range(0, out.size, WIDTH):
-        store(out, i, vector_power(load(bases, i, WIDTH), load(exponents, i, WIDTH)))
+        store(out, i, exact_exp2(cast(load(exponents, i, WIDTH), np.float64) * exact_log2(load(bases, i, WIDTH))))
 
 
 @cache
 def equals_libm() -> bool:
-    """True if this processor and its C library agree with `vector_power`; compared once, on 4000 powers."""
+    """True if `exact_exp2` and `exact_log2` agree with the C library here; compared once, on 4000 powers."""
     if not has_fma():
         return False
     try:
@@ -167,8 +189,7 @@ def equals_libm() -> bool:
     random = np.random.default_rng(0)
     bases = np.exp(random.uniform(-40, 8, 4000)).astype(np.float32)
     exponents = (random.choice([-1, 1, 5, 20], 4000) * random.random(4000)).astype(np.float32)
-    bases[:100] = np.exp(random.uniform(-103, -80, 100))  # also below the normal numbers
-    bases[100:102], exponents[102:104] = 0, 0
+    bases[:100], exponents[100:102] = np.exp(random.uniform(-87, -80, 100)), 0
     found = np.empty_like(bases)
-    _powers(bases, np.abs(exponents, where=bases == 0, out=exponents), found)
+    _powers(bases, exponents, found)
     return all(f == powf(b, e) for f, b, e in zip(found.tolist(), bases.tolist(), exponents.tolist(), strict=True))

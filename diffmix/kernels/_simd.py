@@ -218,6 +218,22 @@ def store(typingctx: Any, array: Any, at: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), codegen
 
 
+@intrinsic
+def prefetch(typingctx: Any, array: Any, at: Any) -> Any:
+    """Ask for the cache line of an element that will be needed, which need not exist."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bytes_, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [bytes_, flag, flag, flag])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        place = builder.bitcast(builder.gep(data, [args[1]]), bytes_)
+        builder.call(function, [place, _index(0), _index(3), _index(1)])  # to read, in all caches, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 @intrinsic(prefer_literal=True)
 def load_tuple(typingctx: Any, array: Any, at: Any, count: Any, W: Any) -> Any:
     """``count`` vectors that lie one after the other from flat index ``at`` on; W = 1 gives scalars."""
@@ -281,6 +297,23 @@ def store_rows(typingctx: Any, array: Any, offsets: Any, at: Any, values: Any) -
     return types.void(array, offsets, types.intp, values), codegen
 
 
+@intrinsic
+def add_rows(typingctx: Any, array: Any, offsets: Any, at: Any, values: Any) -> Any:
+    """Add to what `load_rows` reads; rows of equal offset, whose values should be equal, get one of them."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[1])(context, builder, args[1]).data
+        added = cgutils.unpack_tuple(builder, args[3])
+        places = [builder.add(builder.load(builder.gep(data, [_index(r)])), args[2]) for r in range(len(added))]
+        kind = signature.args[0]
+        before = [read(context, builder, kind, args[0], place, values.dtype) for place in places]
+        for place, old, new in zip(places, before, added, strict=True):
+            write(context, builder, kind, args[0], place, builder.fadd(old, new))
+        return context.get_dummy_value()
+
+    return types.void(array, offsets, types.intp, values), codegen
+
+
 def transposed(builder: Any, rows: list[Any]) -> list[Any]:
     """Emit what `transpose` does, inside another intrinsic."""
     width, values, distance = len(rows), list(rows), 1
@@ -328,6 +361,48 @@ def lookup(typingctx: Any, table: Any, index: Any, count: Any) -> Any:
     return result(table, index, count), codegen
 
 
+@intrinsic(prefer_literal=True)
+def lookup_pairs(typingctx: Any, table: Any, index: Any, count: Any) -> Any:
+    """``table[index, 0]`` and ``table[index, 1]`` of a contiguous table of ``count`` pairs of 8 bytes, as two vectors.
+
+    One load per lane brings a pair; two exchanges sort those of four lanes.
+    """
+    entries, one = _count(count), index.like(table.dtype)
+    result = types.UniTuple(one, 2)
+    permutes = "avx512f" in _features() and entries == 16 and one.lanes % 8 == 0
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        twice = builder.add(args[1], args[1])
+        if permutes:
+            table_type, places = (
+                signature.args[0],
+                (twice, builder.or_(twice, ir.Constant(twice.type, [1] * one.lanes))),
+            )
+            return cgutils.pack_array(
+                builder, [_permuted(context, builder, table_type, args[0], p, index, one, 2 * entries) for p in places]
+            )
+        pair, halves = Vec(one.dtype, 2), ([], [])
+        for i in range(0, one.lanes, 4):
+            a, b, c, d = (
+                read(context, builder, signature.args[0], args[0], builder.extract_element(twice, _index(i + k)), pair)
+                for k in range(4)
+            )
+            even, odd = _shuffled(builder, a, c, [0, 1, 2, 3]), _shuffled(builder, b, d, [0, 1, 2, 3])
+            halves[0].append(_shuffled(builder, even, odd, [0, 4, 2, 6]))
+            halves[1].append(_shuffled(builder, even, odd, [1, 5, 3, 7]))
+        return cgutils.pack_array(builder, [_joined(builder, parts) for parts in halves])
+
+    return result(table, index, count), codegen
+
+
+def _joined(builder: Any, parts: list[Any]) -> Any:
+    """Vectors of one length, one after the other, as one."""
+    while len(parts) > 1:
+        width = 2 * parts[0].type.count
+        parts = [_shuffled(builder, a, b, list(range(width))) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 def _permuted(
     context: Any, builder: Any, table_type: Any, table: Any, index: Any, given: Vec, result: Vec, entries: int
 ) -> Any:
@@ -348,10 +423,7 @@ def _permuted(
             upper = builder.icmp_signed(">=", at, ir.Constant(_ir(integers), [16] * 8))
             value = builder.select(upper, builder.call(pick, [parts[2], at, parts[3]]), value)
         picked.append(value)
-    while len(picked) > 1:
-        width = 2 * picked[0].type.count
-        picked = [_shuffled(builder, a, b, list(range(width))) for a, b in zip(picked[::2], picked[1::2], strict=True)]
-    return picked[0]
+    return _joined(builder, picked)
 
 
 # Values
@@ -442,6 +514,21 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         raise TypingError(f"fma takes three of one type, not {a}, {b}, {c}")
 
     return a(a, b, c), lambda context, builder, signature, args: fused(context, builder, a, *args)
+
+
+@intrinsic
+def polynomial(typingctx: Any, x: Any, coefficients: Any) -> Any:
+    """A polynomial of float lanes, fused as by `fma`; coefficients (a tuple of numbers) from the highest power down."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, *others = (
+            _widened(context, builder, c, coefficients.dtype, x) for c in cgutils.unpack_tuple(builder, args[1])
+        )
+        for other in others:
+            value = fused(context, builder, x, value, args[0], other)
+        return value
+
+    return x(x, coefficients), codegen
 
 
 @intrinsic

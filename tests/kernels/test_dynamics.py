@@ -76,6 +76,15 @@ def test_a_long_decay_equals_pedalboard(effect: str) -> None:
     assert np.array_equal(y.numpy(), expected(effect, x, values))
 
 
+def test_powers_equal_the_c_librarys() -> None:
+    """A constant level gives the gain's bits: many levels, above and below the threshold, and down to the smallest."""
+    x = np.exp(np.random.default_rng(0).uniform(-100, 2, 40000)).astype(np.float32)
+    for twin, function in ((pedalboard.Compressor, compressor), (pedalboard.NoiseGate, noise_gate)):
+        for values in ((-60.0, 1.7, 0.0, 0.0), (-20.0, 9.3, 0.0, 0.0)):
+            y = function(torch.from_numpy(x)[None, None], *(torch.tensor([v]) for v in values), RATE)
+            assert np.array_equal(y[0, 0].numpy(), twin(*values)(x, RATE)), (twin, values)
+
+
 @effects
 def test_what_is_not_a_number_stays_so(effect: str) -> None:
     x = torch.randn(2, 1500) / 4

@@ -10,6 +10,7 @@ from numba import njit
 
 from diffmix.kernels._simd import (
     absolute,
+    add_rows,
     bits,
     cast,
     fma,
@@ -20,8 +21,11 @@ from diffmix.kernels._simd import (
     load_rows,
     load_tuple,
     lookup,
+    lookup_pairs,
     maximum,
     minimum,
+    polynomial,
+    prefetch,
     read_tile,
     root,
     select,
@@ -148,6 +152,21 @@ def test_rows_and_their_transpose(W: int, dtype: Any) -> None:
     assert np.all(back[:, 2 + W :] == 0)
 
 
+def test_rows_that_are_added_to() -> None:
+    x, y = RNG.standard_normal((2, 8, 24)).astype(np.float32)
+    rows = np.array([5, 3, 0, 0, 0, 0, 0, 0])  # one that stands in for others gets a single value
+
+    @njit
+    def call(x: Any, y: Any, offsets: Any) -> None:
+        prefetch(x, 10**9)  # has no effect, and no such element
+        add_rows(x, offsets, 2, load_rows(y, offsets, 2, 8))
+
+    expected = x.copy()
+    expected[[5, 3, 0], 2:10] += y[[5, 3, 0], 2:10]
+    call(x, y, 24 * rows)
+    assert np.array_equal(x, expected)
+
+
 @pytest.mark.parametrize("count", [3, 8, 21])
 def test_tiles_are_read_and_written(count: int) -> None:
     x = RNG.standard_normal((8, 1, 30)).astype(np.float32)
@@ -195,6 +214,28 @@ def test_tables(entries: int, table: Any, index: Any) -> None:
     out = np.empty(16, table)
     call(values, at, out)
     assert np.array_equal(out, values[at])
+
+
+@pytest.mark.parametrize("W", [4, 8, 16])
+@pytest.mark.parametrize("entries", [16, 32])
+def test_tables_of_pairs(entries: int, W: int) -> None:
+    pairs = RNG.standard_normal((entries, 2))
+    at = RNG.integers(0, entries, W).astype(np.int32)
+
+    @njit
+    def call(pairs: Any, at: Any, out: Any) -> None:
+        store_tuple(out, 0, lookup_pairs(pairs, load(at, 0, W), entries))
+
+    out = np.empty((2, W))
+    call(pairs, at, out)
+    assert np.array_equal(out, pairs[at].T)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+def test_polynomials(dtype: Any) -> None:
+    x, coefficients = RNG.standard_normal(8).astype(dtype), (3.0, -2.0, 0.5, 1.0)
+    found = lanewise(lambda a, b, c: polynomial(a, coefficients), 8, dtype, x)
+    np.testing.assert_allclose(found, np.polyval(coefficients, x.astype(np.float64)), atol=20 * np.finfo(dtype).eps)
 
 
 def test_what_does_not_fit_is_refused() -> None:

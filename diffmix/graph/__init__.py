@@ -4,6 +4,7 @@ from diffmix.graph.audible import Effects, audible
 from diffmix.graph.difference import Difference, difference
 from diffmix.graph.draw import show, to_dot, to_mermaid, to_svg
 from diffmix.graph.graph import Edge, Endpoint, Graph, Node
+from diffmix.graph.inaudible import audibility, audible_graph
 from diffmix.graph.random import Grammar, random_graph
 from diffmix.graph.render import Renderer, render, streamed
 from diffmix.graph.schedule import Plan, schedule
@@ -20,7 +21,9 @@ __all__ = [
     "Plan",
     "Renderer",
     "Session",
+    "audibility",
     "audible",
+    "audible_graph",
     "difference",
     "random_graph",
     "render",

@@ -102,6 +102,7 @@ def test_ports() -> None:
     )
     assert [str(e.source) for e in graph.into("m")] == ["b.comp:out", "xo.gain:out"]
     assert graph.into("xo.gain")[0].source == Endpoint("xo", "high")
+    assert "xo:high > gain(+2dB) > m" in write(graph).splitlines()
     assert graph.into("j")[0].name == "s:side>j:mid"
 
 

@@ -91,13 +91,23 @@ def _linear(x: Tensor, h: Tensor) -> Tensor:
 @operator(fake=lambda gy, x, h: (x.new_empty(x.shape), h.new_empty(h.shape)))
 def _convolve_backward(gy: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     """The correlations of gy with h and with x: products with conjugate spectra."""
+    if len(h) == len(x) > 1:  # one item after the other, whose spectra stay in the cache
+        gx, gh = torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(h)
+        for n in range(len(x)):
+            gx[n : n + 1], gh[n : n + 1] = _correlations(gy[n : n + 1], x[n : n + 1], h[n : n + 1])
+        return gx, gh
+    gx, gh = _correlations(gy, x, h)
+    return gx.contiguous(), gh.contiguous()
+
+
+def _correlations(gy: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     length = _fast_length(x.shape[-1] + h.shape[-1] - 1)
     spectrum = torch.fft.rfft(gy, length)
     gx = torch.fft.irfft(spectrum * torch.fft.rfft(h, length).conj(), length)[..., : x.shape[-1]]
     products = spectrum * torch.fft.rfft(x, length).conj()
     shared = [d for d in (0, 1) if h.shape[d] < x.shape[d]]
     gh = torch.fft.irfft(products.sum(shared, keepdim=True) if shared else products, length)[..., : h.shape[-1]]
-    return gx.contiguous(), gh.contiguous()
+    return gx, gh
 
 
 def _run_backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -115,4 +125,9 @@ def _run_backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor | None]:
 )
 def _convolve(x: Tensor, h: Tensor) -> Tensor:
     """:func:`_linear` as an operator, which compiles and keeps no spectra for the backward."""
+    if len(h) == len(x) > 1:  # one item after the other, whose spectra stay in the cache
+        y = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for n in range(len(x)):
+            y[n : n + 1] = _linear(x[n : n + 1], h[n : n + 1])
+        return y
     return _linear(x, h).contiguous()

@@ -10,11 +10,15 @@ from reverberant speech", WASPAA 2021.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from diffmix.kernels._operator import operator
+from diffmix.kernels.backend import compiled, over_rows
 
 CENTRES_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 _EDGE = 0.35  # of an octave on either side of the border between two bands, over which they cross-fade
@@ -57,5 +61,33 @@ def noise_response(bands: Tensor, decay_s: Tensor, gain_db: Tensor, sample_rate:
     inside = torch.arange(_BLOCK, dtype=rate.dtype, device=rate.device)
     coarse = (level[..., None] * torch.exp(rate[..., None] * blocks)).to(decay_s.dtype)
     fine = torch.exp(rate[..., None] * inside).to(decay_s.dtype)
+    noise = bands.to(decay_s.dtype)
+    if compiled(decay_s):
+        return _noise_shape(coarse, fine, noise)
     envelopes = (coarse[..., None] * fine[..., None, :]).flatten(2)[..., :samples]
-    return (envelopes[:, :, None] * bands.to(decay_s.dtype)).sum(1)
+    return (envelopes[:, :, None] * noise).sum(1)
+
+
+@operator(fake=lambda g, coarse, fine, bands: (coarse.new_empty(coarse.shape), fine.new_empty(fine.shape)))
+def _noise_shape_backward(g: Tensor, coarse: Tensor, fine: Tensor, bands: Tensor) -> tuple[Tensor, Tensor]:
+    from diffmix.kernels._noise_numba import shape_backward
+
+    arrays = [part.detach().contiguous().numpy() for part in (g, coarse, fine, bands)]
+    found = np.zeros_like(arrays[1]), np.zeros_like(arrays[2])
+    over_rows(partial(shape_backward, *arrays, *found), len(g))
+    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+
+
+@operator(
+    fake=lambda coarse, fine, bands: coarse.new_empty(len(coarse), *bands.shape[1:]),
+    backward=lambda ctx, g: (*_noise_shape_backward(g, *ctx.saved_tensors), None),
+    save=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
+def _noise_shape(coarse: Tensor, fine: Tensor, bands: Tensor) -> Tensor:
+    """Bands (K, C, L) under envelopes ``coarse[i] fine[j]`` at sample 256 i + j (B, K, I or 256): (B, C, L)."""
+    from diffmix.kernels._noise_numba import shape
+
+    arrays = [part.detach().contiguous().numpy() for part in (coarse, fine, bands)]
+    h = np.empty((len(coarse), *bands.shape[1:]), arrays[2].dtype)
+    over_rows(partial(shape, *arrays, h), len(h))
+    return torch.from_numpy(h)

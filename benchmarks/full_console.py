@@ -255,7 +255,7 @@ def pairs(x: Tensor, seed: int) -> dict[str, tuple[str, str, Tensor | None, Tens
             found[stage] = (kind, name, None, None)
             continue
         effect = make(kind, options, {}, SAMPLE_RATE, precision="float64")
-        unset = {n: torch.full((1,), p.default) for n, p in effect.declared.items()}
+        unset = {n: torch.full((1,), float(p.default)) for n, p in effect.declared.items()}
         with exact_convolutions(), torch.no_grad():
             found[stage] = (kind, name, effect.process(x, **unset | values[stage]), peer(x, **theirs[stage]))
     return found

@@ -35,14 +35,20 @@ class Signal(NamedTuple):
 
     rows: Tensor
     at: int
+    part: Tensor | None = None  # one of ``rows.unbind(1)``, whose gradients are joined in one piece
 
     @property
     def audio(self) -> Tensor:
         """(B, C, T)."""
-        return self.rows[:, self.at]
+        return self.rows[:, self.at] if self.part is None else self.part
 
 
 Signals = dict[Value, Signal]
+
+
+def spread(values: Iterable[Value], rows: Tensor) -> Signals:
+    """Rows (B, n, C, T) as the signals of n values."""
+    return {value: Signal(rows, n, part) for n, (value, part) in enumerate(zip(values, rows.unbind(1), strict=True))}
 
 
 def together(signals: Sequence[Signal]) -> Tensor:
@@ -278,7 +284,7 @@ class Renderer(nn.Module):
             elif isinstance(key, tuple):
                 if audio.ndim != 4 or audio.shape[1] != len(key):
                     raise AudioError(f"{len(key)} sources come as (B, {len(key)}, C, T), got {tuple(audio.shape)}")
-                found |= {Endpoint(name, "out"): Signal(audio, n) for n, name in enumerate(key)}
+                found |= spread([Endpoint(name, "out") for name in key], audio)
             else:
                 if audio.ndim != 3:
                     raise AudioError(f"source {key!r} has shape {tuple(audio.shape)}; (B, C, T) is expected")
@@ -482,8 +488,7 @@ class _Run:
         return made
 
     def _write(self, values: Sequence[Value], rows: Tensor) -> None:
-        for n, value in enumerate(values):
-            self.signals[value] = Signal(rows, n)
+        self.signals |= spread(values, rows)
 
     def gains(self, edges: Sequence[Edge]) -> Tensor:
         """Linear gains (B, n) of edges, or (B, n, T) where they are curves; a wire's is 1."""

@@ -18,6 +18,7 @@ from diffmix.kernels._operator import operator
 from diffmix.kernels.backend import compiled
 
 _ENERGY = 1 / 64  # of Pedalboard's normalised impulse responses, in the louder channel
+_TOGETHER = 4  # items whose spectra are made at once: memory for more is asked for anew each time
 _SILENT = 1e-8  # energy below which Pedalboard leaves an impulse response as it is
 
 
@@ -77,9 +78,9 @@ def _energy(h: Tensor) -> Tensor:
 
 
 def _fast_length(samples: int) -> int:
-    """The next length whose transform is fast: a power of two, or 9/8, 5/4, 3/2 or 15/8 of one."""
-    exponent = max((samples - 1).bit_length() - 4, 0)
-    return next(m << exponent for m in (8, 9, 10, 12, 15, 16) if m << exponent >= samples)
+    """The next length whose transform is fast: a product of twos, threes and fives."""
+    odd = (3**threes * 5**fives for threes in range(9) for fives in range(5))
+    return min(o << (-(-samples // o) - 1).bit_length() for o in odd)
 
 
 def _linear(x: Tensor, h: Tensor) -> Tensor:
@@ -91,10 +92,13 @@ def _linear(x: Tensor, h: Tensor) -> Tensor:
 @operator(fake=lambda gy, x, h: (x.new_empty(x.shape), h.new_empty(h.shape)))
 def _convolve_backward(gy: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     """The correlations of gy with h and with x: products with conjugate spectra."""
-    if len(h) == len(x) > 1:  # one item after the other, whose spectra stay in the cache
-        gx, gh = torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(h)
-        for n in range(len(x)):
-            gx[n : n + 1], gh[n : n + 1] = _correlations(gy[n : n + 1], x[n : n + 1], h[n : n + 1])
+    if len(h) == len(x) > _TOGETHER:
+        parts = zip(*(part.split(_TOGETHER) for part in (gy, x, h)), strict=True)
+        gx, gh = (torch.empty_like(part, memory_format=torch.contiguous_format) for part in (x, h))
+        for gx_part, gh_part, part in zip(gx.split(_TOGETHER), gh.split(_TOGETHER), parts, strict=True):
+            to_x, to_h = _correlations(*part)
+            gx_part.copy_(to_x)
+            gh_part.copy_(to_h)
         return gx, gh
     gx, gh = _correlations(gy, x, h)
     return gx.contiguous(), gh.contiguous()
@@ -125,9 +129,9 @@ def _run_backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor | None]:
 )
 def _convolve(x: Tensor, h: Tensor) -> Tensor:
     """:func:`_linear` as an operator, which compiles and keeps no spectra for the backward."""
-    if len(h) == len(x) > 1:  # one item after the other, whose spectra stay in the cache
+    if len(h) == len(x) > _TOGETHER:
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for n in range(len(x)):
-            y[n : n + 1] = _linear(x[n : n + 1], h[n : n + 1])
+        for part in zip(y.split(_TOGETHER), x.split(_TOGETHER), h.split(_TOGETHER), strict=True):
+            part[0].copy_(_linear(*part[1:]))
         return y
     return _linear(x, h).contiguous()

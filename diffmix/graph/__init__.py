@@ -9,6 +9,7 @@ from diffmix.graph.random import Grammar, random_graph
 from diffmix.graph.render import Renderer, render, streamed
 from diffmix.graph.schedule import Plan, schedule
 from diffmix.graph.session import Session
+from diffmix.graph.text import parse, write
 
 __all__ = [
     "Difference",
@@ -25,6 +26,7 @@ __all__ = [
     "audible",
     "audible_graph",
     "difference",
+    "parse",
     "random_graph",
     "render",
     "schedule",
@@ -33,4 +35,5 @@ __all__ = [
     "to_dot",
     "to_mermaid",
     "to_svg",
+    "write",
 ]

@@ -83,6 +83,9 @@ class Node:
         params: Mapping[str, Param] = {}
         if self.kind in BUILT_IN:
             self._check_built_in()
+            usual = BUILT_IN[self.kind][2]
+            chosen = {k: v for k, v in self.options.items() if v != usual[k]}  # so that equal nodes compare equal
+            object.__setattr__(self, "options", MappingProxyType(chosen))
             inlets, outlets, _ = BUILT_IN[self.kind]
         else:
             effect = self._checked_effect()
@@ -148,14 +151,14 @@ class Node:
         return {knob: self.setting(knob) for knob in self.params}
 
     def inlet(self, name: str) -> Port:
-        """A port by name; a modulatable knob is a control inlet of one channel. Raises GraphError."""
+        """A port by name; a modulatable knob is a control inlet that hears the first channel. Raises GraphError."""
         for port in self.inlets:
             if port.name == name:
                 return port
         if name in self.params:
             if not self.params[name].modulatable:
                 raise GraphError(f"node {self.name!r}: the knob {name} of {self.kind} cannot be modulated")
-            return Port(name, 1, "control", optional=True)
+            return Port(name, None, "control", optional=True)
         knobs = [knob for knob, p in self.params.items() if p.modulatable]
         known = ", ".join([port.name for port in self.inlets] + knobs) or "none"
         raise GraphError(f"node {self.name!r}: {self.kind} has no inlet {name!r}; it has: {known}")
@@ -296,6 +299,28 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({len(self.nodes)} nodes, {len(self.edges)} edges)"
+
+    def __str__(self) -> str:
+        """The graph as `from_text` reads it."""
+        from diffmix.graph.text import write
+
+        return write(self)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Graph":
+        """A graph as an engineer writes it: ``vox: in > hpf(80Hz) > comp(4:1, -20dB) > out``; see `diffmix.graph.text`.
+
+        Raises GraphError with line and column, what came and what is expected there.
+        """
+        from diffmix.graph.text import parse
+
+        return parse(text)
+
+    def _repr_svg_(self) -> str:
+        """The picture that a notebook shows."""
+        from diffmix.graph.draw import to_svg
+
+        return to_svg(self)
 
     # -- edits ---------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,11 @@
 
 ::
 
-    kick: in(1) > gate(-35dB) > pan > mix
-    vox:  in(1) > hpf(80Hz) > comp(4:1, -20dB, sc=kick) > pan(-30) > mix    # thirty percent to the left
+    kick: in > gate(-35dB) > pan > mix
+    vox:  in > hpf(80Hz) > comp(4:1, -20dB, sc=kick) > pan(-30) > mix    # thirty percent to the left
     vox.pan -> hall(-12dB)                                                  # a send, behind the pan
     hall: verb(room_size=0.8, dry_level=0) > mix
-    wobble: lfo(5Hz, mono) ~> vox.pan:pan(0.3)                              # moves the pan by 0.3
+    wobble: lfo(5Hz) ~> vox.pan:pan(0.3)                              # moves the pan by 0.3
     mix:  sum > limiter(-6dB) > out
 
 `parse` reads it, `write` writes any graph so that ``parse(write(graph)) == graph``.
@@ -28,7 +28,8 @@ words are always nodes. ``out`` is one output for all, unless something else is 
 ``knob=value`` for all knobs, without the unit in its name if that is clear (``threshold`` or ``threshold_db``,
 ``freq``); options of the class; ``sc=kick`` or ``sc=kick(-6dB)``, a side chain, and other inlets by their names. A
 number without unit is in the knob's own; ``%`` is a hundredth. ``pan(-30)`` is in percent. ``gain=3dB[-6..6]`` narrows
-the range, ``gain[-6..6]`` does so at the default, ``pan=0!`` locks. ``in(1)`` is mono, ``in(2)`` stereo.
+the range, ``gain[-6..6]`` does so at the default, ``pan=0!`` locks. ``in(1)`` is mono, ``in(2)`` stereo; ``in`` is mono
+if a pan comes first behind it, else stereo.
 
 ::
 
@@ -49,13 +50,14 @@ the range, ``gain[-6..6]`` does so at the default, ``pan=0!`` locks. ``in(1)`` i
 """
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
 from diffmix.errors import GraphError
 from diffmix.graph.graph import BUILT_IN, MOST_NODES, Edge, Endpoint, Graph, Node, frozen_options, prototype
 from diffmix.graph.text_reader import Given, Item, Located, Quantity, Reader, Source, Statement, Target
-from diffmix.graph.text_writer import write
+from diffmix.graph.text_writer import feeds_mono, write
 from diffmix.graph.vocabulary import (
     CHANNELS,
     PERCENT,
@@ -101,6 +103,7 @@ class _Builder(Source):
         self.edges: dict[tuple[Endpoint, Endpoint], Edge] = {}
         self.counts: dict[tuple[str | None, str], int] = {}
         self.bare = Graph()
+        self.unsaid: list[str] = []  # sources of which nothing says how many channels they have
 
     def graph(self) -> Graph:
         for statement in self.statements:
@@ -120,7 +123,10 @@ class _Builder(Source):
             for name, inlet, source in keyed:
                 self._cable(self._end(source, "outlet"), Endpoint(name, inlet), source.at, source.level)
             self._connect(statement)
-        return Graph(self.nodes.values(), self.edges.values())
+        graph = Graph(self.nodes.values(), self.edges.values())
+        mono = {name for name in self.unsaid if feeds_mono(graph, name)}
+        nodes = (replace(node, options={"channels": 1}) if node.name in mono else node for node in graph)
+        return Graph(nodes, graph.edges) if mono else graph
 
     # -- nodes -----------------------------------------------------------------------------------------------------
 
@@ -157,6 +163,8 @@ class _Builder(Source):
                     self.fail(item.at, f"two nodes are called {item.name!r}; call this one otherwise: name={item.word}")
             if item.new:
                 node, found = self._made(item)
+                if node.kind == "In" and not item.given:
+                    self.unsaid.append(node.name)
                 self.nodes[node.name] = node
                 cables += found
             if len(self.nodes) > MOST_NODES:

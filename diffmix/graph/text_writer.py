@@ -258,11 +258,30 @@ class _Writer:
                 yield f"{called}{_limits(node, knob)}"
         for option, value in node.options.items():
             yield _option(node.kind, option, value)
+        if node.kind == "In" and "channels" not in node.options and feeds_mono(self.graph, node.name):
+            yield "2"
         for edge in self.keyed.get(node.name, []):
             key = "sc" if edge.target.port == "side_chain" else edge.target.port
             outlet = "" if edge.source.port == self.first_out[edge.source.node] else f":{_bare(edge.source.port)}"
             source = edge.source.node
             yield f"{key}={_bare(source)}{outlet}{self._level(edge)}"
+
+
+def feeds_mono(graph: Graph, name: str) -> bool:
+    """Whether what a source feeds, through effects for any number of channels, wants one channel first of all."""
+    found, todo = {name}, [name]
+    for at in todo:  # grows while it is read; breadth first
+        for edge in graph.out_of(at):
+            node = graph[edge.target.node]
+            port = node.inlet(edge.target.port)
+            if port.kind == "control" or port != node.inlets[0]:
+                continue
+            if port.channels is not None:
+                return port.channels == 1
+            if node.name not in found:
+                found.add(node.name)
+                todo.append(node.name)
+    return False
 
 
 def _is_wire(edge: Edge) -> bool:

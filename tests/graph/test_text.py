@@ -221,3 +221,24 @@ def test_every_word_is_one_effect() -> None:
     assert all(words.NAME.fullmatch(word) and "." not in word for word in words.effect_words())
     assert "comp       KneeCompressor        ratio, threshold, attack, release\n" in words.table()
     assert len(words.table().splitlines()) == len(words.SHORT)
+
+
+def test_a_source_has_the_channels_of_what_it_feeds() -> None:
+    text = (
+        "vox: in > hpf(80Hz) > comp(4:1, -20dB, sc=kick) > pan(-30) > out; kick: in > pan > out; pad: in > width > out"
+    )
+    graph = parse(
+        text + "; vox.pan -> hall(-12dB); hall: verb > out; lfo(5Hz) ~> vox.pan:pan(0.3); bare: in > hpf > out"
+    )
+    graph.check()
+    assert {name: graph[name].option("channels") for name in graph.sources} == {
+        "vox": 1,
+        "kick": 1,
+        "pad": 2,
+        "bare": 2,
+    }
+    assert parse(write(graph)) == graph
+    assert parse("a: in(2) > out") == parse("a: in > out")
+    stereo = Graph().add("a", "In").add("p", "Pan").add("out", "Out").chained("a", "p", "out")  # of no use, but a graph
+    assert parse(write(stereo)) == stereo
+    assert Graph.from_text(str(graph)) == graph

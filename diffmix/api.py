@@ -12,7 +12,7 @@ from diffmix.console import Console, Limits
 from diffmix.data.audio import read, resample
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import AudioError, SettingsError
-from diffmix.mix import Mix, finished, grouped, level_knob, muted_tracks, ordered
+from diffmix.mix import Mix, finished, grouped, muted_tracks, ordered
 from diffmix.mix import render as render_audio
 from diffmix.settings import Settings
 from diffmix.types import Path
@@ -46,7 +46,7 @@ def automix(
 
     multitrack = load(stems, sample_rate)
     mixer = Automixer.load(model, multitrack.sample_rate)
-    level_knob(mixer.console)  # before the work begins
+    _ = mixer.console.loudness_knob  # said before the work begins, if there is none
     tracks, order = grouped(multitrack)
     controls = mixer.mix_controls(tracks)
     strips = [multitrack.tracks[n] for n in order]

@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")
 
     def console(sub: argparse.ArgumentParser) -> None:
-        text = "another console: a layout as in conf/console/*.yaml"
-        sub.add_argument("--console", type=Path, metavar="YAML", help=text)
+        text = "another console: a layout as in conf/console/*.yaml, or a mix's console.json"
+        sub.add_argument("--console", type=Path, metavar="FILE", help=text)
 
     sub = command("automix", _automix, "Mix a folder of stems.")
     sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
@@ -159,6 +159,7 @@ def _layout(path: Path | None) -> dict[str, Any] | None:
         return None
     from omegaconf import OmegaConf
 
+    layout: Any
     try:
         layout = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except Exception as error:  # OmegaConf's and PyYAML's errors have no base of their own

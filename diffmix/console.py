@@ -23,8 +23,8 @@ from diffmix.graph.desk import Strip, desk
 from diffmix.graph.graph import make
 from diffmix.graph.schedule import TOGETHER
 from diffmix.kernels.loudness import integrated_loudness
-from diffmix.params import ParamSpec, joined, split_name
-from diffmix.processors import Processor
+from diffmix.params import Param, ParamSpec, joined, split_name
+from diffmix.processors import Gain, Processor
 from diffmix.processors.base import REGISTRY
 from diffmix.processors.chain import by_stage
 from diffmix.settings import Settings, shortest
@@ -286,6 +286,17 @@ class Console(nn.Module):
             raise SettingsError(f"no knob matches {min(unused)!r}; knobs are named like {knobs[0]!r}, {knobs[1]!r}")
         return tracks, others
 
+    @property
+    def loudness_knob(self) -> Param:
+        """The knob that sets the loudness of a mix. Raises SettingsError if the master has no ``gain``."""
+        stage = self.master.get("gain")
+        if not isinstance(stage, Gain):
+            raise SettingsError(
+                "loudness is set by the master's gain, a Gain of that name; the stages of this console's master are: "
+                f"{', '.join(self.master) or 'none'}"
+            )
+        return stage.spec.params["gain_db"]
+
     def default(self, batch: int, tracks: int, specs: Specs | None = None) -> Controls:
         """Controls that leave the tracks as they are: every effect neutral, sends closed, pans centred."""
         track, bus, master = (spec.default() for spec in (specs or self.specs).values())
@@ -310,8 +321,11 @@ class Console(nn.Module):
 
         Silence (at or below -69 LUFS) is left alone. Raises SettingsError if the strip has no ``trim``.
         """
-        if "trim.gain_db" not in self.track_spec.params:
-            raise SettingsError(f"the strip has no trim; its stages are: {', '.join(self.strip)}")
+        if not isinstance(self.strip.get("trim"), Gain):
+            raise SettingsError(
+                "tracks are brought to one level by a trim, a Gain of that name; the stages of this console's strip "
+                f"are: {', '.join(self.strip) or 'none'}"
+            )
         gain_db = torch.where(loudness_lufs > -69, WORKING_LEVEL_LUFS - loudness_lufs, 0.0)
         trim = self.strip["trim"].spec
         low, high = trim.low.item(), trim.high.item()
@@ -525,7 +539,8 @@ class Console(nn.Module):
     def encode(self, settings: Settings, specs: Specs | None = None) -> Controls:
         """Settings of one song as controls (B = 1): the inverse of `settings`."""
         values = self.numbers(settings)
-        return Controls(*(spec.normalize(v) for spec, v in zip((specs or self.specs).values(), values, strict=True)))
+        parts = [spec.normalize(v) for spec, v in zip((specs or self.specs).values(), values, strict=True)]
+        return Controls(*(u if u.ndim > 1 else u[None] for u in parts))  # without knobs there is no batch to tell
 
 
 class _Desk:

@@ -1,5 +1,6 @@
 """The result of every command: the audio, and every setting that made it."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -18,8 +19,6 @@ from diffmix.errors import AudioError, OutputError, PresetError, SettingsError
 from diffmix.graph import Graph
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.kernels.units import gain
-from diffmix.params import Param
-from diffmix.processors import Gain
 from diffmix.settings import Settings, shortest
 from diffmix.types import Path
 
@@ -124,7 +123,13 @@ class Mix:
 
     @cached_property
     def unplayable(self) -> str:
-        """Why the mix cannot be a preset, in a sentence; empty if it can."""
+        """Why the mix cannot be a preset, in a sentence; empty if it can. `preset` says it node by node."""
+        from diffmix.export.from_graph import uncarried
+
+        graph = self.graph
+        if reasons := uncarried(graph, self.sample_rate):
+            kinds = dict.fromkeys(graph[name].kind for name in reasons)
+            return f"Pedalboard cannot play the mix: it has nothing equal to {', '.join(kinds)} as they are set here."
         try:
             self.preset()
         except PresetError as error:
@@ -146,8 +151,9 @@ class Mix:
     def save(self, folder: Path) -> dict[str, FilePath]:
         """Write the mix and all that made it; returns the files' paths by name.
 
-        These are mix.wav, settings.json, graph.json and graph.svg, report.html and report.png, and, if Pedalboard can
-        play the mix (see `unplayable`), preset.json and preset.py.
+        These are mix.wav, settings.json, graph.json and graph.svg, report.html and report.png; if Pedalboard can play
+        the mix (see `unplayable`), preset.json and preset.py; and for another console than the default one its layout,
+        console.json.
 
         The files are made beside the folder first and moved in when all are complete. Raises OutputError if the
         folder cannot be written.
@@ -166,6 +172,9 @@ class Mix:
         try:
             write_wav(temporary / "mix.wav", torch.from_numpy(self.audio), self.sample_rate)
             self.settings.to_json(temporary / "settings.json")
+            if self.console.description != Console(self.sample_rate).description:
+                layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
+                (temporary / "console.json").write_text(layout + "\n", encoding="utf-8")
             graph = self.graph
             graph.to_json(temporary / "graph.json")
             (temporary / "graph.svg").write_text(to_svg(graph), encoding="utf-8")
@@ -177,7 +186,11 @@ class Mix:
             for file in sorted(temporary.iterdir()):
                 os.replace(file, folder / file.name)
                 written[file.name] = folder / file.name
-            for name in {"preset.json", "preset.py"} - written.keys():  # of an earlier mix in this folder
+            for name in {
+                "preset.json",
+                "preset.py",
+                "console.json",
+            } - written.keys():  # of an earlier mix in this folder
                 (folder / name).unlink(missing_ok=True)
             return written
         except OSError as error:
@@ -256,7 +269,7 @@ def finished(
 
     Raises SettingsError if the master has no ``gain``.
     """
-    knob = level_knob(console)
+    knob = console.loudness_knob
     last = list(console.master)[-1] == "gain"
 
     def at(gain_db: float) -> Settings:
@@ -293,17 +306,6 @@ def finished(
             f"True peak is {peak:.1f} dBTP instead of {ceiling_db:g}: turn the effects of the master down.",
         )
     return Mix(mix.numpy(), multitrack.sample_rate, at(gain_db), console, multitrack, (*multitrack.notes, *notes))
-
-
-def level_knob(console: Console) -> Param:
-    """The knob that sets the loudness of a mix. Raises SettingsError if the master has no ``gain``."""
-    stage = console.master.get("gain")
-    if not isinstance(stage, Gain):
-        raise SettingsError(
-            "loudness is set by the master's gain, a Gain of that name; the stages of this console's master are: "
-            f"{', '.join(console.master) or 'none'}"
-        )
-    return stage.spec.params["gain_db"]
 
 
 def _levels(mix: torch.Tensor, sample_rate: int) -> tuple[float, float]:

@@ -164,7 +164,8 @@ class ParamSpec(nn.Module):
         for (name, p), low, high in zip(self, self.low.tolist(), self.high.tolist(), strict=True):
             if name not in values:
                 raise SettingsError(f"{prefix}{name} is missing ({p.range_text()})")
-            if not low <= values[name] <= high:  # also catches NaN; limits as float32, as the values are
+            # also catches NaN; limits as float32, as the values are, or as they were declared
+            if not low <= values[name] <= high and values[name] not in (p.low, p.high):
                 raise SettingsError(f"{prefix}{name} = {values[name]:g} {p.unit}, allowed {p.range_text()}")
         return {name: float(values[name]) for name in self.names}
 

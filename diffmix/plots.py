@@ -381,7 +381,9 @@ def _strips(
     strips = [strip for _, strip in named]
     filtered = next((strip["eq"] for strip in strips if strip["eq"]), None)
     squeezed = next((strip["compressor"] for strip in strips if strip["compressor"]), None)
-    widths = [3, 1.4, *([3] if filtered else []), *([2] if squeezed else []), *[1.1] * len(sends)]
+    longest = max((len(strip["compressor"]["text"]) for strip in strips if strip["compressor"]), default=0)
+    room = [2.0 if longest < 25 else 3.2] if squeezed else []
+    widths = [3, 1.4, *([3] if filtered else []), *room, *[1.1] * len(sends)]
     level, pan, *others = panel.subplots(1, len(widths), width_ratios=widths)
     _rows(level, rows, [name for name, _ in named])
     for axes in (pan, *others):

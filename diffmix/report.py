@@ -87,7 +87,7 @@ def _level(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
 
 def _further_notes(mix: "Mix") -> list[str]:
     muted = [f"Muted: {', '.join(mix.muted)}."] if mix.muted else []
-    return muted + ([f"There is no preset for Pedalboard. {mix.unplayable}"] if mix.unplayable else [])
+    return muted + ([f"No preset: {mix.unplayable}"] if mix.unplayable else [])
 
 
 def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:

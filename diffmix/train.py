@@ -191,12 +191,20 @@ def main() -> None:
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
 
-    recipes = sorted(p.stem for p in (Path(conf_dir()) / "recipe").glob("*.yaml"))
+    folders = [Path(conf_dir())]
+    for flag, value in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+        if flag.partition("=")[0] in ("--config-dir", "-cd"):
+            folders.append(Path(flag.partition("=")[2] or value))
     for argument in sys.argv[1:]:
-        if argument.startswith("recipe=") and "--config-dir" not in " ".join(sys.argv):
-            for name in argument.removeprefix("recipe=").split(","):
-                if name not in recipes:
-                    sys.exit(_complain(f"no recipe {name!r}; there are: {', '.join(recipes)}"))
+        group, _, choices = argument.partition("=")
+        known = {p.stem: p for folder in folders if group.isidentifier() for p in (folder / group).glob("*.yaml")}
+        for name in choices.split(",") if known else ():
+            if name not in known:
+                sys.exit(_complain(f"no {group} {name!r}; there are: {', '.join(sorted(known))}"))
+            try:
+                OmegaConf.load(known[name])
+            except Exception as error:  # PyYAML's errors, which Hydra would show with all its calls
+                sys.exit(_complain(f"{known[name]} is no YAML: {' '.join(str(error).split())}"))
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
     def composed(config: DictConfig) -> None:

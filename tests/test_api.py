@@ -11,7 +11,10 @@ import torch
 import diffmix
 from diffmix.cli import main, preset_residual_db
 from diffmix.console import Console
-from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsError
+from diffmix.data.multitrack import load
+from diffmix.errors import AudioError, CheckpointError, OutputError, PresetError, SettingsError
+from diffmix.graph import Graph, render
+from diffmix.mix import finished
 from diffmix.systems.automixer import Automixer
 
 RATE = 16000
@@ -198,6 +201,139 @@ def test_the_command_line(folder: Path, model: Path, tmp_path: Path, capsys: pyt
     code, said, _ = command(capsys, "doctor")
     assert code == 0
     assert "pedalboard" in said
+
+
+LAYOUT: dict = {
+    "strip": {"low": "HighpassFilter", "gate": "KneeGate", "tone": "PeakFilter", "squash": "KneeCompressor"},
+    "sends": {"hall": "hall", "slap": "echo"},
+    "buses": {"hall": {"cut": "HighpassFilter", "reverb": "Reverb"}, "echo": {"delay": "Delay"}},
+    "groups": {"odd": {"tracks": ["track 1", "track 3"], "stages": {"eq": "ParametricEQ"}}},
+    "master": {"gain": "Gain"},
+}
+PLAIN: dict = {"strip": {}, "sends": {}, "buses": {}, "master": {}}
+LIMITED: dict = {"master": {"gain": "Gain", "limiter": {"kind": "BrickwallLimiter"}}}
+
+
+def rendered(layout: dict, **more: object) -> diffmix.Mix:
+    sounds = stems(4)
+    return diffmix.render(sounds, diffmix.Settings(tracks={n: {} for n in sounds}), layout, sample_rate=RATE, **more)
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, PLAIN, LIMITED], ids=["rich", "plain", "limited"])
+def test_any_layout_is_saved_and_rendered_again(
+    layout: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mix = rendered(layout)
+    written = mix.save(tmp_path / "out")
+    playable = layout is not LAYOUT
+    assert set(written) == {*FILES, "console.json"} - (set() if playable else {"preset.json", "preset.py"})
+    if playable:
+        assert preset_residual_db(mix) < -120
+    else:
+        assert mix.report["notes"] == [f"No preset: {mix.unplayable}"]
+        assert "nothing equal to KneeGate, KneeCompressor as they are set here" in mix.unplayable
+        with pytest.raises(PresetError, match=r"track 1\.gate"):
+            mix.preset()
+    (folder := tmp_path / "song").mkdir()
+    for name, x in stems(4).items():
+        soundfile.write(folder / f"{name}.wav", x.T, RATE, "FLOAT")
+    again = tmp_path / "again"
+    arguments = ["render", folder, written["settings.json"], "-o", again, "--console", written["console.json"]]
+    code, said, _ = command(capsys, *arguments, "--mute", "track 2")
+    assert code == 0
+    assert "note: Muted: track 2." in said
+    code, said, _ = command(capsys, *arguments)
+    assert (again / "mix.wav").read_bytes() == written["mix.wav"].read_bytes()
+    assert Graph.from_json(written["graph.json"]) == mix.graph
+    assert "track 3" in said
+    assert ("group of track 1, track 3" in said) == (layout is LAYOUT)
+
+
+def test_the_graph_of_a_mix_is_the_mix() -> None:
+    sounds = {name.replace("track", "a:>b"): x for name, x in stems(4).items()}
+    console = {**LAYOUT, "groups": {"odd": {"tracks": ["a:>b 1"], "stages": {"eq": "ParametricEQ"}}}}
+    settings = diffmix.Settings(
+        tracks={name: {"hall": {"gain_db": -6.0 - k}} for k, name in enumerate(sounds)},
+        buses={"odd": {"fader": {"gain_db": -9.0}, "slap": {"gain_db": -3.0}}},
+    )
+    mix = diffmix.render(sounds, settings, console, sample_rate=RATE)
+    assert list(mix.sources) == ["a__b 0", "a__b 1", "a__b 2", "a__b 3"]
+    for heard in (mix, mix.rendered(solo=["a:>b 1", "*2"])):
+        assert np.array_equal(render(heard.graph, heard.sources, RATE)[0].numpy(), heard.audio)
+    plain = diffmix.render(sounds, diffmix.Settings(tracks={n: {} for n in sounds}), PLAIN, sample_rate=RATE)
+    assert {n["name"] for n in plain.preset()["nodes"] if "source" in n} == set(sounds)
+    assert plain.preset()["nodes"][0]["source"]["files"] == ["a:>b 1.wav"]
+    assert preset_residual_db(plain) == -np.inf
+
+
+def test_groups_mute_and_solo() -> None:
+    mix = rendered(LAYOUT)
+    off = diffmix.Settings({**mix.settings, "buses": {"odd": {"fader": {"gain_db": -48.0}}}})
+    assert np.allclose(mix.rendered(off).audio, mix.rendered(mute=["track 1", "track 3"]).audio, atol=2e-3)
+    alone = mix.rendered(solo="track 1")
+    assert alone.muted == ("track 0", "track 2", "track 3")
+    assert alone.report["notes"][0] == "Muted: track 0, track 2, track 3."
+    assert alone.report["tracks"]["track 0"]["loudness_after_lufs"] <= -69.5
+    assert alone.report["tracks"]["track 1"]["loudness_after_lufs"] > -69.5
+    assert np.array_equal(alone.rendered().audio, mix.audio)
+    assert np.array_equal(rendered(LAYOUT, solo=["track 1"]).audio, alone.audio)
+    with pytest.raises(SettingsError, match="no track is called 'drum"):
+        mix.rendered(mute=["drum*"])
+    with pytest.raises(SettingsError, match="every track is muted"):
+        mix.rendered(mute=["*"])
+
+
+def test_loudness_is_set_in_front_of_a_limiter_too() -> None:
+    session = load(stems(), RATE)
+    for layout in (LIMITED, {"master": {"gain": "Gain", "bite": "Clipping"}}):
+        console = Console(RATE, **layout)
+        settings = console.settings(console.default(1, 3), ["track 1", "track 2", "track 0"])
+        mix = finished(console, session, settings, -20, -1)
+        assert mix.report["mix"]["loudness_lufs"] == pytest.approx(-20, abs=0.1)
+        assert mix.report["mix"]["true_peak_db"] <= -0.9
+        assert np.array_equal(mix.rendered().audio, mix.audio)
+    console = Console(RATE, master={"eq": "ParametricEQ"})
+    settings = console.settings(console.default(1, 3), ["track 1", "track 2", "track 0"])
+    with pytest.raises(
+        SettingsError, match=r"loudness is set by the master's gain, .* of this console's master are: eq"
+    ):
+        finished(console, session, settings, -20, -1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stirp: {trim: Gain}", "a console has no 'stirp'"),
+        ("strip: {trim: Gain", "cannot be read as a console: while parsing"),
+        ("- Gain", "holds no console"),
+        ("strip: {trim: Gian}", "console stage trim: there is no effect 'Gian'"),
+        (None, "cannot be read as a console: No such file"),
+    ],
+)
+def test_a_console_file_with_mistakes(
+    text: str | None, message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, settings = tmp_path / "mine.yaml", tmp_path / "settings.json"
+    diffmix.Settings(tracks={n: {} for n in stems()}).to_json(settings)
+    if text is not None:
+        file.write_text(text)
+    code, _, err = command(capsys, "render", folder, settings, "-o", tmp_path / "out", "--console", file)
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_bounds_on_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", folder, folder / "track 0.wav", "-o", tmp_path / "out", "--steps", "1"]
+    code, _, _ = command(capsys, *arguments, "--bound", "track 1.pan=-0.2..-0.1", "--bound", "*.fader=-3")
+    assert code == 0
+    tracks = diffmix.Settings.from_json(tmp_path / "out" / "settings.json")["tracks"]
+    assert -0.2 <= tracks["track 1"]["pan"]["pan"] <= -0.1
+    assert all(track["fader"]["gain_db"] == -3 for track in tracks.values())
+    for bound, message in (("pan", "--bound pan: KNOB=LOW..HIGH or"), ("x.pan=1", "no knob matches 'x.pan'")):
+        code, _, err = command(capsys, *arguments, "--bound", bound)
+        assert code == 2
+        assert message in err
 
 
 def broken(kind: str, folder: Path) -> tuple[Path, str]:

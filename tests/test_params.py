@@ -99,3 +99,11 @@ def test_a_bad_declaration_fails() -> None:
         Param(0, 1, 3, "dB")
     with pytest.raises(SettingsError, match="log scale needs a range above 0"):
         Param(0, 1, 0.5, "Hz", "log")
+
+
+def test_a_limit_that_float32_rounds_is_allowed_as_declared() -> None:
+    spec = ParamSpec({"pan": Param(-0.2, -0.1, -0.1, "")})
+    assert spec.check({"pan": -0.1}) == {"pan": -0.1}
+    assert spec.check({"pan": -0.2}) == {"pan": -0.2}
+    with pytest.raises(SettingsError):
+        spec.check({"pan": -0.0999999})

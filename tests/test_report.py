@@ -21,6 +21,7 @@ from diffmix.errors import OutputError
 from diffmix.mix import Mix, render
 from diffmix.processors import Compressor, PeakFilter
 from diffmix.report import measure, page, unmixed, write_report
+from diffmix.settings import Settings
 
 RATE = 44100
 
@@ -203,3 +204,74 @@ def test_levels_and_pans_show_every_track(mix: Mix) -> None:
 )
 def test_where_a_track_is_drawn(pan: float, width: float | None, expected: tuple[float, float]) -> None:
     assert plots.image(pan, width) == expected
+
+
+def of_layout(layout: dict) -> Mix:
+    rng = np.random.default_rng(0)
+    audio = {"kick": 0.1 * rng.standard_normal((1, RATE)), "keys <b>": 0.1 * rng.standard_normal((2, RATE))}
+    tracks = tuple(Track(name, torch.from_numpy(x.astype(np.float32))) for name, x in audio.items())
+    session, console = Multitrack("Song", RATE, tracks), Console(RATE, **layout)
+    settings = console.check(Settings(tracks={name: {} for name in audio}))
+    for knobs in settings["tracks"].values():
+        for stage, wanted in (("gate", {"range_db": 20.0}), ("squash", {"ratio": 3.0, "threshold_db": -15.0})):
+            if stage in knobs:
+                knobs[stage].update(wanted)
+    return Mix(render(console, session, settings).numpy(), RATE, settings, console, session)
+
+
+def test_a_report_shows_what_a_strip_has() -> None:
+    layout = {
+        "strip": {"low": "HighpassFilter", "gate": "KneeGate", "bell": "PeakFilter", "squash": "KneeCompressor"},
+        "sends": {"hall": "hall", "slap": "echo"},
+        "buses": {"hall": {"cut": "HighpassFilter", "reverb": "Reverb"}, "echo": {"delay": "Delay"}},
+        "groups": {"drums": {"tracks": ["kick"], "stages": {"eq": "ParametricEQ"}}, "none": {}},
+        "master": {"gain": "Gain"},
+    }
+    mix = of_layout(layout)
+    found = mix.report
+    kick, drums = found["tracks"]["kick"], found["groups"]["drums"]
+    assert kick["group"] == "drums"
+    assert drums["tracks"] == ["kick"]
+    assert found["groups"]["none"]["tracks"] == []
+    assert (kick["hall_db"], kick["slap_db"]) == (-60, -60)
+    assert kick["compressor"]["text"] == "−20.0 dB below −40 dB, 3.0:1 above −15 dB"
+    assert kick["compressor"]["squash.ratio"] == 3
+    assert kick["compressor"]["gain_db"][-1] == pytest.approx(-10)
+    assert kick["compressor"]["gain_db"][0] == pytest.approx(-20, abs=0.1)
+    assert drums["compressor"] is None
+    assert found["master"] == {"eq": None, "compressor": None, "gain_db": 0}
+    parsed = Page(page(mix, found))
+    assert parsed.open == []
+    for text in ("Hall send", "Echo send", "Dynamics", "group of kick", "group of no track", "Echo bus: delay seconds"):
+        assert text in parsed.text, text
+    assert "Master equaliser" not in parsed.text
+    titles = [axes.get_title(loc="left") for axes in mix.plot().subfigs[1].subfigs[0].axes]
+    assert titles == ["Level", "Pan", "Equaliser, ±12 dB per row", "Dynamics", "To hall", "To echo"]
+
+
+def test_a_report_of_a_bare_console() -> None:
+    mix = of_layout({"strip": {}, "sends": {}, "buses": {}, "master": {}})
+    assert mix.report["tracks"]["kick"]["eq"] is None
+    assert mix.report["master"]["gain_db"] is None
+    parsed = Page(page(mix, mix.report))
+    assert "Equaliser" not in parsed.text
+    assert "send" not in parsed.text.lower()
+    assert [axes.get_title(loc="left") for axes in mix.plot().subfigs[1].subfigs[0].axes] == ["Level", "Pan"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"threshold_db": -20, "ratio": 4}, "4.0:1 above −20 dB"),
+        ({"threshold_db": 0, "ratio": 4}, "off"),
+        ({"threshold_db": -30, "ratio": 2, "range_db": 12}, "2.0:1 below −30 dB"),
+        ({"threshold_db": -30, "ratio": 1, "range_db": 12}, "off"),
+        ({"threshold_db": -30, "range_db": 0}, "off"),
+        (
+            {"threshold_db": -9, "ratio": 2, "expander_threshold_db": -50, "expander_ratio": 3},
+            "2.0:1 above −9 dB, 3.0:1 below −50 dB",
+        ),
+    ],
+)
+def test_what_dynamics_do_in_words(values: dict, text: str) -> None:
+    assert plots.dynamics_text(values) == text

@@ -13,12 +13,14 @@ from diffmix.console import Console, Controls, DeskValues, Tracks
 from diffmix.data.examples import Batch, MixExamples, collate
 from diffmix.data.songs import Song, SongIndex
 from diffmix.data.synthetic import VALIDATION_SEED, SyntheticSongs
-from diffmix.errors import CheckpointError
+from diffmix.errors import CheckpointError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss, imbalance_loss
 from diffmix.metrics import balance_error_db, pan_error, pan_width_error
+from diffmix.processors import Compressor, HighpassFilter, KneeCompressor, ParametricEQ, Processor, Reverb
 from diffmix.progress import progress
+from diffmix.settings import Settings
 from diffmix.systems.automixer import Automixer, refuse_other_specs
 from diffmix.systems.training import Numbers, Training, numbers_ahead
 
@@ -26,8 +28,17 @@ MIX_LUFS = -16.0
 
 
 def prepare(config: Mapping[str, Any]) -> Training:
-    """The training that ``conf/recipe/automix.yaml`` describes."""
-    console = Console(**config["console"])
+    """The training that ``conf/recipe/automix.yaml`` describes.
+
+    Any console will do whose strip has a ``trim`` and whose master has a ``gain``, see `on_console`. Examples name no
+    groups: their tracks go to the master, and the knobs of groups are learned where they change nothing.
+    """
+    console = Console.from_layout(config["console"])
+    try:
+        console.trimmed(console.default(1, 1), torch.zeros(1, 1))
+        _ = console.loudness_knob
+    except SettingsError as error:
+        raise SettingsError(f"recipe automix cannot train for this console: {error}") from None
     system = Automix(
         console,
         config["estimator"],
@@ -37,6 +48,47 @@ def prepare(config: Mapping[str, Any]) -> Training:
     )
     data = AutomixData.from_config(config["data"], console, config["seed"])
     return Training(system, data, system.mixer.save)
+
+
+KINDS: dict[str, tuple[type[Processor], ...]] = {
+    "highpass": (HighpassFilter,),
+    "eq": (ParametricEQ,),
+    "compressor": (Compressor, KneeCompressor),
+    "reverb": (Reverb,),
+}
+"""Which effects take the settings of a stage of `sample_mix`; what stands behind the effects has a name of its own."""
+
+
+def on_console(console: Console, settings: Settings) -> Settings:
+    """Settings that `sample_mix` made for the default console, on one of any layout.
+
+    Each stage's go to the first effect of its class, as far as that has such knobs and inside their ranges; the send
+    goes to the bus with a reverb. What the console lacks is left out, what it has beyond stays at its defaults.
+    """
+    wet = [bus for bus, stages in console.buses.items() if any(isinstance(e, Reverb) for e in stages.values())]
+    send = next((send for send, bus in console.layout["sends"].items() if bus in wet), None)
+
+    def chain(stages: Mapping[str, Processor], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for role, knobs in wanted.items():
+            names = [n for n, effect in stages.items() if isinstance(effect, KINDS[role])] if role in KINDS else [role]
+            for name in names[:1]:
+                found[name] = _inside(stages[name], knobs)
+        return found
+
+    strip = {**console.strip, "fader": console.fader, "pan": console.pan, "image": console.image}
+    tracks = {}
+    for track, wanted in settings["tracks"].items():
+        tracks[track] = chain(strip, {role: knobs for role, knobs in wanted.items() if role != "send"})
+        if send is not None:
+            tracks[track][send] = _inside(console.sends[send], wanted["send"])
+    buses = {wet[0]: chain(console.buses[wet[0]], settings["buses"]["reverb"])} if wet else {}
+    return Settings(tracks=tracks, buses=buses, master=chain(console.master, settings["master"]))
+
+
+def _inside(effect: Processor, knobs: Mapping[str, float]) -> dict[str, float]:
+    params = effect.spec.params
+    return {knob: min(max(v, params[knob].low), params[knob].high) for knob, v in knobs.items() if knob in params}
 
 
 def at_loudness(mix: Tensor, sample_rate: float, loudness_lufs: float = MIX_LUFS) -> Tensor:
@@ -112,7 +164,9 @@ class Automix(lightning.LightningModule):
         amount = ((chosen.tracks[..., at] - 0.5).abs() - (wanted.tracks[..., at] - 0.5).abs()).abs()
         difference = torch.cat([difference[..., :at], amount[..., None], difference[..., at + 1 :]], -1)
         tracks = (difference * weight * mask[..., None]).sum() / (mask.sum() * spec.size)
-        return tracks + 0.1 * sum((a - b).abs().mean() for a, b in zip(chosen[1:], wanted[1:], strict=True))
+        return tracks + 0.1 * sum(
+            (a - b).abs().mean() for a, b in zip(chosen[1:], wanted[1:], strict=True) if a.shape[-1]
+        )
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -203,7 +257,11 @@ class AutomixData(lightning.LightningDataModule):
             for title, source in (("Generating songs", train), ("Generating tests", held_out)):
                 with progress(title, len(source)) as advance:
                     source.prepare(lambda done, total: advance(done, ""), workers=2)
-        encode = deepcopy(console).encode  # workers stay on the CPU when the system's console moves to a GPU
+        copy = deepcopy(console)  # workers stay on the CPU when the system's console moves to a GPU
+
+        def encode(settings: Settings) -> Controls:
+            return copy.encode(on_console(copy, settings))
+
         shared = {"sample_rate": rate, "seconds": config["seconds"], "max_tracks": config["max_tracks"]}
         return cls(
             MixExamples(train, encode, seed=seed, degraded=config["degraded"], **shared),

@@ -52,12 +52,18 @@ class Automixer(nn.Module):
         self.listen_seconds = listen_seconds
         self.console = console
         self.shape = dict(estimator)
-        self.estimator = Estimator(console.specs, **estimator)
+        self.parts = [part for part, spec in console.specs.items() if spec.size]
+        self.estimator = Estimator({part: console.specs[part] for part in self.parts}, **estimator)
 
     def forward(self, tracks: Tracks, loudness_lufs: Tensor, mask: Tensor | None = None) -> Controls:
         """Controls for ``tracks`` of loudness (B, N) in LUFS; ``mask`` (B, N) is 0 where a track is padding."""
-        controls = Controls(*self.estimator(tracks, self.console.sample_rate, mask))
-        return self.finished(controls, loudness_lufs, mask)
+        return self.finished(self._answer(tracks, mask), loudness_lufs, mask)
+
+    def _answer(self, tracks: Tracks, mask: Tensor | None = None) -> Controls:
+        """The estimator's answer; a part without knobs has none."""
+        answers = dict(zip(self.parts, self.estimator(tracks, self.console.sample_rate, mask), strict=True))
+        none = answers["tracks"].new_zeros(len(answers["tracks"]), 0)
+        return Controls(*(answers.get(part, none) for part in self.console.specs))
 
     def finished(self, controls: Controls, loudness_lufs: Tensor, mask: Tensor | None = None) -> Controls:
         """The estimator's answer with sides chosen and trims set."""
@@ -82,7 +88,7 @@ class Automixer(nn.Module):
         pair = (tracks, tracks[:, :0]) if isinstance(tracks, Tensor) else tracks
         heard = [_loudest(x, round(self.listen_seconds * rate)) for x in pair]
         share = torch.cat([share for _, share in heard], 1)  # (B, N, listenings)
-        answers = [Controls(*self.estimator((heard[0][0][k], heard[1][0][k]), rate)) for k in range(share.shape[-1])]
+        answers = [self._answer((heard[0][0][k], heard[1][0][k])) for k in range(share.shape[-1])]
         weight = (share / share.sum(-1, keepdim=True))[..., None]
         knobs = sum(weight[..., k, :] * answer.tracks for k, answer in enumerate(answers))
         bus, master = (torch.stack(part).mean(0) for part in list(zip(*answers, strict=True))[1:])
@@ -130,7 +136,7 @@ class Automixer(nn.Module):
         if config.get("version") != VERSION:
             raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {VERSION}")
         try:
-            console = Console(sample_rate, **config.get("console", {}))
+            console = Console.from_layout(config.get("console", {}), sample_rate)
         except (SettingsError, TypeError) as error:
             raise CheckpointError(f"{folder} describes a console that cannot be: {error}") from None
         mixer = cls(console, config.get("listen_seconds", 3.0), **config["estimator"])

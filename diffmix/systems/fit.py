@@ -34,7 +34,7 @@ def locked_knobs(console: Console, names: Sequence[str], lock: Sequence[str]) ->
                 f"nothing to lock matches {pattern!r}; knobs are named like {every[0]!r}, {every[-1]!r}"
             )
     rows = [matched(row) for row in tracks]
-    return Controls(torch.tensor([rows]), torch.tensor([matched(bus)]), torch.tensor([matched(master)]))
+    return Controls(*(torch.tensor([part], dtype=torch.bool) for part in (rows, matched(bus), matched(master))))
 
 
 def fit_controls(

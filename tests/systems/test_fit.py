@@ -56,6 +56,33 @@ def test_fit_recovers_levels_and_pans() -> None:
     assert tracks["beat"]["compressor"]["ratio"] == 1
 
 
+def test_limits_hold_the_whole_way() -> None:
+    target = diffmix.render(stems(), wanted(), sample_rate=RATE)
+    limits = {"beat.pan": (-0.3, 0.3), "*.eq.*gain_db": (-1, 1), "tone.fader.gain_db": 3, "master.*.ratio": (1, 2)}
+    found = diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=30, learning_rate=0.5, limits=limits)
+    tracks = found.settings["tracks"]
+    assert -0.3 <= tracks["beat"]["pan"]["pan"] < -0.15  # wants -0.6
+    assert tracks["tone"]["fader"]["gain_db"] == 3
+    gains = [v for t in tracks.values() for k, v in t["eq"].items() if k.endswith("gain_db")]
+    assert max(map(abs, gains)) <= 1
+    assert max(map(abs, gains)) > 0.02
+    assert 1 <= found.settings["master"]["compressor"]["ratio"] <= 2
+    again = diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=1, start=found.settings, limits=limits)
+    assert again.settings["tracks"]["tone"]["fader"]["gain_db"] == 3
+    with pytest.raises(SettingsError, match=r"track beat: pan.pan = -0.6 , allowed -0.3..0.3"):
+        diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=1, start=wanted(), limits={"beat.pan": (-0.3, 0.3)})
+
+
+def test_groups_are_fitted_through_their_fader() -> None:
+    layout = {"strip": {}, "sends": {}, "buses": {}, "master": {}, "groups": {"low": {"tracks": ["beat", "tone"]}}}
+    settings = diffmix.Settings(tracks={n: {} for n in stems()}, buses={"low": {"fader": {"gain_db": -9.0}}})
+    target = diffmix.render(stems(), settings, layout, sample_rate=RATE)
+    lock = [f"{name}.*" for name in stems()]
+    found = diffmix.fit(stems(), target.audio, layout, sample_rate=RATE, steps=60, lock=lock)
+    assert found.settings["buses"]["low"]["fader"]["gain_db"] == pytest.approx(-9, abs=0.5)
+    assert found.settings["tracks"]["beat"]["fader"]["gain_db"] == pytest.approx(0, abs=1e-5)
+
+
 def test_mistakes_are_named() -> None:
     target = torch.zeros(2, RATE)
     with pytest.raises(SettingsError, match=r"nothing to lock matches 'vox\.\*'"):

@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import diffmix
 from diffmix import train
 from diffmix._paths import conf_dir
 from diffmix.console import Console
@@ -22,7 +23,7 @@ from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.roles import ROLES
 from diffmix.data.targets import TREATMENTS, sample_mix
 from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsError
-from diffmix.systems.automix import Automix
+from diffmix.systems.automix import Automix, on_console
 from diffmix.systems.automixer import Automixer
 
 TINY = [
@@ -137,6 +138,42 @@ def test_a_run_leaves_a_model_and_scores(tmp_path: Path, capsys: pytest.CaptureF
     assert "was kept in" in capsys.readouterr().err
 
 
+def test_a_console_of_another_layout_is_trained_and_comes_back(tmp_path: Path) -> None:
+    train.run(config(f"output={tmp_path}", "console=groups", "trainer.max_steps=1"))
+    mixer = Automixer.load(tmp_path / "model", 44100)
+    assert mixer.console.layout == Console.from_layout(config("console=groups")["console"]).layout
+    noise = torch.randn(2, 44100).numpy() * 0.1
+    mix = diffmix.automix({"kick": noise[0], "vox": noise}, sample_rate=44100, model=tmp_path / "model")
+    assert set(mix.settings["buses"]) == {"reverb", "delay", "drums", "voices"}
+    assert mix.report["tracks"]["kick"]["group"] == "drums"
+
+
+def test_a_bare_console_is_trained(tmp_path: Path) -> None:
+    bare = ["~console.buses.reverb", "~console.sends.send", "~console.strip.eq", "console.master={gain: Gain}"]
+    pruned = ["~console.master.eq", "~console.master.compressor"]
+    train.run(config(f"output={tmp_path}", "trainer.max_steps=1", *bare, *pruned))
+    assert Automixer.load(tmp_path / "model", 44100).console.bus_spec.size == 0
+
+
+def test_targets_suit_the_console() -> None:
+    layout = {
+        "strip": {"gate": "KneeGate", "trim": "Gain", "tone": "ParametricEQ", "squash": "KneeCompressor"},
+        "sends": {"slap": "echo", "hall": "room"},
+        "buses": {"echo": {"delay": "Delay"}, "room": {"cut": "HighpassFilter", "wet": "Reverb"}},
+        "master": {"gain": "Gain"},
+    }
+    console = Console(44100, {"tone": {"peak1_gain_db": (-1, 1)}}, **layout)
+    made = sample_mix(["a", "b"], ["kick", "lead_vocal"], [False, True], [1])
+    full = console.check(on_console(console, made))
+    assert full["tracks"]["b"]["tone"]["peak1_gain_db"] == -1  # wants about -3
+    assert full["tracks"]["b"]["squash"]["ratio"] == made["tracks"]["b"]["compressor"]["ratio"]
+    assert full["tracks"]["b"]["gate"]["range_db"] == 0
+    assert full["tracks"]["b"]["hall"] == made["tracks"]["b"]["send"]
+    assert full["tracks"]["b"]["slap"]["gain_db"] == -60
+    assert full["buses"]["room"]["wet"]["room_size"] == made["buses"]["reverb"]["reverb"]["room_size"]
+    assert on_console(Console(44100), made) == made
+
+
 def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train.run(config(f"output={whole}"))
@@ -203,6 +240,14 @@ def test_it_learns(tmp_path: Path) -> None:
         ("data.seconds=-1", SettingsError, "data.seconds=-1"),
         ("console.sample_rate=100", SettingsError, "console.sample_rate=100"),
         ("console.ranges={eq: {peak1_gain_db: [-99, 99]}}", SettingsError, "console stage eq: peak1_gain_db"),
+        (
+            "~console.strip.trim",
+            SettingsError,
+            "recipe automix cannot train for this console: tracks are brought to one",
+        ),
+        ("~console.master.gain", SettingsError, "cannot train for this console: loudness is set by the master's gain"),
+        ("+console.stirp=1", SettingsError, "a console has no 'stirp'; it has: sample_rate"),
+        ("console.strip.eq=Eq", SettingsError, "console stage eq: there is no effect 'Eq'"),
         ("resume=/nowhere/x.ckpt", CheckpointError, "no usable checkpoint in /nowhere/x.ckpt"),
         ("data.root=/nowhere", AudioError, "/nowhere"),
     ],
@@ -226,6 +271,20 @@ def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
         train.run(config(f"output={tmp_path}", "resume=auto"))
+
+
+def test_the_command_names_unknown_choices_and_broken_files(tmp_path: Path) -> None:
+    (tmp_path / "console").mkdir()
+    (tmp_path / "console" / "mine.yaml").write_text("strip: {trim: Gain")
+    command = [sys.executable, "-m", "diffmix.train", "--config-dir", str(tmp_path)]
+    for choice, message in (
+        ("mine", "mine.yaml is no YAML: while"),
+        ("x", "no console 'x'; there are: default, groups"),
+    ):
+        done = subprocess.run([*command, f"console={choice}"], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_command_names_unknown_recipes() -> None:

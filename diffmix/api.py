@@ -116,7 +116,7 @@ def fit(
 
     Returns the mix at the fitted settings. Raises AudioError, and SettingsError also for a start outside the limits.
     """
-    from diffmix.systems.fit import fit_controls, locked_knobs
+    from diffmix.systems.fit import fit_controls, locked_knobs, with_locked
 
     multitrack = load(tracks, sample_rate)
     console = _console(console, multitrack)
@@ -132,11 +132,12 @@ def fit(
     channels = [multitrack.tracks[n].audio.shape[0] for n in order]
     specs, given = console.limited(names, limits or {}), start or Settings()
     begin = Settings({**given, "tracks": {n: given.get("tracks", {}).get(n, {}) for n in names}})
+    begin = console.check(begin, limits)
     controls = fit_controls(
         console,
         groups,
         target,
-        console.encode(console.check(begin, limits), specs),
+        console.encode(begin, specs),
         specs=specs,
         names=names,
         locked=locked_knobs(console, names, lock),
@@ -144,7 +145,7 @@ def fit(
         learning_rate=learning_rate,
         progress=progress,
     )
-    found = console.settings(controls, names, channels, specs)
+    found = with_locked(console.settings(controls, names, channels, specs), begin, lock)
     settings = ordered(found, [t.name for t in multitrack.tracks])
     audio = render_audio(console, multitrack, settings).numpy()
     return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes)

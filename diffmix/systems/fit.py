@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from fnmatch import fnmatchcase
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from diffmix.console import Console, Controls, Specs, Tracks
 from diffmix.errors import SettingsError
 from diffmix.losses import SumDifferenceLoss, band_imbalance
+from diffmix.settings import Settings
 
 
 def locked_knobs(console: Console, names: Sequence[str], lock: Sequence[str]) -> Controls:
@@ -35,6 +37,18 @@ def locked_knobs(console: Console, names: Sequence[str], lock: Sequence[str]) ->
             )
     rows = [matched(row) for row in tracks]
     return Controls(*(torch.tensor([part], dtype=torch.bool) for part in (rows, matched(bus), matched(master))))
+
+
+def with_locked(found: Settings, start: Settings, lock: Sequence[str]) -> Settings:
+    """Settings in which every locked knob is exactly where it started, not rounded on its way through [0, 1]."""
+    kept = Settings(deepcopy(dict(found)))
+    for path, _ in found.flat():
+        if any(fnmatchcase(".".join(path if path[0] == "master" else path[1:]), pattern) for pattern in lock):
+            here, there = kept, start
+            for step in path[:-1]:
+                here, there = here[step], there[step]
+            here[path[-1]] = there[path[-1]]
+    return kept
 
 
 def fit_controls(

@@ -5,6 +5,7 @@ of one kind beside node, and frees each after its last reader. Everything is dif
 edges and the reach of modulations.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from diffmix.errors import AudioError, GraphError
 from diffmix.graph.graph import Edge, Endpoint, Graph, make
 from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Plan, Step, Sum, Value, schedule, source_of
 from diffmix.kernels import stream
+from diffmix.kernels.backend import compiled
 from diffmix.kernels.ballistics import delayed
 from diffmix.kernels.mixing import add_tracks
 from diffmix.kernels.stream import State, streaming
@@ -57,7 +59,30 @@ def together(signals: Sequence[Signal]) -> Tensor:
     if all(s.rows is first.rows and s.at == first.at + k for k, s in enumerate(signals)):
         count = len(signals)
         return first.rows if count == first.rows.shape[1] else first.rows[:, first.at : first.at + count]
-    return torch.stack([s.audio for s in signals], 1)
+    found = neighbours(signals)
+    return found[0] if len(found) == 1 else torch.stack([s.audio for s in signals], 1)
+
+
+def neighbours(signals: Sequence[Signal]) -> list[Tensor]:
+    """Signals as views (B, n, C, T) of those that follow each other in memory, in order; with gradients one by one."""
+    parts = [s.audio for s in signals]
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not compiled(parts[0]):
+        return [part[:, None] for part in parts]
+    groups: list[list[Tensor]] = []
+    for part in parts:
+        if groups:
+            before = groups[-1][-1]
+            behind = before.storage_offset() + before.shape[1] * before.stride(1) == part.storage_offset()
+            alike = before.stride() == part.stride() and before.shape == part.shape
+            if behind and alike and before.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
+                groups[-1].append(part)
+                continue
+        groups.append([part])
+    return [
+        first.as_strided((shape[0], len(group), *shape[1:]), (step[0], shape[1] * step[1], *step[1:]))
+        for group in groups
+        for first, shape, step in [(group[0], group[0].shape, group[0].stride())]
+    ]
 
 
 def linear(level: Tensor) -> Tensor:
@@ -132,13 +157,17 @@ class Renderer(nn.Module):
             self._prepare(self.chunks)
             self.latency = self._latencies(self.chunks)
             self.chunks = self._by_latency(self.chunks)
-        self.knobs = frozenset(graph.spec().names)
         self._constants: dict[tuple[Any, ...], Tensor] = {}
 
     @property
     def spec(self) -> ParamSpec:
         """Every knob: `Graph.spec`."""
         return self.graph.spec()
+
+    @functools.cached_property
+    def knobs(self) -> frozenset[str]:
+        """The names of all knobs."""
+        return frozenset(self.spec.names)
 
     def _prepare(self, plan: Plan) -> None:
         """Make the effects of every step; those of nodes that run together are one."""
@@ -517,8 +546,8 @@ class _Run:
         self.signals[step.into] = Signal(total[:, None], 0)
 
     def _place(self, step: Place) -> None:
-        y = together([self.signals[v] for v in step.signals])
-        count, length = len(step.pans), y.shape[-1]
+        signals = [self.signals[v] for v in step.signals]
+        count, y = len(step.pans), signals[0].audio
         level: Tensor | None = None
         if step.faders is not None:
             level = self.column(step.faders, "gain_db", [self.graph[n].setting("gain_db") for n in step.faders])
@@ -526,12 +555,16 @@ class _Run:
         sends = [self.gains(edges) for edges in step.sends]
         pan = self.renderer.effect_of(step)
         if any(v.ndim == 3 for v in (level, *sends) if v is not None) or any(v.ndim == 2 for v in places.values()):
-            return self._place_moving(step, y, level, pan, places)
+            return self._place_moving(step, together(signals), level, pan, places)
         fader = y.new_ones(self.batch, count) if level is None else linear(level)
         matrix = pan.gains(**places).to(y.device)
         matrix = matrix.expand(self.batch * count, -1, -1).unflatten(0, (self.batch, count))
         send = torch.stack(sends, -1) if sends else y.new_zeros(self.batch, count, 0)
-        total = add_tracks(self._begun(step, y, length), y, fader, matrix, send)
+        total, at = self._begun(step, y, y.shape[-1]), 0
+        # the sums are the same, however many tracks come at once
+        for y in [together(signals)] if torch.is_grad_enabled() else neighbours(signals):
+            part = slice(at, at := at + y.shape[1])
+            total = add_tracks(total, y, fader[:, part], matrix[:, part], send[:, part])
         for n, inlet in enumerate(step.into):
             self.signals[inlet] = Signal(total.unflatten(1, (-1, 2)), n)
 

@@ -38,6 +38,7 @@ class Session:
             for n, name in enumerate(key) if isinstance(key, tuple) else ((None, key),):
                 self.sources[Endpoint(name, "out")] = audio if n is None else audio[:, n]
         self._numbers: dict[object, int] = {}  # what was seen, numbered: equal numbers are equal signals
+        self._nodes: dict[int, tuple[Node, int]] = {}  # by identity, which edits keep: node, number of its settings
         self._heard: dict[int, Tensor] = {}
         self.rendered = 0
         self.keep(graph)
@@ -48,6 +49,7 @@ class Session:
         needed = set(prints.values())
         self._heard = {number: audio for number, audio in self._heard.items() if number in needed}
         self._heard |= {prints[value]: audio for value, audio in found.items()}
+        self._nodes = {id(node): self._nodes[id(node)] for node in graph if id(node) in self._nodes}
         self.graph = graph
         return self._outputs(graph, found, prints)
 
@@ -69,7 +71,7 @@ class Session:
         return self._heard[prints[value]]
 
     def _prints(self, graph: Graph) -> dict[Value, int]:
-        return fingerprints(graph, self._numbers, self.processors)
+        return fingerprints(graph, self._numbers, self.processors, self._nodes)
 
     def _outputs(self, graph: Graph, found: Mapping[Value, Tensor], prints: Mapping[Value, int]) -> dict[str, Tensor]:
         ends = {name: source_of(graph, name, "in") for name in graph.outputs}
@@ -95,15 +97,26 @@ class Session:
             return renderer.signals({**sources, **given}, keep=keep)
 
 
-def fingerprints(graph: Graph, numbers: dict[object, int], live: Collection[str] = ()) -> dict[Value, int]:
+def fingerprints(
+    graph: Graph,
+    numbers: dict[object, int],
+    live: Collection[str] = (),
+    known: dict[int, tuple[Node, int]] | None = None,
+) -> dict[Value, int]:
     """A number for every signal of a checked graph, equal for signals that depend on equal things.
 
-    ``live`` are nodes with effects of their own. ``numbers`` remembers what was numbered before.
-    Descriptions are compared, not hashed: no two meet by chance.
+    ``live`` are nodes with effects of their own. ``numbers`` remembers what was numbered before, ``known`` the numbers
+    of the settings of nodes, by their ``id``. Descriptions are compared, not hashed: no two meet by chance.
     """
+    nodes = {} if known is None else known
 
     def number(description: object) -> int:
         return numbers.setdefault(description, len(numbers))
+
+    def settings(node: Node) -> int:
+        if id(node) not in nodes:
+            nodes[id(node)] = node, number((node.kind, _turned(node)))
+        return nodes[id(node)][1]
 
     prints: dict[Value, int] = {}
 
@@ -119,8 +132,7 @@ def fingerprints(graph: Graph, numbers: dict[object, int], live: Collection[str]
             ports = tuple(dict.fromkeys(e.target.port for e in graph.into(name)))
             came = tuple((port, arriving(graph.into(name, port))) for port in ports)
             prints |= {Inlet(name, port): number(("sum", sums)) for port, sums in came}
-        what = name if node.kind == "In" else (node.kind, name if name in live else None)
-        own = number((what, _turned(node), came))
+        own = number((settings(node), name if node.kind == "In" or name in live else None, came))
         prints |= {Endpoint(name, port.name): number((own, port.name)) for port in node.outlets}
     return prints
 

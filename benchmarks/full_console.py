@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers import Rendering, Values, eq_values, grafx_dynamics, grafx_eq, leaves
 from diffmix.graph import Edge, Endpoint, Graph, Node, Renderer
-from diffmix.graph.graph import make
+from diffmix.graph.node import make
 from diffmix.processors import BalanceWidth
 
 with warnings.catch_warnings():

@@ -23,7 +23,7 @@ from benchmarks.peers import SAMPLE_RATE as DESK_RATE
 from benchmarks.peers import TRACKS, Rendering, compressor_values, eq_values, grafx_console
 from diffmix.console import Console
 from diffmix.graph import Graph, Renderer, Session, random_graph, streamed
-from diffmix.graph.graph import BUILT_IN
+from diffmix.graph.node import BUILT_IN
 from diffmix.graph.random import Grammar
 from diffmix.processors import ParametricEQ
 from diffmix.settings import Settings

@@ -20,7 +20,7 @@ from diffmix.errors import DiffmixError, SettingsError
 from diffmix.graph import Graph, Renderer
 from diffmix.graph import Node as Effect
 from diffmix.graph.desk import Strip, desk
-from diffmix.graph.graph import make
+from diffmix.graph.node import make
 from diffmix.graph.schedule import TOGETHER
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.params import Param, ParamSpec, joined, split_name

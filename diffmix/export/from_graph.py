@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from diffmix.errors import DiffmixError, PresetError
 from diffmix.export import standalone
 from diffmix.export.preset import Preset, Sources, assembled, entry, source_files, types
-from diffmix.graph.graph import BUILT_IN, Edge, Endpoint, Graph, Node, make
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import BUILT_IN, Edge, Endpoint, Node, make
 from diffmix.processors.base import Matrix, Processor
 from diffmix.settings import shortest
 

@@ -9,7 +9,8 @@ from diffmix.errors import DiffmixError, GraphError, PresetError
 from diffmix.export import standalone
 from diffmix.export.matrices import placement
 from diffmix.export.preset import Preset, entry, validate
-from diffmix.graph.graph import EDGE_GAIN, Edge, Endpoint, Graph, Node
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import EDGE_GAIN, Edge, Endpoint, Node
 from diffmix.kernels.units import SILENCE_DB
 from diffmix.processors import Convolution, Processor
 from diffmix.processors.base import Matrix

@@ -1,10 +1,11 @@
 """Graphs: effects by name, joined by cables that carry audio, side chains and control signals."""
 
-from diffmix.graph.audible import Effects, audible
 from diffmix.graph.difference import Difference, difference
+from diffmix.graph.difference.audible import Effects, audible
 from diffmix.graph.draw import show, to_dot, to_mermaid, to_svg
-from diffmix.graph.graph import Edge, Endpoint, Graph, Node
+from diffmix.graph.graph import Graph
 from diffmix.graph.inaudible import audibility, audible_graph
+from diffmix.graph.node import Edge, Endpoint, Node
 from diffmix.graph.random import Grammar, random_graph
 from diffmix.graph.render import Renderer, render, streamed
 from diffmix.graph.schedule import Plan, schedule

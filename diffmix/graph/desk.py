@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diffmix.graph.graph import Edge, Endpoint, Graph, Node
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Endpoint, Node
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from diffmix.errors import GraphError
-from diffmix.graph.graph import BUILT_IN, Edge, Endpoint, Graph, Node
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import BUILT_IN, Edge, Endpoint, Node
 from diffmix.params import Param
 from diffmix.processors.base import REGISTRY, LinearFilter
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from diffmix.errors import AudioError, GraphError
-from diffmix.graph.graph import Edge, Endpoint, Graph, make
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Endpoint, make
 from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Plan, Step, Sum, Value, schedule, source_of
 from diffmix.kernels import stream
 from diffmix.kernels.backend import compiled

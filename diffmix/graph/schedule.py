@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
-from diffmix.graph.graph import Checked, Edge, Endpoint, Graph, frozen_options
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Endpoint, frozen_options
+from diffmix.graph.rules import Checked
 from diffmix.processors.base import REGISTRY, LinearFilter
 
 TOGETHER = 16

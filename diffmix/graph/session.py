@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffmix.graph.graph import Edge, Endpoint, Graph, Node, frozen_options
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Endpoint, Node, frozen_options
 from diffmix.graph.render import Renderer, Sources
 from diffmix.graph.schedule import Inlet, Value, source_of
 from diffmix.processors.base import Processor

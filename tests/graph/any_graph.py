@@ -5,8 +5,8 @@ from typing import Any
 
 import diffmix.processors  # noqa: F401  registers every effect
 from diffmix.graph import Edge, Endpoint, Graph, Node
-from diffmix.graph import vocabulary as words
-from diffmix.graph.graph import BUILT_IN
+from diffmix.graph.node import BUILT_IN
+from diffmix.graph.text import vocabulary as words
 from diffmix.processors import REGISTRY
 
 EXAMPLE = """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffmix.graph import Edge, Graph
-from diffmix.graph.graph import make
+from diffmix.graph.node import make
 
 
 def naive(

@@ -9,9 +9,9 @@ import torch
 
 from diffmix.errors import AudioError, GraphError
 from diffmix.graph import Edge, Endpoint, Graph, Node
-from diffmix.graph.audible import audible, effects, undone
 from diffmix.graph.difference import Difference, difference
-from diffmix.graph.edits import Moved
+from diffmix.graph.difference.audible import audible, effects, undone
+from diffmix.graph.difference.edits import Moved
 from diffmix.graph.text import parse
 from tests.graph.any_graph import EXAMPLE, anything, strips
 

@@ -9,10 +9,10 @@ import pytest
 
 from diffmix.errors import GraphError
 from diffmix.graph import Graph, Node, show, to_dot, to_mermaid, to_svg
-from diffmix.graph.draw_cables import Drawing
-from diffmix.graph.draw_glyphs import glyph
-from diffmix.graph.draw_svg import _drawn, _shortened, label_width
-from diffmix.graph.draw_words import family, kind_text, phrases
+from diffmix.graph.draw.cables import Drawing
+from diffmix.graph.draw.glyphs import glyph
+from diffmix.graph.draw.svg import _drawn, _shortened, label_width
+from diffmix.graph.draw.words import family, kind_text, phrases
 from diffmix.graph.random import Grammar, random_graph
 from diffmix.processors import REGISTRY
 from scripts import graph_pages

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffmix.errors import AudioError, GraphError
 from diffmix.graph import Grammar, Graph, Node, Renderer, Session, random_graph, render, streamed
-from diffmix.graph.graph import make
+from diffmix.graph.node import make
 from tests.graph.naive import naive, relative_db
 
 RATE = 44100

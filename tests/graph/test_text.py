@@ -8,9 +8,9 @@ import pytest
 
 from diffmix.errors import GraphError
 from diffmix.graph import Edge, Endpoint, Graph, Node
-from diffmix.graph import vocabulary as words
-from diffmix.graph.graph import BUILT_IN
+from diffmix.graph.node import BUILT_IN
 from diffmix.graph.text import parse, write
+from diffmix.graph.text import vocabulary as words
 from diffmix.processors import REGISTRY
 from tests.graph.any_graph import EXAMPLE, anything, strips
 

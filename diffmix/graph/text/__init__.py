@@ -55,10 +55,10 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from diffmix.errors import GraphError
-from diffmix.graph.graph import BUILT_IN, MOST_NODES, Edge, Endpoint, Graph, Node, frozen_options, prototype
-from diffmix.graph.text_reader import Given, Item, Located, Quantity, Reader, Source, Statement, Target
-from diffmix.graph.text_writer import feeds_mono, write
-from diffmix.graph.vocabulary import (
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import BUILT_IN, MOST_NODES, Edge, Endpoint, Node, frozen_options, prototype
+from diffmix.graph.text.reader import Given, Item, Located, Quantity, Reader, Source, Statement, Target
+from diffmix.graph.text.vocabulary import (
     CHANNELS,
     PERCENT,
     UNITS,
@@ -76,6 +76,7 @@ from diffmix.graph.vocabulary import (
     reserved,
     scaled,
 )
+from diffmix.graph.text.writer import feeds_mono, write
 from diffmix.params import Param
 
 __all__ = ["parse", "write"]

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median_low
 
-from diffmix.graph.draw_words import own_name
-from diffmix.graph.graph import Edge, Graph, Node
+from diffmix.graph.draw.words import own_name
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Node
 
 
 @dataclass

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from diffmix.errors import GraphError
-from diffmix.graph.graph import MOST_NODES
-from diffmix.graph.vocabulary import NAME, UNITS
+from diffmix.graph.node import MOST_NODES
+from diffmix.graph.text.vocabulary import NAME, UNITS
 
 _BLANK = re.compile(r"(?:[^\S\n]|#[^\n]*)*")
 _BLANKS = re.compile(r"(?:\s|#[^\n]*)*")

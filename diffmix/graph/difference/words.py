@@ -4,8 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from diffmix.graph.draw_words import decibels, kind_text, quantity, short
-from diffmix.graph.edits import (
+from diffmix.graph.difference.edits import (
     Added,
     Chosen,
     Connected,
@@ -20,8 +19,9 @@ from diffmix.graph.edits import (
     Retuned,
     Sent,
 )
-from diffmix.graph.graph import Edge, Node
-from diffmix.graph.vocabulary import spellings
+from diffmix.graph.draw.words import decibels, kind_text, quantity, short
+from diffmix.graph.node import Edge, Node
+from diffmix.graph.text.vocabulary import spellings
 from diffmix.params import Param
 from diffmix.processors.base import REGISTRY
 

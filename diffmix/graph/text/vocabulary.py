@@ -7,7 +7,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from functools import lru_cache
 
-from diffmix.graph.graph import BUILT_IN
+from diffmix.graph.node import BUILT_IN
 from diffmix.params import Param
 from diffmix.processors.base import REGISTRY, Port
 

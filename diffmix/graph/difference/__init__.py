@@ -1,7 +1,7 @@
 """What was done between two graphs, as edits that a mixing engineer would name.
 
 `difference` finds them, ``str`` says them, `Difference.apply` does them again, to the same graph exactly, or to another
-song's. `diffmix.graph.audible` tells what each of them changes for the ear.
+song's. `diffmix.graph.difference.audible` tells what each of them changes for the ear.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from diffmix.errors import GraphError
-from diffmix.graph.edits import (
+from diffmix.graph.difference.edits import (
     EDITS,
     Added,
     Chosen,
@@ -31,7 +31,8 @@ from diffmix.graph.edits import (
     Sent,
     bridges,
 )
-from diffmix.graph.graph import Edge, Endpoint, Graph, Node
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Endpoint, Node
 
 FORMAT, VERSION = "diffmix-difference", 1
 

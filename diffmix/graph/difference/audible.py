@@ -8,8 +8,8 @@ from torch import Tensor
 
 from diffmix.errors import GraphError
 from diffmix.graph.difference import Difference, difference
-from diffmix.graph.draw_words import quantity
-from diffmix.graph.edits import Edit, Renamed, Reordered
+from diffmix.graph.difference.edits import Edit, Renamed, Reordered
+from diffmix.graph.draw.words import quantity
 from diffmix.graph.graph import Graph
 from diffmix.graph.render import Sources
 from diffmix.graph.session import Session

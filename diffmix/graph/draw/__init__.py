@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from unicodedata import combining, east_asian_width
 
-from diffmix.graph.draw_layout import Flow, columns, flow, is_audio
-from diffmix.graph.draw_svg import COLOURS, to_svg
-from diffmix.graph.draw_words import clipped, edge_text, family, kind_text, own_name, phrases, plain
-from diffmix.graph.graph import Edge, Graph, Node
+from diffmix.graph.draw.layout import Flow, columns, flow, is_audio
+from diffmix.graph.draw.svg import COLOURS, to_svg
+from diffmix.graph.draw.words import clipped, edge_text, family, kind_text, own_name, phrases, plain
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Node
 
 __all__ = ["show", "to_dot", "to_mermaid", "to_svg"]
 

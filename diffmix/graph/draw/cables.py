@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from diffmix.graph.draw_layout import Cable, Place, Rows, columns, flow, front, is_audio, rows
-from diffmix.graph.draw_words import clipped, edge_text, plain
-from diffmix.graph.graph import Edge, Graph
+from diffmix.graph.draw.layout import Cable, Place, Rows, columns, flow, front, is_audio, rows
+from diffmix.graph.draw.words import clipped, edge_text, plain
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge
 
 PORT, FIRST = 16.0, 15.0
 """Distance of ports, and of the first one from the top of a box."""

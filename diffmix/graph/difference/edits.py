@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from diffmix.errors import GraphError
-from diffmix.graph.graph import Edge, Endpoint, Graph, Node
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Endpoint, Node
 
 Pair = tuple[Endpoint, Endpoint]
 
@@ -147,7 +148,7 @@ class Edit:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        from diffmix.graph.edit_words import sentence
+        from diffmix.graph.difference.words import sentence
 
         return sentence(self)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from diffmix.graph.graph import Node, frozen_options, prototype
+from diffmix.graph.node import Node, frozen_options, prototype
 
 Point = tuple[float, float]
 """From the lower left corner."""

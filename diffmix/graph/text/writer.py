@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from diffmix.graph.graph import Edge, Graph, Node
-from diffmix.graph.vocabulary import (
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Edge, Node
+from diffmix.graph.text.vocabulary import (
     CHANNELS,
     NAME,
     PERCENT,

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Collection, Mapping
 
-from diffmix.graph.graph import BUILT_IN, Edge, Graph, Node
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import BUILT_IN, Edge, Node
 from diffmix.params import Param
 from diffmix.processors.base import REGISTRY
 

@@ -4,11 +4,12 @@ import unicodedata
 from collections.abc import Iterable
 from html import escape
 
-from diffmix.graph.draw_cables import FIRST, PORT, Drawing, drawing
-from diffmix.graph.draw_glyphs import Stroke, glyph
-from diffmix.graph.draw_layout import Cable, Place, front
-from diffmix.graph.draw_words import family, kind_text, own_name, phrases, plain, said
-from diffmix.graph.graph import Graph, Node
+from diffmix.graph.draw.cables import FIRST, PORT, Drawing, drawing
+from diffmix.graph.draw.glyphs import Stroke, glyph
+from diffmix.graph.draw.layout import Cable, Place, front
+from diffmix.graph.draw.words import family, kind_text, own_name, phrases, plain, said
+from diffmix.graph.graph import Graph
+from diffmix.graph.node import Node
 
 PAD, LINE, HEAD, GLYPH = 9.0, 12.0, 23.0, 30.0
 NARROW, WIDE = 84.0, 168.0

@@ -1,0 +1,119 @@
+"""Graphs as JSON: plain data with format and version, and what a file that was broken or edited gets told."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+from diffmix.errors import GraphError
+from diffmix.files import write_text
+from diffmix.graph.node import MOST_NODES, Edge, Endpoint, Node
+from diffmix.types import Path
+
+if TYPE_CHECKING:
+    from diffmix.graph.graph import Graph
+
+FORMAT, VERSION = "diffmix-graph", 1
+
+
+def to_dict(graph: "Graph") -> dict[str, Any]:
+    """See `Graph.to_dict`."""
+    nodes = []
+    for node in graph:
+        entry: dict[str, Any] = {"name": node.name, "kind": node.kind}
+        entry |= {key: dict(part) for key in ("values", "options") if (part := getattr(node, key))}
+        if node.ranges:
+            entry["ranges"] = {knob: list(limits) for knob, limits in node.ranges.items()}
+        nodes.append(entry)
+    edges = []
+    for edge in graph.edges:
+        entry = {"from": str(edge.source), "to": str(edge.target)}
+        entry |= {key: v for key in ("gain_db", "amount") if (v := getattr(edge, key)) is not None}
+        edges.append(entry)
+    return {"format": FORMAT, "version": VERSION, "nodes": nodes, "edges": edges}
+
+
+def parts(data: Any, where: str) -> tuple[list[Node], list[Edge]]:
+    """Nodes and edges of `to_dict`'s data; errors as `Graph.from_dict`."""
+    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+        raise GraphError(f"{where} does not hold a graph: its format is not {FORMAT!r}")
+    if data.get("version") != VERSION:
+        raise GraphError(f"{where} has version {data.get('version')}, this diffmix reads version {VERSION}")
+    if extra := sorted(data.keys() - {"format", "version", "nodes", "edges"}):
+        raise GraphError(f"{where} holds {extra[0]!r}, which no graph has")
+    entries = [_entry(where, data, "nodes", ("name", "kind")), _entry(where, data, "edges", ("from", "to"))]
+    if len(entries[0]) > MOST_NODES:
+        raise GraphError(f"{where}: {len(entries[0])} nodes are too many: a graph holds at most {MOST_NODES}")
+    nodes = [
+        Node(e["name"], e["kind"], e.get("values", {}), e.get("options", {}), e.get("ranges", {})) for e in entries[0]
+    ]
+    edges = [Edge(_end(where, e["from"]), _end(where, e["to"]), e.get("gain_db"), e.get("amount")) for e in entries[1]]
+    return nodes, edges
+
+
+def save(graph: "Graph", path: Path | None) -> str:
+    """See `Graph.to_json`."""
+    data = to_dict(graph)
+    lines = {
+        key: ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in data[key])
+        for key in ("nodes", "edges")
+    }
+    text = (
+        f'{{\n  "format": "{FORMAT}",\n  "version": {VERSION},\n'
+        f'  "nodes": [\n{lines["nodes"]}\n  ],\n  "edges": [\n{lines["edges"]}\n  ]\n}}\n'
+    )
+    if path is not None:
+        write_text(FilePath(path), text)
+    return text
+
+
+def read(source: Path) -> tuple[Any, str]:
+    """The data of a file or of its text, and what messages call it; errors as `Graph.from_json`."""
+    text, name = str(source), "the given text"
+    if not text.lstrip().startswith("{"):
+        name = text
+        try:
+            text = FilePath(source).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise GraphError(f"{name} cannot be read as a graph: {error}") from None
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
+        raise GraphError(f"{name} is not JSON: {error}") from None
+    return data, name
+
+
+def _entry(where: str, data: Mapping[str, Any], key: str, fields: tuple[str, str]) -> list[Mapping[str, Any]]:
+    """The list of nodes or edges of a file, its types checked."""
+    more = {"nodes": ("values", "options", "ranges"), "edges": ("gain_db", "amount")}[key]
+    entries = data.get(key)
+    if not isinstance(entries, list):
+        raise GraphError(f"{where}: {key} is {type(entries).__name__}, a list is expected")
+    for number, entry in enumerate(entries):
+        place = f"{where}: {key}[{number}]"
+        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(f), str) for f in fields):
+            raise GraphError(f"{place} needs {fields[0]} and {fields[1]} as text")
+        if extra := sorted(entry.keys() - {*fields, *more}):
+            raise GraphError(f"{place} holds {extra[0]!r}; allowed are {', '.join((*fields, *more))}")
+        for field_name in more:
+            value = entry.get(field_name)
+            if key == "nodes" and field_name in entry and not isinstance(value, Mapping):
+                raise GraphError(f"{place}: {field_name} is {type(value).__name__}, an object is expected")
+            numbers = value.items() if isinstance(value, Mapping) and field_name == "values" else ()
+            for knob, number_given in (
+                *numbers,
+                *(((field_name, value),) if key == "edges" and value is not None else ()),
+            ):
+                if isinstance(number_given, bool) or not isinstance(number_given, int | float):
+                    raise GraphError(f"{place}: {knob} is {number_given!r}, a number is expected")
+        for knob, limits in (entry.get("ranges") or {}).items():
+            if not isinstance(limits, list) or len(limits) != 2:
+                raise GraphError(f"{place}: the range of {knob} is {limits!r}, two numbers are expected")
+    return entries
+
+
+def _end(where: str, text: str) -> Endpoint:
+    node, _, port = text.partition(":")
+    if not port:
+        raise GraphError(f"{where}: {text!r} is no endpoint; one is written node:port")
+    return Endpoint(node, port)

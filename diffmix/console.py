@@ -92,7 +92,8 @@ class Console(nn.Module):
 
     ``console(tracks, controls)`` takes controls in [0, 1]; ``console.mix(tracks, values)`` physical values. Both are
     differentiable in audio and parameters, and a mono track is processed as one channel until it is panned. It is a
-    template: what it does is the graph that `to_graph` gives, rendered.
+    template: what it does is the graph that `to_graph` gives, rendered. The first call for a number of tracks makes
+    that graph; ``torch.compile`` with ``fullgraph=True`` needs one before.
     """
 
     def __init__(

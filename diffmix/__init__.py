@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffmix.processors import *  # noqa: F403, I001  (first, since its `Mix` is not the one offered here)
-    from diffmix.api import automix, fit, render
+    from diffmix.api import automix, fit, play, render
     from diffmix.console import Console, Controls
     from diffmix.data.multitrack import Multitrack, Track, load
-    from diffmix.errors import AudioError, CheckpointError, DiffmixError, OutputError, PresetError, SettingsError
+    from diffmix.errors import (
+        AudioError,
+        CheckpointError,
+        DiffmixError,
+        GraphError,
+        OutputError,
+        PresetError,
+        SettingsError,
+    )
+    from diffmix.graph import Graph
     from diffmix.kernels.backend import backend
     from diffmix.mix import Mix  # type: ignore[assignment]
     from diffmix.params import Param, ParamSpec
@@ -27,17 +36,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "diffmix.api": ("automix", "fit", "render"),
+    "diffmix.api": ("automix", "fit", "play", "render"),
     "diffmix.console": ("Console", "Controls"),
     "diffmix.data.multitrack": ("Multitrack", "Track", "load"),
     "diffmix.errors": (
         "AudioError",
         "CheckpointError",
         "DiffmixError",
+        "GraphError",
         "OutputError",
         "PresetError",
         "SettingsError",
     ),
+    "diffmix.graph": ("Graph",),
     "diffmix.kernels.backend": ("backend",),
     "diffmix.mix": ("Mix",),
     "diffmix.params": ("Param", "ParamSpec"),

@@ -12,6 +12,7 @@ from diffmix.console import Console, Limits
 from diffmix.data.audio import read, resample
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import AudioError, SettingsError
+from diffmix.graph import Graph, Renderer
 from diffmix.mix import Mix, finished, grouped, muted_tracks, ordered
 from diffmix.mix import render as render_audio
 from diffmix.settings import Settings
@@ -84,6 +85,31 @@ def render(
     audio = render_audio(console, multitrack, settings, mute, solo).numpy()
     muted = muted_tracks(console, multitrack, mute, solo)
     return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes, muted)
+
+
+def play(graph: Graph | Path, stems: Any, *, sample_rate: int | None = None) -> tuple[dict[str, np.ndarray], int]:
+    """Render a graph on stems: the audio of each output (C, T) by its name, and the sample rate in Hz.
+
+    Args:
+        graph: a `Graph`, or the path of a file that holds one as text or JSON.
+        stems: as of `automix`; the graph's sources are looked for by name among them, others are left out.
+        sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
+
+    Raises GraphError and AudioError.
+    """
+    if not isinstance(graph, Graph):
+        graph = Graph.read(graph)
+    graph.check()
+    multitrack = load(stems, sample_rate)
+    found: dict[str | tuple[str, ...], Tensor] = {
+        track.name: track.audio[None] for track in multitrack.tracks if track.name in graph.sources
+    }
+    if missing := [name for name in graph.sources if name not in found]:
+        have = ", ".join(track.name for track in multitrack.tracks)
+        raise AudioError(f"the graph hears {missing[0]!r}, which is no track; there are: {have}")
+    with torch.no_grad():
+        outputs = Renderer(graph, multitrack.sample_rate).render(found)
+    return {name: y[0].numpy() for name, y in outputs.items()}, multitrack.sample_rate
 
 
 def fit(

@@ -101,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     console(sub)
 
     sub = command(
+        "graph",
+        _graph,
+        "Show a graph of effects, written as text or JSON; play stems through it.",
+    )
+    sub.add_argument("graph", type=Path, help="a file that holds it")
+    sub.add_argument("stems", nargs="*", type=Path, help="a folder of audio files, or the files, named as its sources")
+    sub.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where audio, pictures and preset go")
+
+    sub = command(
         "sweep",
         _sweep,
         "Play sounds through an effect at random settings, or on a grid: a data set of dry and wet sound. "
@@ -201,6 +210,49 @@ def _fit(options: argparse.Namespace) -> None:
             progress=lambda step, loss: advance(step, f"distance {loss:.3f}"),
         )
     _show(mix, mix.save(options.output))
+
+
+def _graph(options: argparse.Namespace) -> None:
+    import torch
+
+    from diffmix import api
+    from diffmix.data.audio import write_wav
+    from diffmix.errors import OutputError, PresetError
+    from diffmix.export import preset, preset_of
+    from diffmix.files import write_text
+    from diffmix.graph import Graph, show, to_mermaid, to_svg
+
+    graph = Graph.read(options.graph)
+    graph.check()
+    print(show(graph))
+    if options.output is None:
+        if options.stems:
+            raise OutputError("-o FOLDER is needed: it says where the audio goes")
+        return
+    played, rate = api.play(graph, _stems(options.stems)) if options.stems else ({}, 0)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {options.output}: {error.strerror or error}") from None
+    files = {"graph.json": graph.to_json(), "graph.txt": str(graph)}
+    files |= {"graph.svg": to_svg(graph), "graph.mmd": to_mermaid(graph)}
+    for name, text in files.items():
+        write_text(options.output / name, text)
+    written = [options.output / name for name in files]
+    for name, audio in played.items():
+        written.append(options.output / f"{name.replace('/', '_')}.wav")
+        write_wav(written[-1], torch.from_numpy(audio), rate)
+    if played:
+        try:
+            made = preset_of(graph, rate)
+        except PresetError as error:
+            print(f"note: no preset for Pedalboard: {error}")
+        else:
+            written += [options.output / "preset.json", options.output / "preset.py"]
+            preset.save(made, written[-2])
+            preset.write_player(written[-1])
+    for file in written:
+        print(file)
 
 
 def _sweep(options: argparse.Namespace) -> None:

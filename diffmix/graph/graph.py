@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any
 
@@ -115,6 +116,15 @@ class Graph:
         from diffmix.graph.text import parse
 
         return parse(text)
+
+    @classmethod
+    def read(cls, path: Path) -> "Graph":
+        """A graph from a file that holds it as JSON or as text. Raises GraphError."""
+        try:
+            text = FilePath(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise GraphError(f"{path} cannot be read as a graph: {error}") from None
+        return cls.from_json(text) if text.lstrip().startswith("{") else cls.from_text(text)
 
     def _repr_svg_(self) -> str:
         """The picture that a notebook shows."""

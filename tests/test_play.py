@@ -1,0 +1,90 @@
+"""Graphs on stems: from Python and from the command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import diffmix
+from diffmix.cli import main
+from diffmix.data.audio import read, write_wav
+from diffmix.errors import AudioError, GraphError
+from diffmix.graph import render
+
+TEXT = """
+vox: in > hpf(80Hz) > Compressor(4:1, -24dB) > pan(-30) > mix
+keys: in > peak(1kHz, +3dB) > mix
+vox.pan -> hall(-12dB)
+hall: verb(room_size=0.8, dry_level=0) > mix
+mix: sum > gain(-3dB) > out
+"""
+
+
+def stems() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "vox": 0.1 * torch.randn(1, 8000, generator=generator),
+        "keys": 0.1 * torch.randn(2, 8000, generator=generator),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "stems").mkdir()
+    for name, audio in {**stems(), "unheard": torch.full((1, 8000), 0.1)}.items():
+        write_wav(tmp_path / "stems" / f"{name}.wav", audio, 44100)
+    (tmp_path / "song.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_graph_plays_stems(folder: Path) -> None:
+    graph = diffmix.Graph.from_text(TEXT)
+    outputs, rate = diffmix.play(graph, stems(), sample_rate=44100)
+    expected = render(graph, {name: x[None] for name, x in stems().items()}, 44100)[0]
+    assert rate == 44100
+    assert list(outputs) == ["out"]
+    np.testing.assert_array_equal(outputs["out"], expected.numpy())
+    for file, text in (("g.json", graph.to_json()), ("g.txt", str(graph))):
+        (folder / file).write_text(text, encoding="utf-8")
+        again, _ = diffmix.play(folder / file, stems(), sample_rate=44100)
+        np.testing.assert_array_equal(again["out"], outputs["out"])
+
+
+def test_mistakes_are_one_sentence(folder: Path) -> None:
+    with pytest.raises(AudioError, match="the graph hears 'keys', which is no track; there are: vox"):
+        diffmix.play(diffmix.Graph.from_text(TEXT), {"vox": stems()["vox"]}, sample_rate=44100)
+    with pytest.raises(GraphError, match=r"nothing\.txt cannot be read as a graph"):
+        diffmix.play(folder / "nothing.txt", stems(), sample_rate=44100)
+
+
+def test_the_command_shows_plays_and_carries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["graph", str(folder / "song.txt"), str(folder / "stems"), "-o", str(folder / "out")])
+    shown = capsys.readouterr().out
+    assert "hpf 80 Hz" in shown
+    assert "pan L30" in shown
+    assert "note:" not in shown
+    files = sorted(f.name for f in (folder / "out").iterdir())
+    assert files == ["graph.json", "graph.mmd", "graph.svg", "graph.txt", "out.wav", "preset.json", "preset.py"]
+    assert diffmix.Graph.read(folder / "out" / "graph.json") == diffmix.Graph.read(folder / "out" / "graph.txt")
+    audio, _ = read(folder / "out" / "out.wav")
+    expected, _ = diffmix.play(diffmix.Graph.from_text(TEXT), folder / "stems")
+    assert np.abs(audio.numpy() - expected["out"]).max() <= 2**-23
+    assert {node["name"] for node in json.loads((folder / "out" / "preset.json").read_text())["nodes"]} >= {
+        "vox",
+        "keys",
+    }
+
+
+def test_what_pedalboard_cannot_hold_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "song.txt").write_text(TEXT.replace("Compressor(4:1, -24dB)", "comp(4:1, -24dB, sc=keys)"), encoding="utf-8")
+    main(["graph", str(folder / "song.txt"), str(folder / "stems"), "-o", str(folder / "out")])
+    assert "note: no preset for Pedalboard" in (out := capsys.readouterr().out)
+    assert "vox.comp" in out
+    assert not (folder / "out" / "preset.json").exists()
+    shutil.rmtree(folder / "out")
+    with pytest.raises(SystemExit, match="2"):
+        main(["graph", str(folder / "song.txt"), str(folder / "stems")])
+    assert "-o FOLDER is needed" in capsys.readouterr().err

@@ -109,7 +109,7 @@ def ours_full(x: Tensor, groups: int, seed: int, dtype: torch.dtype = torch.floa
     sources, sums = names(len(x), groups)
     graph = full_graph(len(x), groups, seed)
     renderer = Renderer(graph, SAMPLE_RATE)
-    knobs: dict[tuple[str, ...], Tensor] = {}
+    knobs: dict[str | tuple[str, ...], Tensor] = {}
     for stage in KINDS:
         owners = [f"{strip}.{stage}" for strip in (*sources, *sums)]
         for knob in graph[owners[0]].params:
@@ -199,7 +199,7 @@ def grafx_values(nodes: int, generator: torch.Generator) -> dict[str, Values]:
     }
 
 
-def own_values(processors: Mapping[str, nn.Module], nodes: int, generator: torch.Generator) -> dict[str, Values]:
+def own_values(processors: Mapping[str, Any], nodes: int, generator: torch.Generator) -> dict[str, Values]:
     """The values that grafx-prune begins with: near zero in grafx's units."""
 
     def small(size: Any) -> Tensor:
@@ -244,7 +244,7 @@ def grafx_full(x: Tensor, groups: int, seed: int, own: bool = False, exact: bool
 
 
 def pairs(x: Tensor, seed: int) -> dict[str, tuple[str, str, Tensor | None, Tensor | None]]:
-    """By stage the names of our effect and of grafx's, and what the two make of audio x (1, 2, T) if they mean alike."""
+    """By stage our effect and grafx's by name, and what the two make of audio x (1, 2, T) if they mean alike."""
     values = settings(1, torch.Generator().manual_seed(seed))
     theirs, processors = grafx_values(1, torch.Generator().manual_seed(seed)), like_ours()
     found: dict[str, tuple[str, str, Tensor | None, Tensor | None]] = {}

@@ -78,9 +78,12 @@ def _energy(h: Tensor) -> Tensor:
 
 
 def _fast_length(samples: int) -> int:
-    """The next length whose transform is fast: a product of twos, threes and fives."""
-    odd = (3**threes * 5**fives for threes in range(9) for fives in range(5))
-    return min(o << (-(-samples // o) - 1).bit_length() for o in odd)
+    """The next length whose transform is fast: a power of two, or 9/8, 5/4, 3/2 or 15/8 of one.
+
+    With many factors of two, vectors of bins end at the last bin, and no item's bits depend on how many there are.
+    """
+    exponent = max((samples - 1).bit_length() - 4, 0)
+    return next(m << exponent for m in (8, 9, 10, 12, 15, 16) if m << exponent >= samples)
 
 
 def _linear(x: Tensor, h: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ _TILE = 1024  # samples between two states saved for the backward
 def sos_cascade(x: Tensor, sos: Tensor) -> Tensor:
     """Filter a signal by K second-order sections in series, from zero state.
 
-    Sections that change each sample are always computed in float64, and on the CPU; their structure is the same, so
-    that a state carries over from one set of coefficients to the next.
+    Sections that change each sample are always computed in float64, and on the CPU. Steady and moving sections keep
+    different states: what moves in one chunk of a stream is given as moving in all.
 
     Shape: ``x`` (B, C, T) and ``sos`` (B, K, 5), or (B, T, K, 5) where it moves, rows ``[b0 b1 b2 a1 a2]`` with
     a0 = 1, give (B, C, T) of x's dtype.

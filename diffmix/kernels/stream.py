@@ -59,7 +59,7 @@ def memory(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = Non
     if found is None or found.shape != shape or found.dtype != dtype:
         got = "nothing" if found is None else f"{tuple(found.shape)} {found.dtype}"
         raise AudioError(
-            f"the state is of another effect, batch, channel count or precision: "
+            f"the state is of another effect, batch, channel count or precision, or of settings that stood still: "
             f"memory {n + 1} needs {tuple(shape)} {dtype}, the state holds {got}"
         )
     return found

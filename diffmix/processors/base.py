@@ -116,7 +116,8 @@ class Processor(nn.Module):
         """One chunk x (B, C, T) of a longer signal: ``(y, state for the next chunk)``; the first state is None.
 
         Chunks of any lengths give the samples of one call of `process`, but for `latency_samples`: what looks ahead
-        comes that much later. Curves span their chunk. States carry no gradient. Raises AudioError for a state of
+        comes that much later. Curves span their chunk; a parameter that moves in one chunk is a curve in all of them,
+        (B, 1) where it stands still. States carry no gradient. Raises AudioError for a state of
         another effect, and for effects that need the whole signal (``streams`` is False).
         """
         if not self.streams:

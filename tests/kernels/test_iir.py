@@ -9,10 +9,13 @@ import torch
 from scipy.signal import sosfilt
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.kernels import biquad, iir, stream
 from diffmix.kernels._iir_numba import ROWS
 from diffmix.kernels.backend import backend
 from diffmix.kernels.iir import sos_cascade
+from diffmix.processors import PeakFilter
+from diffmix.processors.base import curve
 from tests import reference
 
 RATES = (44100, 48000, 96000)
@@ -315,6 +318,7 @@ def test_the_first_call_does_not_import_the_compiler() -> None:
     """torch._dynamo takes seconds to import, and torch.library.custom_op would import it."""
     program = """
 import sys, torch
+from diffmix.errors import AudioError
 from diffmix.kernels import biquad, iir, stream
 sos = biquad.lowpass(torch.tensor([100.0], requires_grad=True), 44100, twin=True)
 iir.sos_cascade(torch.ones(1, 1, 9), sos[:, None]).sum().backward()
@@ -337,3 +341,17 @@ def test_compiles_as_one_graph(name: str, compiler: str) -> None:
         together = torch.compile(loss, fullgraph=True, backend=compiler)
         compiled = torch.autograd.grad(together(x, *values), (x, *values))
     torch.testing.assert_close(compiled, eager)
+
+
+def test_what_moves_in_one_chunk_is_a_curve_in_all() -> None:
+    effect = PeakFilter(44100)
+    x = torch.randn(1, 2, 3000, generator=torch.Generator().manual_seed(1))
+    values = {"cutoff_frequency_hz": torch.tensor([900.0]), "q": torch.tensor([1.0])}
+    still, moving = torch.tensor([[3.0]]), torch.tensor([[3.0, -6.0]])
+    first, state = effect.process_chunk(x[..., :1000], None, gain_db=still, **values)
+    second, _ = effect.process_chunk(x[..., 1000:], state, gain_db=moving, **values)
+    points = torch.cat([still.expand(1, 1000), curve(moving, 2000)], 1)
+    assert torch.allclose(torch.cat([first, second], -1), effect.process(x, gain_db=points, **values), atol=1e-6)
+    _, state = effect.process_chunk(x[..., :1000], None, gain_db=still[0], **values)
+    with pytest.raises(AudioError, match="or of settings that stood still"):
+        effect.process_chunk(x[..., 1000:], state, gain_db=moving, **values)

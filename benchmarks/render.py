@@ -131,12 +131,13 @@ def trials(name: str, graph: Graph, sources: Tensor, rate: float, sample: int, s
     spent: dict[str, list[float]] = {}
     full_ms: list[float] = []
     differing = 0
-    session.render(graph.without(chosen[0]))
     for number, node in enumerate(chosen):
         edited = graph.without(node)
-        before = time.process_time()
-        found = session.render(edited)["out"]
-        cost = 1e3 * (time.process_time() - before)
+        cost = math.inf
+        for _ in range(2):  # the first one asks the system for memory that the second one has
+            before = time.process_time()
+            found = session.render(edited)["out"]
+            cost = min(cost, 1e3 * (time.process_time() - before))
         strip, _, stage = node.partition(".")
         spent.setdefault(f"{'track' if strip in graph.sources else strip.split()[0]}: {stage}", []).append(cost)
         if number % max(len(chosen) // 6, 1) == 0:
@@ -303,7 +304,7 @@ def main() -> None:
             "One pruning trial",
             ["console", "removed", "trials", "full render, CPU ms", "trial, CPU ms", "ratio", "beside a full render"],
             pruned,
-            f"A node is removed and the output made by a `Session`; a seeded sample of {sample}.",
+            f"A node is removed and the output made by a `Session`; a seeded sample of {sample}, the faster of two each.",
         ),
         table(
             "An hour of audio in chunks",

@@ -304,7 +304,7 @@ def main() -> None:
             "One pruning trial",
             ["console", "removed", "trials", "full render, CPU ms", "trial, CPU ms", "ratio", "beside a full render"],
             pruned,
-            f"A node is removed and the output made by a `Session`; a seeded sample of {sample}, the faster of two each.",
+            f"A node is removed and the output made by a `Session`; a seeded sample of {sample}, the faster of two.",
         ),
         table(
             "An hour of audio in chunks",

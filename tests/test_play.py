@@ -79,7 +79,9 @@ def test_the_command_shows_plays_and_carries(folder: Path, capsys: pytest.Captur
 
 
 def test_what_pedalboard_cannot_hold_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "song.txt").write_text(TEXT.replace("Compressor(4:1, -24dB)", "comp(4:1, -24dB, sc=keys)"), encoding="utf-8")
+    (folder / "song.txt").write_text(
+        TEXT.replace("Compressor(4:1, -24dB)", "comp(4:1, -24dB, sc=keys)"), encoding="utf-8"
+    )
     main(["graph", str(folder / "song.txt"), str(folder / "stems"), "-o", str(folder / "out")])
     assert "note: no preset for Pedalboard" in (out := capsys.readouterr().out)
     assert "vox.comp" in out

@@ -25,7 +25,8 @@ from diffmix.kernels._operator import Loops, recursion, rows, run
 FLOOR_DB = -140.0
 """The lowest level that is measured; what is quieter has no gradient."""
 _LEVEL, _PEAK, _POWER = 0, 1, 2  # as the compiled loops number them
-_HARDEST_DB = 1e-6  # width of a knee of 0 dB: no float tells it from a corner
+HARDEST_DB = 1e-6
+"""Width of a knee of 0 dB: no float tells it from a corner."""
 
 
 def memory(time_ms: Tensor, sample_rate: float) -> Tensor:
@@ -113,7 +114,7 @@ def knee(over_db: Tensor, knee_db: Tensor) -> Tensor:
 
     Finite in value and gradient for every width, also 0. Shape: both broadcast together.
     """
-    width = knee_db.clamp_min(_HARDEST_DB)
+    width = knee_db.clamp_min(HARDEST_DB)
     size = over_db.abs()
     inside = (0.5 - size / width).clamp_min(0)
     # the corner and what rounds it; (over + |over|)/2 has the slope 1/2 in the corner, where the parabola's is 0
@@ -148,7 +149,7 @@ def gate_db(level_db: Tensor, threshold_db: Tensor, knee_db: Tensor, range_db: T
 
     A knee of 0 dB is a step, which has no gradient to the threshold. All shapes broadcast together.
     """
-    open_ = ((level_db - threshold_db) / knee_db.clamp_min(_HARDEST_DB) + 0.5).clamp(0, 1)
+    open_ = ((level_db - threshold_db) / knee_db.clamp_min(HARDEST_DB) + 0.5).clamp(0, 1)
     return -range_db * (1 - open_ * open_ * (3 - 2 * open_))
 
 

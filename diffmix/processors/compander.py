@@ -9,10 +9,10 @@ from torch.nn.functional import pad
 from diffmix.errors import SettingsError
 from diffmix.kernels import stream
 from diffmix.kernels.ballistics import ballistics, delayed, expansion_db, gain_computer, held, memory, power_db
+from diffmix.kernels.gain_curve import amplitude
 from diffmix.kernels.units import per_sample
 from diffmix.params import Param
 from diffmix.processors.base import Processor
-from diffmix.processors.desk_dynamics import amplitude
 from diffmix.types import Numbers, Ranges
 
 QUIETEST_DB = -80.0

@@ -4,10 +4,8 @@ Their times are time constants: after ``attack_ms`` a step of the level has been
 """
 
 import math
-from collections.abc import Callable
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -21,11 +19,10 @@ from diffmix.kernels.ballistics import (
     gain_computer,
     gate_db,
     held,
-    level_db,
     memory,
-    power_db,
     sliding_maximum,
 )
+from diffmix.kernels.gain_curve import amplitude, shaped
 from diffmix.kernels.units import per_sample
 from diffmix.params import Param
 from diffmix.processors.base import Plugin, Port, Processor
@@ -34,25 +31,18 @@ from diffmix.types import Numbers, Ranges
 Detector = Literal["peak", "rms"]
 
 
-def amplitude(gain_db: Tensor) -> Tensor:
-    """10^(gain_db / 20), any shape."""
-    return torch.exp(gain_db * (math.log(10) / 20))
-
-
-def measured_db(x: Tensor, detector: Detector, link: bool, hold: int, attack: Tensor, release: Tensor) -> Tensor:
-    """Level of x (B, C, T) in dB, smoothed by the memories given: (B, 1, T) if channels are linked, else (B, C, T).
+def measured(x: Tensor, detector: Detector, link: bool, hold: int, attack: Tensor, release: Tensor) -> Tensor:
+    """Level of x (B, C, T), smoothed by the memories given: (B, 1, T) if channels are linked, else (B, C, T).
 
     The peak detector smooths |x|, of the loudest channel if they are linked; the RMS detector x^2, of the mean channel.
     Neither depends on the channels' polarity. ``hold`` is for how many samples an unsmoothed level stays.
     """
     power = detector == "rms"
     if hold == 0:
-        level = detected(x, attack, release, power, link)
-    else:
-        each = x.square() if power else x.abs()
-        one = each.mean(1, keepdim=True) if power else each.amax(1, keepdim=True)
-        level = ballistics(sliding_maximum(one if link else each, hold + 1), attack, release)
-    return power_db(level) if power else level_db(level)
+        return detected(x, attack, release, power, link)
+    each = x.square() if power else x.abs()
+    one = each.mean(1, keepdim=True) if power else each.amax(1, keepdim=True)
+    return ballistics(sliding_maximum(one if link else each, hold + 1), attack, release)
 
 
 class _Dynamics(Processor, abstract=True):
@@ -105,10 +95,10 @@ class _Dynamics(Processor, abstract=True):
         side_chain: Tensor | None,
         attack_ms: Tensor,
         release_ms: Tensor,
-        curve: Callable[..., Tensor],
+        curve: str,
         *settings: Tensor,
     ) -> Tensor:
-        """Audio x (B, C, T) with the gain ``curve(level_db, *settings)`` in dB of its level, or of the side chain's."""
+        """Audio x (B, C, T) with the gain that a `gain_curve` makes of its level, or of the side chain's."""
         heard = x if side_chain is None else side_chain
         if heard.shape[1] not in (1, x.shape[1]) and not self.link:
             raise AudioError(
@@ -117,9 +107,11 @@ class _Dynamics(Processor, abstract=True):
             )
         late = 0 if stream.is_streaming() else self.lookahead
         attack, release = (memory(held(v, late), self.sample_rate) for v in (attack_ms, release_ms))
-        level = measured_db(pad(heard, (0, late)), self.detector, self.link, self.hold, attack, release)
-        gain = amplitude(curve(level, *(per_sample(held(v, late)) for v in settings)))
-        return delayed(x, self.lookahead) * gain if stream.is_streaming() else x * gain[..., late:]
+        heard = pad(heard, (0, late)) if late else heard
+        level = measured(heard, self.detector, self.link, self.hold, attack, release)[..., late:]
+        moved = [v if v.ndim == 1 else held(v, late)[:, late:] for v in settings]
+        x = delayed(x, self.lookahead) if stream.is_streaming() else x
+        return shaped(x, level, curve, *moved, power=self.detector == "rms")
 
     def gain_db(self, level_db: Tensor, values: Numbers) -> Tensor:
         """Gain in dB at a steady level in dB, same shape."""
@@ -157,12 +149,8 @@ class KneeCompressor(_Dynamics):
         makeup_db: Tensor,
     ) -> Tensor:
         """Audio x (B, C, T), side_chain (B, 1 or C, T); each value (B,) or (B, T)."""
-
-        def curve(level: Tensor, threshold: Tensor, ratio: Tensor, knee: Tensor, makeup: Tensor) -> Tensor:
-            return gain_computer(level, threshold, ratio, knee) + makeup
-
         settings = threshold_db, ratio, knee_db, makeup_db
-        return self.controlled(x, side_chain, attack_ms, release_ms, curve, *settings)
+        return self.controlled(x, side_chain, attack_ms, release_ms, "compression", *settings)
 
     def gain_db(self, level_db: Tensor, values: Numbers) -> Tensor:
         """Gain in dB at a steady level in dB, same shape."""
@@ -215,7 +203,7 @@ class Expander(_Dynamics):
     ) -> Tensor:
         """Audio x (B, C, T), side_chain (B, 1 or C, T); each value (B,) or (B, T)."""
         settings = threshold_db, ratio, knee_db, range_db
-        return self.controlled(x, side_chain, attack_ms, release_ms, expansion_db, *settings)
+        return self.controlled(x, side_chain, attack_ms, release_ms, "expansion", *settings)
 
     def gain_db(self, level_db: Tensor, values: Numbers) -> Tensor:
         """Gain in dB at a steady level in dB, same shape."""
@@ -246,7 +234,7 @@ class KneeGate(_Dynamics):
     ) -> Tensor:
         """Audio x (B, C, T), side_chain (B, 1 or C, T); each value (B,) or (B, T)."""
         settings = threshold_db, knee_db, range_db
-        return self.controlled(x, side_chain, attack_ms, release_ms, gate_db, *settings)
+        return self.controlled(x, side_chain, attack_ms, release_ms, "gate", *settings)
 
     def gain_db(self, level_db: Tensor, values: Numbers) -> Tensor:
         """Gain in dB at a steady level in dB, same shape."""

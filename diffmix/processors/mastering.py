@@ -5,12 +5,12 @@ from typing import Literal
 from torch import Tensor
 
 from diffmix.errors import SettingsError
+from diffmix.kernels.gain_curve import amplitude
 from diffmix.kernels.limiter import limiter, limiter_latency
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.kernels.units import per_sample
 from diffmix.params import Param
 from diffmix.processors.base import Processor
-from diffmix.processors.desk_dynamics import amplitude
 from diffmix.types import Numbers, Ranges
 
 

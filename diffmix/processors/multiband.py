@@ -8,12 +8,12 @@ from torch import Tensor
 from diffmix.errors import SettingsError
 from diffmix.kernels import biquad
 from diffmix.kernels._arithmetic import aligned
-from diffmix.kernels.ballistics import gain_computer, memory
+from diffmix.kernels.ballistics import memory
+from diffmix.kernels.gain_curve import shaped
 from diffmix.kernels.iir import sos_cascade
-from diffmix.kernels.units import per_sample
 from diffmix.params import Param
 from diffmix.processors.base import Processor
-from diffmix.processors.desk_dynamics import Detector, amplitude, measured_db
+from diffmix.processors.desk_dynamics import Detector, measured
 from diffmix.types import Ranges
 
 BANDS = ("low", "mid", "high")
@@ -67,10 +67,11 @@ class MultibandCompressor(Processor):
 
         split = self.divided(x, low_crossover_hz, high_crossover_hz).flatten(0, 1)  # (3 B, C, T)
         attack, release = (memory(of_bands(name), self.sample_rate) for name in ("attack_ms", "release_ms"))
-        level = measured_db(split, self.detector, True, 0, attack, release)
-        threshold, ratio, makeup = (per_sample(of_bands(name)) for name in ("threshold_db", "ratio", "makeup_db"))
-        gain_db = gain_computer(level, threshold, ratio, per_sample(knee_db.repeat_interleave(3, 0))) + makeup
-        low, mid, high = (split * amplitude(gain_db)).unflatten(0, (-1, 3)).unbind(1)
+        level = measured(split, self.detector, True, 0, attack, release)
+        threshold, ratio, makeup = (of_bands(name) for name in ("threshold_db", "ratio", "makeup_db"))
+        settings = threshold, ratio, knee_db.repeat_interleave(3, 0), makeup
+        treated = shaped(split, level, "compression", *settings, power=self.detector == "rms")
+        low, mid, high = treated.unflatten(0, (-1, 3)).unbind(1)
         return low + mid + high
 
     def divided(self, x: Tensor, low_crossover_hz: Tensor, high_crossover_hz: Tensor) -> Tensor:
@@ -125,7 +126,8 @@ class DeEsser(Processor):
         below, above, _ = biquad.linkwitz_riley(frequency_hz, self.sample_rate)
         high = sos_cascade(x, above)
         attack, release = (memory(v, self.sample_rate) for v in (attack_ms, release_ms))
-        level = measured_db(high, "peak", True, 0, attack, release)
-        knee_db = level.new_tensor(6.0)
-        gain = amplitude(gain_computer(level, per_sample(threshold_db), per_sample(ratio), knee_db))
-        return x * gain if self.mode == "wide" else sos_cascade(x, below) + high * gain
+        level = measured(high, "peak", True, 0, attack, release)
+        settings = threshold_db, ratio, torch.full_like(ratio, 6.0), torch.zeros_like(ratio)
+        if self.mode == "wide":
+            return shaped(x, level, "compression", *settings)
+        return sos_cascade(x, below) + shaped(high, level, "compression", *settings)

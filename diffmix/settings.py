@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from diffmix.errors import SettingsError
-from diffmix.files import write_text
+from diffmix.files import read_json, write_text
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-settings", 1
@@ -58,18 +58,7 @@ class Settings(dict[str, Any]):
 
         Raises SettingsError if it is not JSON, another format, a later version, or holds anything but numbers.
         """
-        text = str(source)
-        name = "the given text"
-        if not text.lstrip().startswith("{"):
-            name = text
-            try:
-                text = FilePath(source).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{name} cannot be read as settings: {error}") from None
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SettingsError(f"{name} is not JSON: {error}") from None
+        data, name = read_json(source, "settings", SettingsError)
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
             raise SettingsError(f"{name} does not hold settings: its format is not {FORMAT!r}")
         if (version := data.pop("version", None)) != VERSION:

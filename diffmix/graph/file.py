@@ -67,22 +67,6 @@ def save(graph: "Graph", path: Path | None) -> str:
     return text
 
 
-def read(source: Path) -> tuple[Any, str]:
-    """The data of a file or of its text, and what messages call it; errors as `Graph.from_json`."""
-    text, name = str(source), "the given text"
-    if not text.lstrip().startswith("{"):
-        name = text
-        try:
-            text = FilePath(source).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise GraphError(f"{name} cannot be read as a graph: {error}") from None
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
-        raise GraphError(f"{name} is not JSON: {error}") from None
-    return data, name
-
-
 def _entry(where: str, data: Mapping[str, Any], key: str, fields: tuple[str, str]) -> list[Mapping[str, Any]]:
     """The list of nodes or edges of a file, its types checked."""
     more = {"nodes": ("values", "options", "ranges"), "edges": ("gain_db", "amount")}[key]

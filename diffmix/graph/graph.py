@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from diffmix.errors import GraphError
+from diffmix.files import read_json
 from diffmix.graph import file
 from diffmix.graph.node import EDGE_AMOUNT, EDGE_GAIN, MOST_NODES, Edge, Endpoint, Node, number
 from diffmix.graph.rules import Checked, checked
@@ -392,7 +393,7 @@ class Graph:
     @classmethod
     def from_json(cls, source: Path) -> "Graph":
         """Read a file written by `to_json`, or its text. Raises GraphError."""
-        return cls.from_dict(*file.read(source))
+        return cls.from_dict(*read_json(source, "a graph", GraphError))
 
 
 def _grouped(edges: Iterable[Edge], node: Callable[[Edge], str]) -> dict[str, list[Edge]]:

@@ -26,7 +26,7 @@ from diffmix.console import Console
 from diffmix.graph import Graph, Renderer, Session, random_graph, streamed
 from diffmix.graph.node import BUILT_IN
 from diffmix.graph.random import Grammar
-from diffmix.graph.render import Sources
+from diffmix.graph.run import Sources
 from diffmix.processors import ParametricEQ
 from diffmix.settings import Settings
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from diffmix.errors import GraphError
 from diffmix.graph.graph import Graph
-from diffmix.graph.render import Sources
+from diffmix.graph.run import Sources
 from diffmix.graph.session import Session
 
 FFT_SIZES = (512, 2048, 8192)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffmix.graph import Edge, Endpoint, Graph, Node, Plan, Renderer, schedule
-from diffmix.graph.render import _Run
+from diffmix.graph.run import Run
 from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Sum
 
 RATE = 44100
@@ -88,14 +88,14 @@ def test_every_value_is_made_once_before_it_is_read_and_freed_after(graph: Graph
 
 
 def test_memory_does_not_grow_with_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    most, plain = 0, _Run._batch
+    most, plain = 0, Run._batch
 
-    def counted(self: _Run, step: Batch, aligned: bool) -> None:
+    def counted(self: Run, step: Batch, aligned: bool) -> None:
         nonlocal most
         plain(self, step, aligned)
         most = max(most, len(self.signals))
 
-    monkeypatch.setattr(_Run, "_batch", counted)
+    monkeypatch.setattr(Run, "_batch", counted)
     with torch.no_grad():
         Renderer(chain(("KneeCompressor", "Distortion"), 50), RATE).render({"in": torch.zeros(1, 2, 50)})
     assert most == 2

@@ -11,7 +11,7 @@ from diffmix.graph.difference import Difference, difference
 from diffmix.graph.difference.edits import Edit, Renamed, Reordered
 from diffmix.graph.draw.words import quantity
 from diffmix.graph.graph import Graph
-from diffmix.graph.render import Sources
+from diffmix.graph.run import Sources
 from diffmix.graph.session import Session
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.losses import multi_resolution_stft

@@ -12,10 +12,10 @@ from diffmix.processors.base import REGISTRY
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a graph, as shipped in ``graph.schema.json``.
 
-    It holds each rule that concerns one field; options, ports and the rules between nodes (`Graph.check`) are the
-    reader's alone. Knobs that are left out stand at their defaults.
+    Its effects are those of `diffmix.processors`. It holds each rule that concerns one field; options, ports and the
+    rules between nodes (`Graph.check`) are the reader's alone. Knobs that are left out stand at their defaults.
     """
-    import diffmix.processors  # noqa: F401  registers every effect
+    from diffmix import processors
 
     text = {"type": "string"}
     name = {"type": "string", "minLength": 1, "pattern": r"^[^:>\r\n]+$"}
@@ -23,7 +23,8 @@ def schema() -> dict[str, Any]:
         _fixed({"name": name, "kind": {"const": kind}, "options": {"type": "object"}}, ("options",))
         for kind in BUILT_IN
     ]
-    effects = [_effect(kind, effect.declared, name) for kind, effect in sorted(REGISTRY.items())]
+    kinds = sorted(kind for kind in processors.__all__ if kind in REGISTRY)  # not those that a program declares itself
+    effects = [_effect(kind, REGISTRY[kind].declared, name) for kind in kinds]
     edge = _fixed(
         {"from": text, "to": text, "gain_db": _number(EDGE_GAIN), "amount": _number(EDGE_AMOUNT)}, ("gain_db", "amount")
     )

@@ -1,0 +1,77 @@
+"""From an intent to settings: trims and faders by measuring."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from diffmix.console import WORKING_LEVEL_LUFS, Console, DeskValues, Tracks, track_loudness
+from diffmix.data.multitrack import Multitrack
+from diffmix.errors import SettingsError
+from diffmix.intent import Intent
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.mix import grouped, ordered
+from diffmix.settings import Settings, shortest
+
+SUM_LUFS = -20.0
+"""Loudness of the sum of all tracks in front of the master: its thresholds mean the same for every song."""
+
+SILENT_LUFS = -69.0
+
+
+def balanced(
+    console: Console, multitrack: Multitrack, intent: Intent, faders_db: Mapping[str, float] | None = None
+) -> Settings:
+    """The settings in which each track is as loud in the mix as is intended.
+
+    Trims bring every track to the working level in front of its strip; faders bring it to ``SUM_LUFS`` plus its
+    intended loudness where it reaches its group or the master, behind effects and pan. Silent tracks keep trim and
+    fader at 0 dB. Faders given in ``faders_db`` stand as they are; the others are shifted by one amount, the median
+    over the given ones, so that the balance between all is kept as far as it can be.
+
+    Raises SettingsError if the intent leaves out a track, or if the strip has no ``trim``.
+    """
+    tracks, order = grouped(multitrack)
+    names = [multitrack.tracks[n].name for n in order]
+    if missing := [name for name in names if name not in intent.loudness_lu]:
+        raise SettingsError(f"the intent says no loudness for track {missing[0]!r}")
+    loudness = track_loudness(tracks, console.sample_rate)[0]
+    trims = trims_db(console, loudness)
+    strips = {
+        name: {**intent.settings["tracks"].get(name, {}), "trim": {"gain_db": shortest(float(trim))}}
+        for name, trim in zip(names, trims, strict=True)
+    }
+    settings = Settings({**intent.settings, "tracks": strips})
+    measured = placed_loudness(console, tracks, console.numbers(settings))[0]
+    wanted = SUM_LUFS + torch.tensor([intent.loudness_lu[name] for name in names])
+    sounding = (loudness > SILENT_LUFS) & (measured > SILENT_LUFS)
+    faders = torch.where(sounding, wanted - measured, 0.0)
+    given = faders_db or {}
+    if held := [n for n, name in enumerate(names) if name in given and sounding[n]]:
+        shift = torch.tensor([given[names[n]] for n in held]) - faders[held]
+        faders = torch.where(sounding, faders + shift.median(), faders)
+    knob = console.fader.spec.params["gain_db"]
+    for n, name in enumerate(names):
+        fader_db = given.get(name, min(max(float(faders[n]), knob.low), knob.high))
+        strips[name]["fader"] = {"gain_db": shortest(fader_db)}
+    return ordered(settings, [track.name for track in multitrack.tracks])
+
+
+def trims_db(console: Console, loudness_lufs: Tensor) -> Tensor:
+    """The gains (N,) in dB that bring tracks of loudness (N,) to the working level; 0 for silence."""
+    trim = console.strip.get("trim")
+    if trim is None or list(trim.spec.names) != ["gain_db"]:
+        raise SettingsError(
+            "tracks are brought to one level by a trim, a Gain of that name; the stages of this console's strip are: "
+            f"{', '.join(console.strip) or 'none'}"
+        )
+    low, high = trim.spec.low.item(), trim.spec.high.item()
+    wanted = (WORKING_LEVEL_LUFS - loudness_lufs).clamp(low, high)
+    return torch.where(loudness_lufs > SILENT_LUFS, wanted, 0.0)
+
+
+def placed_loudness(console: Console, tracks: Tracks, values: DeskValues, mask: Tensor | None = None) -> Tensor:
+    """Loudness (B, N) in LUFS of each track as it reaches its group or the master, without its sends."""
+    with torch.no_grad():
+        placed = console.placed(tracks, values, mask)
+        return torch.stack([integrated_loudness(y, console.sample_rate) for y in placed], 1)

@@ -25,9 +25,10 @@ def balanced(
     """The settings in which each track is as loud in the mix as is intended.
 
     Trims bring every track to the working level in front of its strip; faders bring it to ``SUM_LUFS`` plus its
-    intended loudness where it reaches its group or the master, behind effects and pan. Silent tracks keep trim and
-    fader at 0 dB. Faders given in ``faders_db`` stand as they are; the others are shifted by one amount, the median
-    over the given ones, so that the balance between all is kept as far as it can be.
+    intended loudness where it reaches its group or the master, behind effects and pan (all of them less, if a fader
+    would have to pass its top). Silent tracks keep trim and fader at 0 dB. Faders given in ``faders_db`` stand as they
+    are; the others are shifted by one amount, the median over the given ones, so that the balance between all is kept
+    as far as it can be.
 
     Raises SettingsError if the intent leaves out a track, or if the strip has no ``trim``.
     """
@@ -51,6 +52,8 @@ def balanced(
         shift = torch.tensor([given[names[n]] for n in held]) - faders[held]
         faders = torch.where(sounding, faders + shift.median(), faders)
     knob = console.fader.spec.params["gain_db"]
+    if not held:
+        faders = torch.where(sounding, faders - (faders.max() - knob.high).clamp_min(0), faders)
     for n, name in enumerate(names):
         fader_db = given.get(name, min(max(float(faders[n]), knob.low), knob.high))
         strips[name]["fader"] = {"gain_db": shortest(fader_db)}

@@ -26,7 +26,7 @@ def song(levels: dict[str, float]) -> Multitrack:
 
 
 def intent() -> Intent:
-    squashed = {"compressor": {"threshold_db": -40.0, "ratio": 8.0}, "eq": {"peak2_gain_db": 9.0}, "pan": {"pan": 0.6}}
+    squashed = {"compressor": {"threshold_db": -28.0, "ratio": 4.0}, "eq": {"peak2_gain_db": 9.0}, "pan": {"pan": 0.6}}
     return Intent(Settings(tracks={"a": squashed}), dict(WANTED))
 
 
@@ -52,6 +52,16 @@ def test_a_given_fader_stands_and_the_others_keep_the_balance() -> None:
     shift = [held["tracks"][n]["fader"]["gain_db"] - free["tracks"][n]["fader"]["gain_db"] for n in "abc"]
     assert held["tracks"]["c"]["fader"]["gain_db"] == 1.5
     assert shift == pytest.approx([shift[2]] * 3, abs=1e-3)
+
+
+def test_a_balance_beyond_the_faders_top_comes_as_a_whole_lower() -> None:
+    wanted = intent()
+    wanted.settings["tracks"]["a"]["compressor"] = {"threshold_db": -50.0, "ratio": 20.0}
+    multitrack = song({"a": -20, "b": -20, "c": -30})
+    settings = balanced(Console.from_layout(LAYOUT, RATE), multitrack, wanted)
+    found = loudness(multitrack, settings)
+    assert settings["tracks"]["a"]["fader"]["gain_db"] == 12
+    assert [found[n] - found["a"] for n in "bc"] == pytest.approx([-3, -6], abs=0.1)
 
 
 def test_silent_tracks_are_left_alone() -> None:

@@ -48,9 +48,9 @@ def test_every_track_is_as_loud_as_intended_behind_effects_and_at_any_input_leve
 def test_a_given_fader_stands_and_the_others_keep_the_balance() -> None:
     multitrack = song({"a": -20, "b": -20, "c": -30})
     console = Console.from_layout(LAYOUT, RATE)
-    free, held = balanced(console, multitrack, intent()), balanced(console, multitrack, intent(), {"c": 1.5})
+    free, held = balanced(console, multitrack, intent()), balanced(console, multitrack, intent(), {"c": -12.5})
     shift = [held["tracks"][n]["fader"]["gain_db"] - free["tracks"][n]["fader"]["gain_db"] for n in "abc"]
-    assert held["tracks"]["c"]["fader"]["gain_db"] == 1.5
+    assert held["tracks"]["c"]["fader"]["gain_db"] == -12.5
     assert shift == pytest.approx([shift[2]] * 3, abs=1e-3)
 
 

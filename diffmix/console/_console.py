@@ -1,90 +1,45 @@
-"""The mixing console: a template for graphs, with one control vector per track and one each for buses and master.
-
-track -> strip -> fader -> pan (mono) or image (stereo) -+-> group or master
-                                                         +-> sends -> buses -> master
-group -> chain -> fader -> image -+-> master
-                                  +-> sends
-"""
+"""The console itself."""
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffmix.errors import DiffmixError, SettingsError
+from diffmix.console._effects import Workshop
+from diffmix.console._layout import (
+    BUSES,
+    ENDS,
+    MASTER,
+    SEND,
+    SENDS,
+    STRIP,
+    WET,
+    WORKING_LEVEL_LUFS,
+    Controls,
+    DeskValues,
+    Limits,
+    Specs,
+    Stages,
+    Tracks,
+    check_layout,
+    fits,
+    named,
+    spec_of,
+    table,
+)
+from diffmix.console._wiring import Desk, strips_of, unused
+from diffmix.errors import SettingsError
 from diffmix.graph import Graph, Renderer
-from diffmix.graph import Node as Effect
-from diffmix.graph.desk import Strip, desk
-from diffmix.graph.node import make
+from diffmix.graph.desk import desk
 from diffmix.graph.schedule import TOGETHER
-from diffmix.kernels.loudness import integrated_loudness
 from diffmix.params import Param, ParamSpec, joined, split_name
-from diffmix.processors import Gain, Processor
-from diffmix.processors.base import REGISTRY
+from diffmix.processors import Gain
 from diffmix.processors.chain import by_stage
 from diffmix.settings import Settings, shortest
 from diffmix.types import Ranges
-
-WORKING_LEVEL_LUFS = -23.0
-"""Where the trim puts a track, so that thresholds and faders mean the same for every recording."""
-
-MUTED_DB = -120.0
-"""A fader's position that is silence."""
-
-Tracks = Tensor | tuple[Tensor, Tensor]
-"""Mono or stereo strips (B, N, C, T), or both: (mono (B, N1, 1, T), stereo (B, N2, 2, T)), numbered in that order."""
-
-Stages = Mapping[str, str | Mapping[str, Any]]
-"""Effects by stage name: a class name, or ``{"kind": class name, option: value}``."""
-
-Limits = Mapping[str, float | Sequence[float]]
-"""Narrower (low, high), or one value that locks, by knob name with wildcards: ``{"vox.pan.pan": 0}``."""
-
-
-class Controls(NamedTuple):
-    """Control vectors in [0, 1]: tracks (B, N, P), buses and groups (B, Q), master (B, R)."""
-
-    tracks: Tensor
-    bus: Tensor
-    master: Tensor
-
-
-class DeskValues(NamedTuple):
-    """Physical values by dotted name: of the tracks each (B, N), of buses, groups and master each (B,)."""
-
-    tracks: dict[str, Tensor]
-    bus: dict[str, Tensor]
-    master: dict[str, Tensor]
-
-
-Specs = Mapping[str, ParamSpec]
-"""What the control vectors hold, by part: ``tracks``, ``bus``, ``master``."""
-
-
-STRIP: Stages = {"trim": "Gain", "highpass": "HighpassFilter", "eq": "ParametricEQ", "compressor": "Compressor"}
-SENDS: Mapping[str, str] = {"send": "reverb"}
-BUSES: Mapping[str, Stages] = {"reverb": {"reverb": "Reverb"}}
-MASTER: Stages = {"eq": "ParametricEQ", "compressor": "Compressor", "gain": "Gain"}
-
-DESK: dict[str, dict[str, Sequence[float]]] = {
-    "trim": {"gain_db": (-40, 60, 0)},
-    "highpass": {"cutoff_frequency_hz": (10, 500, 10)},
-    "fader": {"gain_db": (-48, 12, 0)},
-    "master.gain": {"gain_db": (-40, 40, 0)},
-}
-"""Where a desk needs less than an effect's whole range."""
-
-ENDS = ("fader", "pan", "image")
-"""What stands behind the effects of a track."""
-
-SEND: dict[str, Sequence[float]] = {"gain_db": (-60, 6, -60)}
-WET: dict[str, Sequence[float]] = {"dry_level": (0, 0), "mix": (1, 1)}
-"""On a bus an effect is wet only, where it has a choice."""
 
 
 class Console(nn.Module):
@@ -124,34 +79,31 @@ class Console(nn.Module):
         """
         super().__init__()
         self.layout: dict[str, Any] = {
-            "strip": _named("strip", STRIP if strip is None else strip),
-            "sends": _named("sends", SENDS if sends is None else sends),
-            "buses": _named("buses", BUSES if buses is None else buses),
-            "groups": _named("groups", {} if groups is None else groups),
-            "master": _named("master", MASTER if master is None else master),
+            "strip": named("strip", STRIP if strip is None else strip),
+            "sends": named("sends", SENDS if sends is None else sends),
+            "buses": named("buses", BUSES if buses is None else buses),
+            "groups": named("groups", {} if groups is None else groups),
+            "master": named("master", MASTER if master is None else master),
         }
-        given = _table("ranges", {} if ranges is None else ranges)
-        self.ranges = {stage: _table(f"ranges of {stage}", values) for stage, values in given.items()}
+        given = table("ranges", {} if ranges is None else ranges)
+        self.ranges = {stage: table(f"ranges of {stage}", values) for stage, values in given.items()}
         self.sample_rate = float(sample_rate)
-        self._limits = {stage: dict(values) for stage, values in DESK.items()}
-        for stage, values in self.ranges.items():
-            self._limits.setdefault(stage, {}).update(values)
-        self._used: set[str] = set()
-        self._check_layout()
-        self.strip = self._chain(self.layout["strip"], "")
-        self.fader = self._effect("Gain", "fader")
-        self.pan = self._effect("Pan", "pan")
-        self.image = self._effect("BalanceWidth", "image")
-        self.sends = {name: self._effect("Gain", name, SEND) for name in self.layout["sends"]}
-        self.buses = {name: self._chain(stages, f"{name}.", WET) for name, stages in self.layout["buses"].items()}
-        self.groups = {name: self._group(name, part) for name, part in self.layout["groups"].items()}
-        self.master = self._chain(self.layout["master"], "master.")
-        if unknown := sorted(self.ranges.keys() - self._used):
-            raise SettingsError(f"no console stage {unknown[0]!r}; there are: {', '.join(sorted(self._used))}")
+        check_layout(self.layout)
+        shop = Workshop(self.sample_rate, self.ranges, self.layout["sends"])
+        self.strip = shop.chain(self.layout["strip"], "")
+        self.fader = shop.effect("Gain", "fader")
+        self.pan = shop.effect("Pan", "pan")
+        self.image = shop.effect("BalanceWidth", "image")
+        self.sends = {name: shop.effect("Gain", name, SEND) for name in self.layout["sends"]}
+        self.buses = {name: shop.chain(stages, f"{name}.", WET) for name, stages in self.layout["buses"].items()}
+        self.groups = {name: shop.group(name, part) for name, part in self.layout["groups"].items()}
+        self.master = shop.chain(self.layout["master"], "master.")
+        if unknown := sorted(self.ranges.keys() - shop.used):
+            raise SettingsError(f"no console stage {unknown[0]!r}; there are: {', '.join(sorted(shop.used))}")
         strips = {**self.strip, "fader": self.fader, "pan": self.pan, "image": self.image, **self.sends}
-        named = {name: _spec(stages) for name, stages in {**self.buses, **self.groups}.items()}
-        self.track_spec, self.bus_spec, self.master_spec = _spec(strips), joined(named), _spec(self.master)
-        self._desks: dict[tuple[Any, ...], _Desk] = {}
+        others = {name: spec_of(stages) for name, stages in {**self.buses, **self.groups}.items()}
+        self.track_spec, self.bus_spec, self.master_spec = spec_of(strips), joined(others), spec_of(self.master)
+        self._desks: dict[tuple[Any, ...], Desk] = {}
 
     @classmethod
     def from_layout(cls, layout: Mapping[str, Any], sample_rate: float | None = None) -> "Console":
@@ -159,7 +111,7 @@ class Console(nn.Module):
 
         ``sample_rate`` in Hz, if given, takes the place of the layout's. Raises SettingsError.
         """
-        given = _table("a console's layout", layout)
+        given = table("a console's layout", layout)
         if sample_rate is not None:
             given["sample_rate"] = sample_rate
         allowed = ("sample_rate", "ranges", "strip", "sends", "buses", "groups", "master")
@@ -169,72 +121,6 @@ class Console(nn.Module):
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
             raise SettingsError(f"sample_rate is {rate!r}, a number of Hz is expected")
         return cls(**given)
-
-    def _check_layout(self) -> None:
-        sends, buses, groups = self.layout["sends"], self.layout["buses"], self.layout["groups"]
-        for send, bus in sends.items():
-            if not isinstance(bus, str) or bus not in buses:
-                raise SettingsError(f"send {send!r} goes to the bus {bus!r}; there are: {', '.join(buses) or 'none'}")
-            if (first := next(s for s, b in sends.items() if b == bus)) != send:
-                raise SettingsError(f"the sends {first!r} and {send!r} go to one bus, {bus!r}, which needs one only")
-        if both := sorted(buses.keys() & groups.keys()):
-            raise SettingsError(f"{both[0]!r} is a bus and a group; every name stands once")
-        if "master" in {*buses, *groups}:
-            raise SettingsError("no bus or group can be called 'master'")
-        for name, part in groups.items():
-            if unknown := sorted(_table(f"group {name!r}", part).keys() - {"tracks", "stages"}):
-                raise SettingsError(f"group {name!r} has tracks and stages; {unknown[0]!r} is neither")
-            tracks = part.get("tracks", ())
-            if not isinstance(tracks, list | tuple) or not all(isinstance(pattern, str) for pattern in tracks):
-                raise SettingsError(f"group {name!r}: tracks is {tracks!r}, a list of patterns of names is expected")
-        chains = {"strip": (self.layout["strip"], {*ENDS, *sends})}
-        chains |= {
-            f"group {name!r}": (part.get("stages", {}), {"fader", "image", *sends}) for name, part in groups.items()
-        }
-        chains |= {f"bus {name!r}": (stages, set()) for name, stages in buses.items()}
-        for where, (stages, fixed) in chains.items():
-            if taken := [name for name in _named(where, stages) if name in fixed]:
-                raise SettingsError(f"{where}: no effect can be called {taken[0]!r}, which stands behind the effects")
-
-    def _effect(
-        self,
-        stage: str | Mapping[str, Any],
-        where: str,
-        desk: Mapping[str, Any] | None = None,
-        stereo: bool = False,
-    ) -> Processor:
-        """An effect of the desk, with its ranges; ``where`` names the stage in messages and ranges."""
-        self._used.add(where)
-        options = _options(stage)
-        kind = stage if isinstance(stage, str) else stage.get("kind") if isinstance(stage, Mapping) else stage
-        if not isinstance(kind, str) or kind not in REGISTRY:
-            raise SettingsError(f"console stage {where}: there is no effect {kind!r}")
-        declared = REGISTRY[kind].declared
-        limits = {k: v for k, v in (desk or {}).items() if k in declared} | self._limits.get(where, {})
-        if where in DESK and where not in self.ranges:  # a stage of the same name may hold another effect
-            limits = {k: v for k, v in limits.items() if k in declared}
-        try:
-            effect = make(kind, options, limits, self.sample_rate)
-        except (DiffmixError, TypeError, ValueError) as error:
-            raise SettingsError(f"console stage {where}: {error}") from None
-        (first, *others), (out, *outs) = effect.inlets, effect.outlets
-        if outs or {first.kind, out.kind} != {"audio"} or not all(port.optional for port in others):
-            raise SettingsError(f"console stage {where}: a {kind} is no effect with one way in and one way out")
-        allowed = {None, 2} if stereo else {None}
-        if not {first.channels, out.channels} <= allowed and where not in ENDS:
-            raise SettingsError(
-                f"console stage {where}: a {kind} goes from {first.channels or 'any'} to {out.channels or 'as many'} "
-                f"channels; here it gets {'2' if stereo else '1 or 2'} and has to leave as many"
-            )
-        return effect
-
-    def _chain(self, stages: Stages, prefix: str, desk: Mapping[str, Any] | None = None) -> dict[str, Processor]:
-        return {name: self._effect(stage, prefix + name, desk, bool(prefix)) for name, stage in stages.items()}
-
-    def _group(self, name: str, part: Mapping[str, Any]) -> dict[str, Processor]:
-        stages = self._chain(part.get("stages", {}), f"{name}.")
-        ends = self._chain({"fader": "Gain", "image": "BalanceWidth"}, f"{name}.", DESK["fader"])
-        return stages | ends | {send: self._effect("Gain", f"{name}.{send}", SEND) for send in self.layout["sends"]}
 
     @property
     def description(self) -> dict[str, Any]:
@@ -270,7 +156,7 @@ class Console(nn.Module):
             for knob in spec.names:
                 stage = split_name(knob)[0]
                 names = [f"{strip}.{knob}", *([f"{strip}.{stage}"] if knobs[stage] == 1 else [])]
-                for pattern in (p for p in limits if any(_fits(name, p) for name in names)):
+                for pattern in (p for p in limits if any(fits(name, p) for name in names)):
                     unused.discard(pattern)
                     given = limits[pattern]
                     found[knob] = (given, given) if isinstance(given, int | float) else given
@@ -279,7 +165,7 @@ class Console(nn.Module):
             except SettingsError as error:
                 raise SettingsError(f"{strip}.{error}") from None
 
-        others = {name: narrowed(name, _spec(stages)) for name, stages in {**self.buses, **self.groups}.items()}
+        others = {name: narrowed(name, spec_of(stages)) for name, stages in {**self.buses, **self.groups}.items()}
         others["master"] = narrowed("master", self.master_spec)
         tracks = {name: narrowed(name, self.track_spec) for name in names}
         if unused:
@@ -364,7 +250,7 @@ class Console(nn.Module):
             for end in ends:
                 yield found.pop(end)
 
-    def _desk(self, tracks: Tracks, names: Sequence[str]) -> "_Desk":
+    def _desk(self, tracks: Tracks, names: Sequence[str]) -> Desk:
         """The renderer for as many tracks, in the groups that their names say."""
         kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
         channels = [x.shape[2] for x in kinds for _ in range(x.shape[1])]
@@ -373,13 +259,13 @@ class Console(nn.Module):
         groups = [self.group_of(name) for name in names] or [""] * len(channels)
         key = tuple(zip(channels, groups, strict=True))
         if key not in self._desks:
-            self._desks[key] = _Desk(self, channels, groups)
+            self._desks[key] = Desk(self, channels, groups)
         return self._desks[key]
 
     def group_of(self, track: str) -> str:
         """The first group one of whose patterns a track's name matches, "" for none."""
         for name, part in self.layout["groups"].items():
-            if any(_fits(track.lower(), pattern.lower()) for pattern in part.get("tracks", ())):
+            if any(fits(track.lower(), pattern.lower()) for pattern in part.get("tracks", ())):
                 return str(name)
         return ""
 
@@ -422,7 +308,7 @@ class Console(nn.Module):
         full = Settings({**full, "tracks": {title[n]: knobs for n, knobs in full["tracks"].items()}})
         limited = {title[n]: spec for n, spec in limited[0].items()}, limited[1]
         silent = frozenset(title[n] for n in self.silent(order, mute, solo))
-        strips = _strips(self, [title[n] for n in order], kinds, groups, full, limited, silent)
+        strips = strips_of(self, [title[n] for n in order], kinds, groups, full, limited, silent)
         return desk(strips, strips[-1].name)
 
     def titles(self, names: Sequence[str]) -> dict[str, str]:
@@ -434,7 +320,7 @@ class Console(nn.Module):
         taken: set[str] = set()
         found = {}
         for name in sorted(names, key=lambda name: legal[name] != name):  # who needs no other name keeps it
-            found[name] = _unused(legal[name], (*self.strip, *ENDS), taken)
+            found[name] = unused(legal[name], (*self.strip, *ENDS), taken)
         return {name: found[name] for name in names}
 
     def silent(
@@ -448,7 +334,7 @@ class Console(nn.Module):
         def matched(given: str | Sequence[str]) -> set[str]:
             found: set[str] = set()
             for pattern in [given] if isinstance(given, str) else given:
-                some = {pattern} & set(names) or {n for n in names if _fits(n.lower(), pattern.lower())}
+                some = {pattern} & set(names) or {n for n in names if fits(n.lower(), pattern.lower())}
                 if not some:
                     raise SettingsError(f"no track is called {pattern!r}; there are: {', '.join(names)}")
                 found |= some
@@ -502,7 +388,7 @@ class Console(nn.Module):
 
         def part(spec: ParamSpec, stages: Mapping[str, Any], where: str) -> dict[str, dict[str, float]]:
             given: dict[str, float] = {}
-            for stage, knobs in _table(where, stages).items():
+            for stage, knobs in table(where, stages).items():
                 if not isinstance(knobs, Mapping):
                     raise SettingsError(f"{where}: {stage} is {knobs!r}, a stage with knobs is expected")
                 if odd := [k for k, v in knobs.items() if isinstance(v, bool) or not hasattr(v, "__float__")]:
@@ -542,169 +428,3 @@ class Console(nn.Module):
         values = self.numbers(settings)
         parts = [spec.normalize(v) for spec, v in zip((specs or self.specs).values(), values, strict=True)]
         return Controls(*(u if u.ndim > 1 else u[None] for u in parts))  # without knobs there is no batch to tell
-
-
-class _Desk:
-    """The renderer of a console for given tracks, and which knob of it each value is."""
-
-    def __init__(self, console: Console, channels: Sequence[int], groups: Sequence[str]) -> None:
-        self.tracks = [f"track #{n + 1}" for n in range(len(channels))]  # no bus can be called so
-        self.count = channels.count(1)
-        strips = {s.name: s for s in _strips(console, self.tracks, channels, groups)}
-        self.ends = [strips[name].end for name in self.tracks]
-        self.renderer = Renderer(desk(list(strips.values()), "master"), console.sample_rate)
-        self.columns: list[tuple[str, slice, tuple[str, ...]]] = []
-        mono, stereo, every = slice(0, self.count), slice(self.count, None), slice(None)
-        for name in console.track_spec.names:
-            stage, knob = split_name(name)
-            part = {"pan": mono, "image": stereo}.get(stage, every)
-            if stage in console.sends:
-                bus = console.layout["sends"][stage]
-                keys = [f"{end}>{bus}:in.{knob}" for end in self.ends]
-            else:
-                keys = [f"{track}.{name}" for track in self.tracks[part]]
-            if keys:
-                self.columns.append((name, part, tuple(keys)))
-        self.others: list[tuple[str, str]] = []
-        for name in console.bus_spec.names:
-            strip, stage, knob = name.split(".")
-            key = name
-            if strip in console.groups and stage in console.sends:
-                key = f"{strip}.image:out>{console.layout['sends'][stage]}:in.{knob}"
-            if strip in strips:
-                self.others.append((name, key))
-
-    def sources(self, tracks: Tracks) -> dict[str | tuple[str, ...], Tensor]:
-        """Audio by the names of the tracks."""
-        kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
-        found: dict[str | tuple[str, ...], Tensor] = {}
-        first = 0
-        for x in kinds:
-            if x.shape[1]:
-                found[tuple(self.tracks[first : first + x.shape[1]])] = x
-            first += x.shape[1]
-        return found
-
-    def knobs(self, values: DeskValues, mask: Tensor | None) -> dict[str | tuple[str, ...], Tensor]:
-        """Values by the names of the graph's knobs."""
-        found: dict[str | tuple[str, ...], Tensor] = {}
-        for name, part, keys in self.columns:
-            value = values.tracks[name]
-            if mask is not None and name == "fader.gain_db":
-                value = torch.where(mask > 0, value, MUTED_DB)
-            found[keys] = value[:, part]
-        found |= {key: values.bus[name] for name, key in self.others}
-        found |= {f"master.{name}": value for name, value in values.master.items()}
-        return found
-
-
-def _strips(
-    console: Console,
-    tracks: Sequence[str],
-    channels: Sequence[int],
-    groups: Sequence[str],
-    settings: Settings | None = None,
-    limited: tuple[Mapping[str, ParamSpec], Mapping[str, ParamSpec]] = ({}, {}),
-    silent: frozenset[str] = frozenset(),
-) -> list[Strip]:
-    """The desk's strips: tracks by group, mono first; groups that have tracks; buses; the master.
-
-    Without ``settings`` the knobs stand at their defaults; ``limited`` are the specs of tracks, and
-    of the other strips, by name.
-    """
-    if not tracks:
-        raise SettingsError("a console needs at least one track")
-    heard = {group for name, group in zip(tracks, groups, strict=True) if name not in silent}
-    used = [group for group in console.groups if group in heard]
-    taken = {f"{track}{stage}" for track in tracks for stage in ("", *(f".{s}" for s in (*console.strip, *ENDS)))}
-    chains = {**console.groups, **console.buses, "master": console.master}
-    names = {name: _unused(name, chains[name], taken) for name in (*used, *console.buses, "master")}
-
-    def effects(
-        strip: str, stages: Mapping[str, Processor], layout: Stages, knobs: Any, spec: ParamSpec
-    ) -> list[Effect]:
-        made = []
-        for stage, effect in stages.items():
-            given = layout.get(stage, {})
-            options = _options(given)
-            params = {knob: spec.params[f"{stage}.{knob}"] for knob in effect.spec.names}
-            ranges = {
-                knob: (p.low, p.high)
-                for knob, p in params.items()
-                if (p.low, p.high) != (effect.declared[knob].low, effect.declared[knob].high)
-            }
-            plain = Effect(f"{strip}.{stage}", type(effect).__name__, {}, options, ranges)
-            wanted = knobs.get(stage, {}) if knobs else {knob: shortest(p.default) for knob, p in params.items()}
-            made.append(replace(plain, values={k: v for k, v in wanted.items() if plain.setting(k) != v}))
-        return made
-
-    def sends(knobs: Any, spec: ParamSpec) -> tuple[tuple[str, float], ...]:
-        levels = {s: knobs[s]["gain_db"] if knobs else spec.params[f"{s}.gain_db"].default for s in console.sends}
-        return tuple((names[console.layout["sends"][s]], level) for s, level in levels.items())
-
-    layout, (of_tracks, others) = console.layout, limited
-    strips: list[Strip] = []
-    for n in sorted(range(len(tracks)), key=lambda n: used.index(groups[n]) + 1 if groups[n] in used else 0):
-        name = tracks[n]
-        knobs, spec = settings and settings["tracks"][name], of_tracks.get(name, console.track_spec)
-        place = {"pan": console.pan} if channels[n] == 1 else {"image": console.image}
-        made = effects(name, {**console.strip, "fader": console.fader, **place}, layout["strip"], knobs, spec)
-        goes = ("", ()) if name in silent else (names[groups[n] or "master"], sends(knobs, spec))
-        strips.append(Strip(name, channels[n], tuple(made), *goes))
-    for part, stages in ((p, {**console.groups, **console.buses}[p]) for p in (*used, *console.buses)):
-        knobs = settings and settings["buses"][part]
-        spec = others.get(part, _spec(stages))
-        inner = {stage: effect for stage, effect in stages.items() if stage not in console.sends or part not in used}
-        given = layout["groups"][part].get("stages", {}) if part in used else layout["buses"][part]
-        made = effects(names[part], inner, given, knobs, spec)
-        further = sends(knobs, spec) if part in used else ()
-        strips.append(Strip(names[part], 0, tuple(made), names["master"], further))
-    knobs = settings and settings["master"]
-    made = effects(names["master"], console.master, layout["master"], knobs, others.get("master", console.master_spec))
-    return [*strips, Strip(names["master"], 0, tuple(made), "")]
-
-
-def _table(where: str, given: Any) -> dict[str, Any]:
-    """A copy of a mapping. Raises SettingsError for anything else."""
-    if not isinstance(given, Mapping):
-        raise SettingsError(f"{where} is {given!r}; names, and what each stands for, are expected")
-    return dict(given)
-
-
-def _named(where: str, given: Any) -> dict[str, Any]:
-    """As `_table`, for names that can be parts of a knob's."""
-    table = _table(where, given)
-    if odd := [name for name in table if not isinstance(name, str) or not re.fullmatch(r"\w([\w -]*\w)?", name)]:
-        raise SettingsError(f"{where}: {odd[0]!r} is no name, which is made of letters, digits, _, - and spaces")
-    return table
-
-
-def _options(stage: str | Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in stage.items() if k != "kind"} if isinstance(stage, Mapping) else {}
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """Whether a name is a pattern's; a name with brackets, which mean something in patterns, is its own."""
-    return name == pattern or fnmatchcase(name, pattern)
-
-
-def _unused(name: str, stages: Collection[str], taken: set[str]) -> str:
-    """A name for a strip, with underscores until it and the names of its effects are no others; then they are taken."""
-    while taken & (own := {name, *(f"{name}.{stage}" for stage in stages)}):
-        name += "_"
-    taken |= own
-    return name
-
-
-def _spec(stages: Mapping[str, Processor]) -> ParamSpec:
-    return joined({name: effect.spec for name, effect in stages.items()})
-
-
-def track_loudness(tracks: Tracks, sample_rate: float) -> Tensor:
-    """Integrated loudness (B, N) in LUFS of each track; -70 for silence."""
-    found = []
-    for x in (tracks,) if isinstance(tracks, Tensor) else tracks:
-        batch, n, channels, length = x.shape
-        if n:
-            found.append(integrated_loudness(x.reshape(batch * n, channels, length), sample_rate).view(batch, n))
-    return torch.cat(found, 1)

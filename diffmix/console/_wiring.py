@@ -1,0 +1,148 @@
+"""A console's strips as a graph: who goes where, under which names."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diffmix.console._layout import ENDS, MUTED_DB, DeskValues, Stages, Tracks, options_of, spec_of
+from diffmix.errors import SettingsError
+from diffmix.graph import Node as Effect
+from diffmix.graph import Renderer
+from diffmix.graph.desk import Strip, desk
+from diffmix.params import ParamSpec, split_name
+from diffmix.processors import Processor
+from diffmix.settings import Settings, shortest
+
+if TYPE_CHECKING:
+    from diffmix.console._console import Console
+
+
+class Desk:
+    """The renderer of a console for given tracks, and which knob of it each value is."""
+
+    def __init__(self, console: "Console", channels: Sequence[int], groups: Sequence[str]) -> None:
+        self.tracks = [f"track #{n + 1}" for n in range(len(channels))]  # no bus can be called so
+        self.count = channels.count(1)
+        strips = {s.name: s for s in strips_of(console, self.tracks, channels, groups)}
+        self.ends = [strips[name].end for name in self.tracks]
+        self.renderer = Renderer(desk(list(strips.values()), "master"), console.sample_rate)
+        self.columns: list[tuple[str, slice, tuple[str, ...]]] = []
+        mono, stereo, every = slice(0, self.count), slice(self.count, None), slice(None)
+        for name in console.track_spec.names:
+            stage, knob = split_name(name)
+            part = {"pan": mono, "image": stereo}.get(stage, every)
+            if stage in console.sends:
+                bus = console.layout["sends"][stage]
+                keys = [f"{end}>{bus}:in.{knob}" for end in self.ends]
+            else:
+                keys = [f"{track}.{name}" for track in self.tracks[part]]
+            if keys:
+                self.columns.append((name, part, tuple(keys)))
+        self.others: list[tuple[str, str]] = []
+        for name in console.bus_spec.names:
+            strip, stage, knob = name.split(".")
+            key = name
+            if strip in console.groups and stage in console.sends:
+                key = f"{strip}.image:out>{console.layout['sends'][stage]}:in.{knob}"
+            if strip in strips:
+                self.others.append((name, key))
+
+    def sources(self, tracks: Tracks) -> dict[str | tuple[str, ...], Tensor]:
+        """Audio by the names of the tracks."""
+        kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
+        found: dict[str | tuple[str, ...], Tensor] = {}
+        first = 0
+        for x in kinds:
+            if x.shape[1]:
+                found[tuple(self.tracks[first : first + x.shape[1]])] = x
+            first += x.shape[1]
+        return found
+
+    def knobs(self, values: DeskValues, mask: Tensor | None) -> dict[str | tuple[str, ...], Tensor]:
+        """Values by the names of the graph's knobs."""
+        found: dict[str | tuple[str, ...], Tensor] = {}
+        for name, part, keys in self.columns:
+            value = values.tracks[name]
+            if mask is not None and name == "fader.gain_db":
+                value = torch.where(mask > 0, value, MUTED_DB)
+            found[keys] = value[:, part]
+        found |= {key: values.bus[name] for name, key in self.others}
+        found |= {f"master.{name}": value for name, value in values.master.items()}
+        return found
+
+
+def strips_of(
+    console: "Console",
+    tracks: Sequence[str],
+    channels: Sequence[int],
+    groups: Sequence[str],
+    settings: Settings | None = None,
+    limited: tuple[Mapping[str, ParamSpec], Mapping[str, ParamSpec]] = ({}, {}),
+    silent: frozenset[str] = frozenset(),
+) -> list[Strip]:
+    """The desk's strips: tracks by group, mono first; groups that have tracks; buses; the master.
+
+    Without ``settings`` the knobs stand at their defaults; ``limited`` are the specs of tracks, and
+    of the other strips, by name.
+    """
+    if not tracks:
+        raise SettingsError("a console needs at least one track")
+    heard = {group for name, group in zip(tracks, groups, strict=True) if name not in silent}
+    used = [group for group in console.groups if group in heard]
+    taken = {f"{track}{stage}" for track in tracks for stage in ("", *(f".{s}" for s in (*console.strip, *ENDS)))}
+    chains = {**console.groups, **console.buses, "master": console.master}
+    names = {name: unused(name, chains[name], taken) for name in (*used, *console.buses, "master")}
+
+    def effects(
+        strip: str, stages: Mapping[str, Processor], layout: Stages, knobs: Any, spec: ParamSpec
+    ) -> list[Effect]:
+        made = []
+        for stage, effect in stages.items():
+            given = layout.get(stage, {})
+            options = options_of(given)
+            params = {knob: spec.params[f"{stage}.{knob}"] for knob in effect.spec.names}
+            ranges = {
+                knob: (p.low, p.high)
+                for knob, p in params.items()
+                if (p.low, p.high) != (effect.declared[knob].low, effect.declared[knob].high)
+            }
+            plain = Effect(f"{strip}.{stage}", type(effect).__name__, {}, options, ranges)
+            wanted = knobs.get(stage, {}) if knobs else {knob: shortest(p.default) for knob, p in params.items()}
+            made.append(replace(plain, values={k: v for k, v in wanted.items() if plain.setting(k) != v}))
+        return made
+
+    def sends(knobs: Any, spec: ParamSpec) -> tuple[tuple[str, float], ...]:
+        levels = {s: knobs[s]["gain_db"] if knobs else spec.params[f"{s}.gain_db"].default for s in console.sends}
+        return tuple((names[console.layout["sends"][s]], level) for s, level in levels.items())
+
+    layout, (of_tracks, others) = console.layout, limited
+    strips: list[Strip] = []
+    for n in sorted(range(len(tracks)), key=lambda n: used.index(groups[n]) + 1 if groups[n] in used else 0):
+        name = tracks[n]
+        knobs, spec = settings and settings["tracks"][name], of_tracks.get(name, console.track_spec)
+        place = {"pan": console.pan} if channels[n] == 1 else {"image": console.image}
+        made = effects(name, {**console.strip, "fader": console.fader, **place}, layout["strip"], knobs, spec)
+        goes = ("", ()) if name in silent else (names[groups[n] or "master"], sends(knobs, spec))
+        strips.append(Strip(name, channels[n], tuple(made), *goes))
+    for part, stages in ((p, {**console.groups, **console.buses}[p]) for p in (*used, *console.buses)):
+        knobs = settings and settings["buses"][part]
+        spec = others.get(part, spec_of(stages))
+        inner = {stage: effect for stage, effect in stages.items() if stage not in console.sends or part not in used}
+        given = layout["groups"][part].get("stages", {}) if part in used else layout["buses"][part]
+        made = effects(names[part], inner, given, knobs, spec)
+        further = sends(knobs, spec) if part in used else ()
+        strips.append(Strip(names[part], 0, tuple(made), names["master"], further))
+    knobs = settings and settings["master"]
+    made = effects(names["master"], console.master, layout["master"], knobs, others.get("master", console.master_spec))
+    return [*strips, Strip(names["master"], 0, tuple(made), "")]
+
+
+def unused(name: str, stages: Collection[str], taken: set[str]) -> str:
+    """A name for a strip, with underscores until it and the names of its effects are no others; then they are taken."""
+    while taken & (own := {name, *(f"{name}.{stage}" for stage in stages)}):
+        name += "_"
+    taken |= own
+    return name

@@ -88,7 +88,7 @@ def limiter(x: Tensor, threshold_db: Tensor, release_ms: Tensor, sample_rate: fl
     c = evaluate("_limiter", settings, sample_rate, is_twin(x, *settings))
     gain = c[..., 8:].transpose(-1, -2) if c.ndim == 3 else c[:, 8:, None]
     held = _applied(_applied(x, c[..., :4]), c[..., 4:8])
-    return (gain.to(held.dtype) * held).clamp(-1, 1)
+    return (gain.to(held.dtype) * held).clamp(-1, 1) if portable(x) else _raised(held, gain)
 
 
 def static_curve_db(level_db: Tensor, threshold_db: Tensor, ratio: Tensor) -> Tensor:
@@ -126,6 +126,28 @@ def _limiter(m: Any, threshold_db: Any, release_ms: Any, sample_rate: float) -> 
 
 def _memory(m: Any, time_ms: Any, sample_rate: float) -> Any:
     return m.decay(-2 * math.pi * 1000 / sample_rate, m.clip(time_ms, 1e-3, math.inf)) * (time_ms >= 1e-3)
+
+
+def _save_raised(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _raised_backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor]:
+    x, gain = ctx.saved_tensors
+    same = gain.to(x.dtype)
+    through = torch.where((same * x).abs() <= 1, gy, 0)
+    constant = (1, 2) if gain.shape[-1] == 1 else (1,)
+    return through * same, (through * x).sum(constant, keepdim=True, dtype=torch.float64)
+
+
+@operator(fake=lambda x, gain: torch.empty_like(x), backward=_raised_backward, save=_save_raised)
+def _raised(x: Tensor, gain: Tensor) -> Tensor:
+    """Audio x (B, C, T) times a gain (B, 1, 1) or (B, 1, T), clipped at 1.
+
+    A threshold acts through the gain and, almost as much the other way, through the compressor before it: of both sums
+    a thousandth is left. So the gain's is made in float64; in float32 each way to add it up gives another gradient.
+    """
+    return (gain.to(x.dtype) * x).clamp_(-1, 1)
 
 
 def _loops(_: int) -> Loops:

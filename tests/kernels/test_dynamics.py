@@ -355,6 +355,18 @@ def test_the_operators_are_registered_properly() -> None:
     torch.library.opcheck(dynamics._dynamics.overload, (x.detach(), squares, torch.zeros(4, 2, dtype=x.dtype), 1, []))
     level = torch.rand(2, 2, 50, dtype=torch.float64)
     torch.library.opcheck(dynamics._attacks.overload, (level, level[:, :1, :1], level[:, :1, 1:2]))
+    for gain in (level[:, :1, :1], level[:, :1]):
+        torch.library.opcheck(dynamics._raised.overload, tuple(v.clone().requires_grad_() for v in (level, gain)))
+
+
+def test_the_gradient_of_a_limiters_gain_does_not_hang_on_the_order_of_a_sum() -> None:
+    x, gy = (torch.randn(1, 2, 50_000, generator=torch.Generator().manual_seed(seed)) for seed in (3, 4))
+    gain = torch.full((1, 1, 1), 0.7, dtype=torch.float64, requires_grad=True)
+    turned = [(x, gy), (x.flip(-1), gy.flip(-1))]
+    found = [torch.autograd.grad(dynamics._raised(v, gain), gain, w)[0] for v, w in turned]
+    passed = x.double() * gy * ((0.7 * x).abs() <= 1)
+    assert torch.allclose(found[0], found[1], rtol=1e-12)
+    assert (found[0] - passed.sum()).abs() <= 1e-8 * passed.abs().sum()
 
 
 @pytest.mark.slow

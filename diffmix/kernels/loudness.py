@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
+from diffmix.kernels import stream
 from diffmix.kernels.biquad import high_shelf
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.units import gain_to_db
@@ -20,9 +21,10 @@ SILENCE_LUFS = -70.0
 """The absolute gate, and what silence measures."""
 _OFFSET_DB = -0.691
 _BLOCK_S = 0.4
-_OVERLAP = 0.75
+_STEP_S = 0.1
 _FLOOR = 10 ** ((SILENCE_LUFS - _OFFSET_DB) / 10)  # mean square at the absolute gate
 _SEGMENT = 1 << 18  # samples oversampled at a time: bounds the memory of long signals
+_PIECE = 1 << 22  # samples of all channels weighted at a time
 
 # BS.1770-4, Annex 2: the taps of phases 0 and 1, in units of 2**-13; phases 3 and 2 are the same reversed.
 _PHASES = (
@@ -31,17 +33,18 @@ _PHASES = (
 )
 
 
-def block_loudness(x: Tensor, sample_rate: float) -> Tensor:
-    """Momentary loudness: of blocks of 0.4 s that start every 0.1 s, ungated.
+def block_loudness(x: Tensor, sample_rate: float, block_s: float = _BLOCK_S) -> Tensor:
+    """Loudness of blocks that start every 0.1 s, ungated: momentary (0.4 s) or short-term (3 s).
 
     Args:
-        x: audio (B, C, T), mono or stereo (all channels weigh 1). A signal shorter than 0.4 s is one block.
+        x: audio (B, C, T), mono or stereo (all channels weigh 1). A signal shorter than a block is one block.
         sample_rate: in Hz.
+        block_s: length of a block in seconds.
 
     Returns:
         Loudness (B, blocks) in LUFS, at least -70; gradients are zero there.
     """
-    return _lufs(_block_powers(x, sample_rate)).to(x.dtype)
+    return _lufs(_block_powers(x, sample_rate, block_s)).to(x.dtype)
 
 
 def integrated_loudness(x: Tensor, sample_rate: float) -> Tensor:
@@ -105,16 +108,43 @@ def _block_powers(x: Tensor, sample_rate: float) -> Tensor:
     """Mean squares (B, blocks) of the weighted signal, summed over channels, float64."""
     items, _, samples = x.shape
     sos = _weighting(sample_rate).to(x.device).expand(items, -1, -1)
-    power = sos_cascade(x.double(), sos).square().sum(1)
     if samples < _BLOCK_S * sample_rate:
-        return power.mean(1, keepdim=True)
+        return _weighted_power(x, sos).mean(1, keepdim=True)
     step = 1 - _OVERLAP
     blocks = round((samples / sample_rate - _BLOCK_S) / (_BLOCK_S * step)) + 1
     first = [int(_BLOCK_S * (j * step) * sample_rate) for j in range(blocks)]
     last = [min(int(_BLOCK_S * (j * step + 1) * sample_rate), samples) for j in range(blocks)]
-    total = pad(power.cumsum(1), (1, 0))
-    begin, end = (total.index_select(1, torch.tensor(edges, device=x.device)) for edges in (first, last))
+    edges = sorted({*first, *last})
+    total = _energy_until(edges, x, sos)
+    place = {edge: n for n, edge in enumerate(edges)}
+    begin, end = (
+        total.index_select(1, torch.tensor([place[e] for e in at], device=x.device)) for at in (first, last)
+    )
     return (end - begin) / (_BLOCK_S * sample_rate)
+
+
+def _weighted_power(x: Tensor, sos: Tensor) -> Tensor:
+    return sos_cascade(x.double(), sos).square().sum(1)
+
+
+def _energy_until(edges: list[int], x: Tensor, sos: Tensor) -> Tensor:
+    """Energy (B, edges) of the weighted signal in front of each edge; without gradients in pieces, for the memory."""
+    samples = x.shape[-1]
+    piece = samples if torch.is_grad_enabled() and x.requires_grad else max(1 << 14, _PIECE // (len(x) * x.shape[1]))
+    found: list[Tensor] = []
+    before, state = x.new_zeros(len(x), 1, dtype=torch.float64), None
+    for start in range(0, samples, piece):
+        if piece >= samples:
+            power = _weighted_power(x, sos)
+        else:
+            with stream.streaming(state) as tape:
+                power = _weighted_power(x[..., start : start + piece], sos)
+            state = tuple(tape.after)
+        total = before + pad(power.cumsum(1), (1, 0))
+        before = total[:, -1:]
+        here = [e - start for e in edges if start <= e < start + piece or e == samples == start + power.shape[1]]
+        found.append(total.index_select(1, torch.tensor(here, device=x.device, dtype=torch.long)))
+    return torch.cat(found, 1)
 
 
 def _mean(power: Tensor, counted: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from diffmix.kernels import stream
+from diffmix.kernels.backend import compiled
 from diffmix.kernels.biquad import high_shelf
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.units import gain_to_db
@@ -104,23 +105,21 @@ def _weighting(sample_rate: float) -> Tensor:
     return torch.stack([shelf, high_pass], 1)
 
 
-def _block_powers(x: Tensor, sample_rate: float) -> Tensor:
+def _block_powers(x: Tensor, sample_rate: float, block_s: float = _BLOCK_S) -> Tensor:
     """Mean squares (B, blocks) of the weighted signal, summed over channels, float64."""
     items, _, samples = x.shape
     sos = _weighting(sample_rate).to(x.device).expand(items, -1, -1)
-    if samples < _BLOCK_S * sample_rate:
+    if samples < block_s * sample_rate:
         return _weighted_power(x, sos).mean(1, keepdim=True)
-    step = 1 - _OVERLAP
-    blocks = round((samples / sample_rate - _BLOCK_S) / (_BLOCK_S * step)) + 1
+    step, length = _STEP_S / _BLOCK_S, block_s / _BLOCK_S
+    blocks = round((samples / sample_rate - block_s) / (_BLOCK_S * step)) + 1
     first = [int(_BLOCK_S * (j * step) * sample_rate) for j in range(blocks)]
-    last = [min(int(_BLOCK_S * (j * step + 1) * sample_rate), samples) for j in range(blocks)]
+    last = [min(int(_BLOCK_S * (j * step + length) * sample_rate), samples) for j in range(blocks)]
     edges = sorted({*first, *last})
     total = _energy_until(edges, x, sos)
     place = {edge: n for n, edge in enumerate(edges)}
-    begin, end = (
-        total.index_select(1, torch.tensor([place[e] for e in at], device=x.device)) for at in (first, last)
-    )
-    return (end - begin) / (_BLOCK_S * sample_rate)
+    begin, end = (total.index_select(1, torch.tensor([place[e] for e in at], device=x.device)) for at in (first, last))
+    return (end - begin) / (block_s * sample_rate)
 
 
 def _weighted_power(x: Tensor, sos: Tensor) -> Tensor:
@@ -128,22 +127,23 @@ def _weighted_power(x: Tensor, sos: Tensor) -> Tensor:
 
 
 def _energy_until(edges: list[int], x: Tensor, sos: Tensor) -> Tensor:
-    """Energy (B, edges) of the weighted signal in front of each edge; without gradients in pieces, for the memory."""
+    """Energy (B, edges) of the weighted signal in front of each edge; long signals in pieces, for the memory."""
     samples = x.shape[-1]
-    piece = samples if torch.is_grad_enabled() and x.requires_grad else max(1 << 14, _PIECE // (len(x) * x.shape[1]))
+    piece = max(1 << 14, _PIECE // (len(x) * x.shape[1]))
+    if samples <= piece or x.requires_grad or torch.compiler.is_compiling() or not compiled(x):
+        total = pad(_weighted_power(x, sos).cumsum(1), (1, 0))
+        return total.index_select(1, torch.tensor(edges, device=x.device))
     found: list[Tensor] = []
     before, state = x.new_zeros(len(x), 1, dtype=torch.float64), None
     for start in range(0, samples, piece):
-        if piece >= samples:
-            power = _weighted_power(x, sos)
-        else:
-            with stream.streaming(state) as tape:
-                power = _weighted_power(x[..., start : start + piece], sos)
-            state = tuple(tape.after)
+        with stream.streaming(state) as tape:
+            power = _weighted_power(x[..., start : start + piece], sos)
+        state = tuple(tape.after)
         total = before + pad(power.cumsum(1), (1, 0))
         before = total[:, -1:]
-        here = [e - start for e in edges if start <= e < start + piece or e == samples == start + power.shape[1]]
-        found.append(total.index_select(1, torch.tensor(here, device=x.device, dtype=torch.long)))
+        end = start + power.shape[1]
+        here = [edge - start for edge in edges if start <= edge < end or edge == end == samples]
+        found.append(total.index_select(1, torch.tensor(here, dtype=torch.long)))
     return torch.cat(found, 1)
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from diffmix.losses.audio_features import bark_weights
+
 FFT_SIZES = (512, 2048, 8192)
 THIRD_OCTAVES_HZ = tuple(1000 * 10 ** (n / 10) for n in range(-13, 13))
 """Centres of the bands from 50 Hz to 16 kHz (IEC 61260, base ten)."""
@@ -16,8 +18,6 @@ FLOOR_DB = -80.0
 
 SIDE_FLOOR_DB = -60.0
 """A side signal further below the middle counts as none: what nobody hears is no difference."""
-
-BARK_BANDS = 24
 
 
 def power_spectrum(x: Tensor, n_fft: int, hop: int | None = None) -> Tensor:
@@ -93,28 +93,10 @@ def ltas_error_db(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
     return (third_octaves_db(y, sample_rate) - third_octaves_db(target, sample_rate)).abs().mean(1)
 
 
-def bark_edges_hz(low_hz: float = 20.0, high_hz: float = 20_000.0) -> Tensor:
-    """The 26 corners, in Hz, of 24 triangles evenly spaced on the Bark scale, float64.
-
-    ``bark = 26.81 f / (1960 + f) - 0.53`` (H. Traunmüller, "Analytical expressions for the tonotopic sensory scale",
-    1990).
-    """
-
-    def bark(f: float) -> float:
-        return 26.81 * f / (1960 + f) - 0.53
-
-    z = torch.linspace(bark(low_hz), bark(high_hz), BARK_BANDS + 2, dtype=torch.float64)
-    return 1960 * (z + 0.53) / (26.28 - z)
-
-
 def bark_bands(spectrum: Tensor, sample_rate: float) -> Tensor:
-    """Spectra (..., bins, frames) in 24 triangular Bark bands of height 1, (..., 24, frames)."""
-    bins = spectrum.shape[-2]
-    hz = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)
-    corner = bark_edges_hz()
-    rise = (hz - corner[:-2, None]) / (corner[1:-1] - corner[:-2])[:, None]
-    fall = (corner[2:, None] - hz) / (corner[2:] - corner[1:-1])[:, None]
-    return torch.minimum(rise, fall).clamp_min(0).to(spectrum) @ spectrum
+    """Spectra (..., bins, frames) in 24 triangular bands of a Bark, (..., 24, frames); see `bark_weights`."""
+    weights = bark_weights(2 * (spectrum.shape[-2] - 1), sample_rate)
+    return weights.T.to(spectrum) @ spectrum
 
 
 def mid_side_bark_db(x: Tensor, sample_rate: float) -> Tensor:

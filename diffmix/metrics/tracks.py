@@ -48,13 +48,13 @@ def pan_position(x: Tensor) -> Tensor:
     From the levels of the two sides, ``4 / pi * atan2(right, left) - 1``: the knob of a mono track that was panned
     with constant power. Silence is in the centre.
     """
-    level = x.double().square().mean(-1).sqrt()
+    level = torch.linalg.vector_norm(x, dim=-1)
     at = torch.atan2(level[..., 1], level[..., 0]) * (4 / math.pi) - 1
-    return torch.where(level.sum(-1) > 1e-12, at, 0.0).to(x.dtype)
+    return torch.where(level.sum(-1) > 1e-9, at, 0.0)
 
 
 def loudness_weight(loudness_lufs: Tensor, mask: Tensor) -> Tensor:
-    """Weights (B, N) that say how loud tracks are to the ear: doubled by 10 LU (Stevens, 1955); the loudest weighs 1."""
+    """Weights (B, N) that say how loud tracks are to the ear: 10 LU double it (Stevens, 1955); the loudest weighs 1."""
     top = torch.where(mask > 0.5, loudness_lufs, -torch.inf).amax(1, keepdim=True)
     return torch.where(mask > 0.5, 2 ** ((loudness_lufs - top) / 10), 0.0)
 

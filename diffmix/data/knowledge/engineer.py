@@ -8,12 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import max_pool1d
 
 from diffmix.data.knowledge.classes import BAND_Q, BANDS, MASTER_HZ, MIX_DB, USUAL, Usual
 from diffmix.data.knowledge.placing import Seat, groups, placed
 from diffmix.data.knowledge.spectrum import (
-    FRAME_S,
     THIRD_OCTAVES_HZ,
     Curve,
     active_frames,
@@ -21,6 +19,7 @@ from diffmix.data.knowledge.spectrum import (
     drawn,
     equaliser_db,
     fit_equaliser,
+    frame_peaks,
     highpass_db,
     k_weighting_db,
     relative_db,
@@ -38,6 +37,7 @@ WORKING_LUFS = -23.0
 _HZ = np.array(THIRD_OCTAVES_HZ)
 _TILT = drawn((60, -0.5), (200, -0.4), (1000, 0.0), (5000, 0.4), (12000, 0.5))  # 1 dB of bottom against top
 _ROOM_FOR_VOCAL = drawn((1000, 0), (2000, 0.9), (2800, 1), (4000, 0.9), (7000, 0))
+_LOW_ROLES = ("bass", "kick", "drums", "tom", "room", "snare")
 _NOISE = 32
 _UNHEARD_LU = -60.0
 
@@ -82,7 +82,11 @@ class _Engineer:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What a track is: spectrum relative to its sum, loudest peaks at the working level, crest, side to middle."""
+    """What a track is where it sounds, which is the part ``active`` of the time.
+
+    ``spectrum_db`` is relative to its sum, ``peak_db`` what its peaks reach at the working level, ``side_db`` the side
+    against the middle, ``lean_db`` the right against the left.
+    """
 
     track: Track
     role: str | None
@@ -91,6 +95,7 @@ class _Heard:
     crest_db: float
     side_db: float
     lean_db: float
+    active: float
 
 
 def _hear(track: Track, sample_rate: int) -> _Heard | None:
@@ -105,13 +110,20 @@ def _hear(track: Track, sample_rate: int) -> _Heard | None:
     loudness = 10 * np.log10(power * len(x)) + _weighted(spectrum, sample_rate) - 0.691
     if loudness < -69:
         return None
-    n_fft = 2 * round(FRAME_S * sample_rate / 2)
-    peaks = max_pool1d(x.abs().amax(0)[None, None], min(n_fft, x.shape[-1]), n_fft // 2)[0, 0, : len(active)]
-    peak_db = 20 * float(peaks[active].clamp_min(1e-9).quantile(0.9).log10())
+    peak_db = 20 * float(frame_peaks(x, sample_rate)[active].clamp_min(1e-9).quantile(0.9).log10())
     side_db, lean_db = _sides(x)
     role = track.role if track.role in USUAL else None
+    if role not in _LOW_ROLES and _level_db(spectrum[_HZ < 120]) > -3:
+        role = "bass"  # a synth that is mostly bottom plays the bass, whatever it is called
     return _Heard(
-        track, role, spectrum, peak_db + WORKING_LUFS - loudness, peak_db - 10 * np.log10(power), side_db, lean_db
+        track,
+        role,
+        spectrum,
+        peak_db=peak_db + WORKING_LUFS - loudness,
+        crest_db=peak_db - 10 * np.log10(power),
+        side_db=side_db,
+        lean_db=lean_db,
+        active=float(active.double().mean()),
     )
 
 
@@ -143,7 +155,7 @@ def _mixed(multitrack: Multitrack, seed: list[int] | None, style: Style | None) 
     role = {h.role: hand.noise("role", h.role or "") for h in heard.values()}
 
     levels = _levels(heard, style, own, shared, role)
-    seats = (_seat(h, 10 ** (levels[name] / 10)) for name, h in heard.items())
+    seats = (_seat(h, h.active * 10 ** (levels[name] / 10)) for name, h in heard.items())
     pans = placed(seats, style.width, hand.rng("placing"))
     knobs, spectra, curves = _strips(heard, style, song, own, shared, role, rate)
     tracks: dict[str, dict[str, dict[str, float]]] = {}
@@ -180,7 +192,7 @@ def _levels(
     wanted = {}
     for name, h in heard.items():
         usual = USUAL[h.role]
-        departure = 0.6 * role[h.role][0] + 0.65 * shared[name][0] + 0.2 * own[name][0]
+        departure = 0.55 * role[h.role][0] + 0.6 * shared[name][0] + 0.2 * own[name][0]
         second = 4.0 if h.role in ("kick", "snare") and _FAINT_MICROPHONE.search(name) else 0.0
         wanted[name] = (
             usual.level_lu
@@ -304,8 +316,9 @@ def _compressor(
     ratio = 1 + (usual.ratio - 1) * 2 ** (0.4 * style.dense + 0.2 * noise[3])
     reduction = (usual.reduction_db + 0.35 * (h.crest_db - usual.crest_db)) * amount + 0.7 * noise[4]
     reduction = min(max(reduction, 0.0), 10.0)
+    peak_db = h.peak_db + change_db - 3  # as the detector sees them, which averages
     return {
-        "threshold_db": float(np.clip(h.peak_db + change_db - reduction / (1 - 1 / ratio), -60, 0)),
+        "threshold_db": float(np.clip(peak_db - reduction / (1 - 1 / ratio), -60, 0)),
         "ratio": float(np.clip(ratio, 1, 10)),
         "attack_ms": float(np.clip(usual.attack_ms * 2 ** (0.3 * noise[5]), 0.5, 100)),
         "release_ms": float(np.clip(usual.release_ms * 2 ** (0.3 * noise[6]), 30, 800)),
@@ -327,15 +340,13 @@ def _send(
 
 def _seat(h: _Heard, energy: float = 0.0) -> Seat:
     usual = USUAL[h.role]
-    bottom = 10 ** (h.spectrum_db[_HZ < 140] / 10)
-    low = h.role is None and bottom.sum() > 0.5
     return Seat(
         name=h.track.name,
         role=h.role or "",
         spectrum_db=h.spectrum_db,
         energy=energy,
-        single=(0.0, 0.0) if low else usual.pan,
-        double=(0.0, 0.0) if low else usual.pair,
+        single=usual.pan,
+        double=usual.pair,
         stereo=h.track.audio.shape[0] == 2,
     )
 

@@ -44,8 +44,17 @@ def band_powers(x: Tensor, sample_rate: float) -> Tensor:
         x = torch.nn.functional.pad(x, (0, n_fft - x.shape[-1]))
     window = torch.hann_window(n_fft)
     spectrum = torch.stft(x.float(), n_fft, n_fft // 2, window=window, center=False, return_complex=True)
-    power = torch.view_as_real(spectrum).square().sum(-1).mean(0).T
+    power = (spectrum.real.square() + spectrum.imag.square()).mean(0).T
     return power @ _bands(n_fft, float(sample_rate)) * (2 / (n_fft * float(window.square().sum())))
+
+
+def frame_peaks(x: Tensor, sample_rate: float) -> Tensor:
+    """Largest magnitude (F,) in each of the frames of `band_powers`."""
+    half = round(FRAME_S * sample_rate / 2)
+    if x.shape[-1] < 2 * half:
+        return x.abs().amax()[None]
+    halves = x[:, : x.shape[-1] // half * half].view(len(x), -1, half).abs().amax((0, 2))
+    return torch.maximum(halves[:-1], halves[1:])
 
 
 def active_frames(powers: Tensor) -> Tensor:

@@ -60,9 +60,41 @@ def integrated_loudness(x: Tensor, sample_rate: float) -> Tensor:
     Returns:
         Loudness (B,) in LUFS; silence measures -70, with zero gradient.
     """
-    power = _block_powers(x, sample_rate)
-    relative = 0.1 * _mean(power, power >= _FLOOR)
-    return _lufs(_mean(power, (power > relative[:, None]) & (power > _FLOOR))).to(x.dtype)
+    return _gated(_block_powers(x, sample_rate)).to(x.dtype)
+
+
+class LoudnessMeter:
+    """`integrated_loudness` of audio that comes piece by piece: the same reading, in the memory of a piece."""
+
+    def __init__(self, sample_rate: float) -> None:
+        """A meter at ``sample_rate`` Hz that has heard nothing."""
+        self.sample_rate = sample_rate
+        self._state: stream.State | None = None
+        self._samples = self._steps = 0
+        self._energy = torch.zeros(1, 1, dtype=torch.float64)
+        self._marks: list[Tensor] = []  # the energy so far, at every 0.1 s
+
+    def add(self, x: Tensor) -> None:
+        """Hear the next piece (B, C, T)."""
+        with torch.no_grad(), stream.streaming(self._state) as tape:
+            power = _weighted_power(x, _weighting(self.sample_rate).to(x.device).expand(len(x), -1, -1))
+        self._state = tuple(tape.after)
+        total = self._energy + pad(power.cumsum(1), (1, 0))
+        end, here = self._samples + x.shape[-1], []
+        while (edge := int(_BLOCK_S * (self._steps * (_STEP_S / _BLOCK_S)) * self.sample_rate)) < end:
+            here.append(edge - self._samples)
+            self._steps += 1
+        self._marks.append(total.index_select(1, torch.tensor(here, dtype=torch.long, device=x.device)))
+        self._samples, self._energy = end, total[:, -1:]
+
+    def loudness(self) -> Tensor:
+        """Integrated loudness (B,) in LUFS of all that was heard, float64."""
+        if self._samples < _BLOCK_S * self.sample_rate:
+            return _gated(self._energy / max(1, self._samples))
+        blocks = round((self._samples / self.sample_rate - _BLOCK_S) / _STEP_S) + 1
+        marks = torch.cat([*self._marks, self._energy], 1)
+        last = (torch.arange(blocks) + round(_BLOCK_S / _STEP_S)).clamp_max(marks.shape[1] - 1)
+        return _gated((marks[:, last] - marks[:, :blocks]) / (_BLOCK_S * self.sample_rate))
 
 
 def true_peak_db(x: Tensor, sample_rate: float) -> Tensor:
@@ -145,6 +177,12 @@ def _energy_until(edges: list[int], x: Tensor, sos: Tensor) -> Tensor:
         here = [edge - start for edge in edges if start <= edge < end or edge == end == samples]
         found.append(total.index_select(1, torch.tensor(here, dtype=torch.long)))
     return torch.cat(found, 1)
+
+
+def _gated(power: Tensor) -> Tensor:
+    """Loudness (B,) of the mean squares of blocks (B, blocks)."""
+    relative = 0.1 * _mean(power, power >= _FLOOR)
+    return _lufs(_mean(power, (power > relative[:, None]) & (power > _FLOOR)))
 
 
 def _mean(power: Tensor, counted: Tensor) -> Tensor:

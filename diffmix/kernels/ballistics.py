@@ -13,6 +13,7 @@ those of D. Giannoulis, M. Massberg and J. D. Reiss, "Digital dynamic range comp
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,10 @@ from diffmix.kernels._operator import Loops, recursion, rows, run
 FLOOR_DB = -140.0
 """The lowest level that is measured; what is quieter has no gradient."""
 _LEVEL, _PEAK, _POWER = 0, 1, 2  # as the compiled loops number them
+TILE = 512
+"""Samples between two levels that are saved for the backward."""
+ROWS = 8
+"""Levels that are smoothed side by side, where a vector has no room for more."""
 HARDEST_DB = 1e-6
 """Width of a knee of 0 dB: no float tells it from a corner."""
 
@@ -166,7 +171,7 @@ def _memory(m: Any, time_ms: Any, sample_rate: float) -> tuple[Any, ...]:
 def _smooth_loops(_: int) -> Loops:
     from diffmix.kernels._ballistics_numba import smooth, smooth_backward
 
-    return smooth, smooth_backward
+    return smooth, partial(smooth_backward, adds=False)
 
 
 def _maximum_loops(_: int) -> Loops:
@@ -175,5 +180,5 @@ def _maximum_loops(_: int) -> Loops:
     return maximum, maximum_backward
 
 
-_smooth = recursion("ballistics", _smooth_loops, tile=512)
+_smooth = recursion("ballistics", _smooth_loops, TILE, ROWS)
 _maximum = recursion("sliding_maximum", _maximum_loops)

@@ -22,7 +22,7 @@ from diffmix.kernels.ballistics import (
     memory,
     sliding_maximum,
 )
-from diffmix.kernels.gain_curve import amplitude, shaped
+from diffmix.kernels.gain_curve import amplitude, followed, shaped
 from diffmix.kernels.units import per_sample
 from diffmix.params import Param
 from diffmix.processors.base import Plugin, Port, Processor
@@ -99,6 +99,9 @@ class _Dynamics(Processor, abstract=True):
         *settings: Tensor,
     ) -> Tensor:
         """Audio x (B, C, T) with the gain that a `gain_curve` makes of its level, or of the side chain's."""
+        if side_chain is None and self.lookahead == self.hold == 0:
+            times = (memory(v, self.sample_rate) for v in (attack_ms, release_ms))
+            return followed(x, *times, curve, *settings, power=self.detector == "rms", link=self.link)
         heard = x if side_chain is None else side_chain
         if heard.shape[1] not in (1, x.shape[1]) and not self.link:
             raise AudioError(

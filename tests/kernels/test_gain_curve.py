@@ -6,7 +6,9 @@ from torch import Tensor
 
 from diffmix.kernels import gain_curve
 from diffmix.kernels.backend import backend
-from diffmix.kernels.gain_curve import CURVES, shaped
+from diffmix.kernels.ballistics import detected
+from diffmix.kernels.gain_curve import CURVES, followed, shaped
+from diffmix.kernels.stream import streaming
 
 SETTINGS = {
     "compression": (-24.0, 3.0, 6.0, 2.0),
@@ -46,7 +48,7 @@ def test_values_and_gradients_are_those_of_one_expression(
         with backend(name):  # type: ignore[arg-type]
             y = shaped(*parts[:2], curve, *parts[2:], power=power)
         found.append((y.detach(), *torch.autograd.grad((y * w).sum(), parts)))
-    assert torch.equal(found[0][0], found[1][0])
+    assert torch.allclose(found[0][0], found[1][0], rtol=1e-12, atol=0)
     for ours, theirs in zip(found[0][1:], found[1][1:], strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-11 * float(theirs.abs().max()))
 
@@ -55,6 +57,34 @@ def test_values_and_gradients_are_those_of_one_expression(
 def test_gradients_equal_finite_differences(curve: str) -> None:
     parts = arguments(curve, 9)
     assert torch.autograd.gradcheck(lambda x, level, *s: shaped(x, level, curve, *s), parts, atol=1e-7)
+
+
+@pytest.mark.parametrize(("link", "moving"), [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize("power", [False, True])
+def test_to_follow_is_to_detect_and_shape(link: bool, moving: bool, power: bool) -> None:
+    x, _, *settings = arguments("compression", 1300, link=link, moving=moving)
+    x = torch.cat([x, 0.5 * x, 2 * x, 0.1 * x]).detach().requires_grad_()  # 12 rows: more than run side by side
+    settings = [torch.cat([s] * 4).detach().requires_grad_() for s in settings]
+    shape = (12, 1300) if moving else (12,)
+    memories = [(0.9 + 0.1 * torch.rand(shape, dtype=torch.float64)).requires_grad_() for _ in range(2)]
+    parts = [x, *memories, *settings]
+    w = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    together = followed(x, *memories, "compression", *settings, power=power, link=link)
+    apart = shaped(x, detected(x, *memories, power, link), "compression", *settings, power=power)
+    assert torch.equal(together, apart)
+    ours, theirs = (torch.autograd.grad((y * w).sum(), parts) for y in (together, apart))
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-13 * float(b.abs().max()))
+    single = [part.detach().float() for part in parts]
+    state, found = None, []
+    for piece in range(0, 1300, 500):
+        cut = slice(piece, piece + 500)
+        knobs = [part[:, cut] if part.ndim == 2 else part for part in single[1:]]
+        with streaming(state) as tape:
+            found.append(followed(single[0][..., cut], *knobs[:2], "compression", *knobs[2:], power=power, link=link))
+        state = tuple(tape.after)
+    whole = followed(*single[:3], "compression", *single[3:], power=power, link=link)
+    assert torch.equal(torch.cat(found, -1), whole)
 
 
 def test_float32_sums_of_long_signals_are_exact() -> None:
@@ -69,5 +99,7 @@ def test_float32_sums_of_long_signals_are_exact() -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck's own
 def test_the_operator_is_well_formed() -> None:
     x, level, *settings = arguments("compression", 40, dtype=torch.float32)
-    stacked = torch.stack([s.detach() for s in settings])[..., None].requires_grad_()
-    torch.library.opcheck(gain_curve._shaped.overload, (x, level, stacked, 0, False))
+    stacked = torch.stack([s.detach() for s in settings], 1)[..., None].requires_grad_()
+    torch.library.opcheck(gain_curve._shaped.overload, (x, level[:, 0].detach().requires_grad_(), stacked, 0, False))
+    memories = torch.rand(3, 1, 2, dtype=torch.float64, requires_grad=True)
+    torch.library.opcheck(gain_curve._followed.overload, (x, memories, stacked, torch.zeros(3, 1), 0, True))

@@ -6,11 +6,16 @@ a reader of a preset has to follow to hear the same samples.
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffmix.kernels._arithmetic import aligned
+from diffmix.kernels._operator import operator
+from diffmix.kernels.backend import compiled, over_rows
 
 
 def apply_matrix(x: Tensor, matrix: Tensor) -> Tensor:
@@ -27,11 +32,47 @@ def apply_matrix(x: Tensor, matrix: Tensor) -> Tensor:
         Audio (B, O, T), dtype of ``x``.
     """
     m = matrix.to(x.dtype)
+    if m.ndim == 3 and compiled(x) and x.dtype in (torch.float32, torch.float64):
+        return _mix(x, m.expand(len(x), -1, -1))
     m = m[..., None] if m.ndim == 3 else m.permute(0, 2, 3, 1)  # (B, O, I, 1 or T)
     y = m[:, :, 0] * x[:, :1]
     for i in range(1, x.shape[1]):
         y = y + m[:, :, i] * x[:, i : i + 1]
     return y
+
+
+def _twice_backward(ctx: Any, ggx: Tensor, ggm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    gy, x, matrix = ctx.saved_tensors
+    return matrix @ ggx + ggm @ x, ggm.mT @ gy, gy @ ggx.mT
+
+
+@operator(
+    fake=lambda gy, x, matrix: (x.new_empty(x.shape), matrix.new_empty(matrix.shape)),
+    backward=_twice_backward,
+    save=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
+def _mix_backward(gy: Tensor, x: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    from diffmix.kernels._matrix_numba import mix_backward
+
+    arrays = [part.detach().contiguous().numpy() for part in (gy, x, matrix)]
+    gx, gm = np.empty_like(arrays[1]), np.zeros(matrix.shape)
+    over_rows(partial(mix_backward, *arrays, gx, gm), len(x))
+    return torch.from_numpy(gx), torch.from_numpy(gm).to(matrix.dtype)
+
+
+@operator(
+    fake=lambda x, matrix: x.new_empty(x.shape[0], matrix.shape[1], x.shape[2]),
+    backward=lambda ctx, gy: _mix_backward(gy, *ctx.saved_tensors),
+    save=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
+def _mix(x: Tensor, matrix: Tensor) -> Tensor:
+    """Channels x (B, I, T) mixed by a matrix (B, O, I) in one pass."""
+    from diffmix.kernels._matrix_numba import mix
+
+    arrays = [part.detach().contiguous().numpy() for part in (x, matrix)]
+    y = np.empty((len(x), matrix.shape[1], x.shape[2]), arrays[0].dtype)
+    over_rows(partial(mix, *arrays, y), len(x))
+    return torch.from_numpy(y)
 
 
 PAN_LAWS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffmix.kernels import stereo
 from diffmix.kernels.stereo import apply_matrix, balance_width, balance_width_matrix, pan, pan_matrix
 
 F64 = torch.float64
@@ -49,16 +50,33 @@ def test_numpy_float32_in_the_stated_order_gives_the_same_samples(channels: int)
 
 def test_gradients_are_exact_and_finite_at_the_ends() -> None:
     g = torch.Generator().manual_seed(2)
-    mono, stereo = (torch.randn(3, c, 4, generator=g, dtype=F64, requires_grad=True) for c in (1, 2))
+    mono, both = (torch.randn(3, c, 4, generator=g, dtype=F64, requires_grad=True) for c in (1, 2))
     p = torch.tensor([-0.7, 0.1, 0.9], dtype=F64, requires_grad=True)
     w = torch.tensor([0.2, 1.0, 1.8], dtype=F64, requires_grad=True)
     assert torch.autograd.gradcheck(pan, (mono, p))
-    assert torch.autograd.gradcheck(balance_width, (stereo, p, w))
-    assert torch.autograd.gradgradcheck(balance_width, (stereo, p, w))
+    assert torch.autograd.gradcheck(balance_width, (both, p, w))
+    assert torch.autograd.gradgradcheck(balance_width, (both, p, w))
     for end in (-1.0, 0.0, 1.0):
         b = torch.full((3,), end, dtype=F64, requires_grad=True)
-        (pan(mono, b).sum() + balance_width(stereo, b, w).sum()).backward()
+        (pan(mono, b).sum() + balance_width(both, b, w).sum()).backward()
         assert b.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 2), (1, 2), (3, 1), (2, 3)])
+def test_gradients_of_any_matrix_equal_those_of_a_product(inputs: int, outputs: int) -> None:
+    g = torch.Generator().manual_seed(5)
+    x = torch.randn(2, inputs, 5000, generator=g, dtype=F64, requires_grad=True)
+    m = torch.randn(2, outputs, inputs, generator=g, dtype=F64, requires_grad=True)
+    w = torch.randn(2, outputs, 5000, generator=g, dtype=F64)
+    ours, theirs = (torch.autograd.grad((y * w).sum(), (x, m)) for y in (apply_matrix(x, m), m @ x))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck's own
+def test_the_operator_is_well_formed() -> None:
+    x, m = torch.randn(2, 2, 16, requires_grad=True), torch.randn(2, 2, 2, requires_grad=True)
+    torch.library.opcheck(stereo._mix.overload, (x, m))
 
 
 def test_an_item_of_a_batch_equals_it_alone() -> None:

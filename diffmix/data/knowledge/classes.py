@@ -50,14 +50,14 @@ USUAL: dict[str | None, Usual] = {
         drawn((50, -48), (80, -30), (125, -17), (200, -9), (315, -8), (500, -7.5), (800, -10), (1250, -13), (2000, -15),
               (3150, -16), (5000, -19), (8000, -21), (12500, -26), (16000, -31)),
         drawn((150, 0), (250, -1), (600, -0.5), (1600, 0.5), (3300, 1.5), (10000, 1.5)),
-        ratio=3.5, reduction_db=6, crest_db=11.5, attack_ms=4, release_ms=120, send_db=-9,
+        ratio=3.5, reduction_db=4.5, crest_db=11.5, attack_ms=4, release_ms=120, send_db=-9,
     ),
     "backing_vocal": Usual(
         -12, 1.2, 150, _VOICE,
         drawn((50, -52), (80, -38), (125, -24), (200, -12), (315, -9), (500, -8), (800, -9), (1250, -11.5), (2000, -13),
               (3150, -14), (5000, -17), (8000, -19), (12500, -24), (16000, -29)),
         drawn((125, -2), (300, -2), (800, 0), (5000, 1), (10000, 2)),
-        (0.3, 0.8), (0.6, 1.0), ratio=4, reduction_db=6, crest_db=10, attack_ms=3, release_ms=140, send_db=-5,
+        (0.3, 0.8), (0.6, 1.0), ratio=4, reduction_db=4.5, crest_db=10, attack_ms=3, release_ms=140, send_db=-5,
         yields=0.5,
     ),
     "kick": Usual(
@@ -65,14 +65,14 @@ USUAL: dict[str | None, Usual] = {
         drawn((31.5, -14), (50, -4.5), (63, -4), (80, -6), (125, -13), (200, -19), (400, -26), (800, -28), (1600, -27),
               (3150, -26), (5000, -29), (8000, -34), (16000, -44)),
         drawn((50, 1.5), (100, 0), (350, -2.5), (1000, 0), (3500, 2), (8000, 0)),
-        ratio=3.5, reduction_db=4, crest_db=10, attack_ms=9, release_ms=120, send_db=-38,
+        ratio=3.5, reduction_db=4, crest_db=10, attack_ms=5, release_ms=120, send_db=-38,
     ),
     "snare": Usual(
         -8, 0.9, 80, _DRUM,
         drawn((63, -36), (100, -22), (160, -11), (200, -8), (315, -11), (630, -13), (1250, -14), (2500, -13.5),
               (5000, -13), (8000, -14.5), (12500, -18), (16000, -22)),
         drawn((120, 0), (210, 1), (600, -2), (1800, 0), (5000, 2), (12000, 1)),
-        ratio=3.5, reduction_db=4, crest_db=16, attack_ms=5, release_ms=110, send_db=-11,
+        ratio=3.5, reduction_db=4, crest_db=16, attack_ms=3, release_ms=110, send_db=-11,
     ),
     "hihat": Usual(
         -21, 1.4, 280, _METAL,
@@ -86,7 +86,7 @@ USUAL: dict[str | None, Usual] = {
         drawn((40, -26), (63, -13), (80, -8), (125, -5), (200, -9), (400, -18), (800, -22), (2000, -22), (4000, -22),
               (8000, -29), (16000, -40)),
         drawn((80, 1), (140, 0.5), (450, -3), (1500, 0), (4500, 2), (9000, 0)),
-        (0.25, 0.7), (0.45, 0.85), ratio=3, reduction_db=4, crest_db=15, attack_ms=7, release_ms=140, send_db=-13,
+        (0.25, 0.7), (0.45, 0.85), ratio=3, reduction_db=4, crest_db=15, attack_ms=5, release_ms=140, send_db=-13,
     ),
     "cymbal": Usual(
         -18, 1.4, 250, _METAL,
@@ -121,7 +121,7 @@ USUAL: dict[str | None, Usual] = {
         drawn((31.5, -20), (50, -9), (63, -8), (100, -9), (200, -13), (400, -17), (800, -18), (1600, -17.5),
               (3150, -16.5), (6300, -15.5), (10000, -16.5), (16000, -21)),
         drawn((60, 1), (400, -1.5), (2000, 0), (9000, 1.5)),
-        (0.0, 0.0), (0.4, 0.7), ratio=2.2, reduction_db=3, crest_db=15, attack_ms=8, release_ms=120, send_db=-25,
+        (0.0, 0.0), (0.4, 0.7), ratio=2.2, reduction_db=3, crest_db=15, attack_ms=6, release_ms=120, send_db=-25,
     ),
     "bass": Usual(
         -7, 0.9, 32, _LOW,

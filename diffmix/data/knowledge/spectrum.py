@@ -121,8 +121,8 @@ def _sections(hz: Curve, gain_db: Curve, q: Curve, sample_rate: float) -> Tensor
 
 def fit_equaliser(
     wanted_db: Curve, weight: Curve, hz: Curve, q: Curve, sample_rate: float, most_db: float = 12.0
-) -> tuple[Curve, Curve]:
-    """Gains (N, 6) whose response comes close to the curves wanted (N, 28), and that response (N, 28).
+) -> Curve:
+    """Gains (N, 6) whose response comes close to the curves wanted (N, 28).
 
     Least squares with the given weights and a little ridge, so that neighbours do not work against each other. A band's
     response in dB is nearly proportional to its gain; a second step makes up for the rest.
@@ -131,14 +131,13 @@ def fit_equaliser(
     alone = _response_db(_sections(hz, np.full_like(hz, step), q, sample_rate)[:, :, None], sample_rate)
     basis = alone.transpose(0, 2, 1) / step  # (N, 28, 6)
     weighted = basis * weight[..., None]
-    normal = weighted.transpose(0, 2, 1) @ basis + 0.6 * np.eye(6)
+    normal = weighted.transpose(0, 2, 1) @ basis + 0.25 * np.eye(6)
     gains = np.zeros(hz.shape)
-    response = np.zeros(wanted_db.shape)
     for _ in range(2):
-        target = np.einsum("nfk,nf->nk", weighted, wanted_db - response + np.einsum("nfk,nk->nf", basis, gains))
+        bent = equaliser_db(hz, gains, q, sample_rate) - np.einsum("nfk,nk->nf", basis, gains)
+        target = np.einsum("nfk,nf->nk", weighted, wanted_db - bent)
         gains = np.clip(np.linalg.solve(normal, target[..., None])[..., 0], -most_db, most_db)
-        response = equaliser_db(hz, gains, q, sample_rate)
-    return gains, response
+    return gains
 
 
 def smoothed(curve_db: Curve, octaves: float = 1.0) -> Curve:

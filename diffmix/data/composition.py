@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from diffmix.data.genres import GENRES, PARTS, Genre, Part
+from diffmix.data.casting import cast, size
+from diffmix.data.genres import GENRES, Genre, Part
 from diffmix.data.synthesis import Random, stream
 
 STEPS = 16
@@ -43,9 +44,10 @@ _PROGRESSIONS = (
     (0, 6, 5, 6),
     (0, 2, 3, 4),
 )
-_ENERGY = (0.3, 0.6, 0.95, 0.5, 0.65, 1.0, 0.2, 0.9)  # intro, verse, chorus, bridge...; a song starts anywhere in it
-_PLAYED_BELOW = 0.25  # chance to sit out although the section is loud enough
+_ENERGY = (0.25, 0.55, 0.9, 0.4, 0.6, 1.0, 0.2, 0.8)  # intro, verse, chorus, bridge...; a song starts anywhere in it
+_SITS_OUT = 0.4  # chance to rest although the section is loud enough
 _DRUMS_ENERGY = 0.4  # the kit plays together
+_FEWEST = 3  # tracks that play in a section, the kit counted as one
 _SCALES = {False: (0, 2, 4, 5, 7, 9, 11), True: (0, 2, 3, 5, 7, 8, 10)}
 
 
@@ -63,6 +65,7 @@ class Score:
     parts: tuple[Part, ...]
     chords: tuple[int, ...]  # a scale degree per bar
     drift_s: tuple[float, ...] = field(repr=False)  # how late the whole band is, per bar
+    plays: Mapping[str, tuple[bool, ...]] = field(repr=False)  # by player: in which sections
 
     @property
     def genre(self) -> Genre:
@@ -95,27 +98,15 @@ class Score:
         return sorted(around + (tone - around + 6) % 12 - 6 for tone in tones)
 
 
-def compose(seed: int, seconds: float, genre: str | None = None) -> Score:
+def compose(seed: int, seconds: float, genre: str | None = None, tracks: tuple[int, int] = (4, 16)) -> Score:
     """Decide what the song of this seed is: genre (drawn unless given), tempo, key, sections, chords and tracks."""
     rng = stream(seed, "song")
     name = str(rng.choice(sorted(GENRES))) if genre is None else genre
     style = GENRES[name]
     bpm = float(rng.uniform(*style.bpm))
     bars = int(np.ceil(seconds * bpm / 60 / 4))
-    sections: list[Section] = []
-    first = 0
-    place = int(rng.integers(len(_ENERGY)))
-    while first < bars:
-        length = min(int(rng.integers(1, 3)) * max(1, bars // 8), bars - first)
-        sections.append(Section(first, length, _ENERGY[(place + len(sections)) % len(_ENERGY)]))
-        first += length
-    early = [k for k, s in enumerate(sections) if s.first <= 0.6 * seconds * bpm / 60 / 4]
-    loudest = max(early, key=lambda k: sections[k].energy)
-    sections[loudest] = sections[loudest]._replace(energy=1.0)  # everybody plays somewhere
-    size = rng.uniform(0.5, 1.6)  # of the session
-    parts = [PARTS[p] for p in style.parts if rng.random() < size * PARTS[p].chance]
-    missing = [PARTS[p] for p in style.parts if PARTS[p] not in parts]
-    parts += missing[: max(5 - len(parts), 0)]
+    sections = _sections(bars, seconds * bpm / 60 / 4, rng)
+    parts = cast(name, size(tracks, rng), rng)
     progressions = [_PROGRESSIONS[int(rng.integers(len(_PROGRESSIONS)))] for _ in range(2)]
     chords = [progressions[int(s.energy > 0.8)][k % 4] for s in sections for k in range(s.bars)]
     drift = np.zeros(bars)
@@ -123,22 +114,69 @@ def compose(seed: int, seconds: float, genre: str | None = None) -> Score:
         drift[k] = 0.8 * drift[k - 1] + rng.normal(0, 0.0 if style.electronic else 0.004)
     return Score(
         seed, name, bpm, int(rng.integers(12)), bool(rng.random() < style.minor), float(rng.uniform(*style.swing)),
-        tuple(sections), tuple(parts[:16]), tuple(chords), tuple((drift - drift.min()).tolist()),
+        tuple(sections), tuple(parts), tuple(chords), tuple((drift - drift.min()).tolist()),
+        _activity(seed, sections, parts),
     )  # fmt: skip
+
+
+def _sections(bars: int, exact_bars: float, rng: Random) -> list[Section]:
+    """Cut a song into sections of about an eighth, at most eight bars; one that starts early enough is the loudest."""
+    unit = max(1, min(4, bars // 8))
+    sections: list[Section] = []
+    first, place = 0, int(rng.integers(len(_ENERGY)))
+    while first < bars:
+        length = min(int(rng.integers(1, 3)) * unit, bars - first)
+        sections.append(Section(first, length, _ENERGY[(place + len(sections)) % len(_ENERGY)]))
+        first += length
+    early = [k for k, s in enumerate(sections) if s.first <= 0.6 * exact_bars]
+    loudest = max(early, key=lambda k: sections[k].energy)
+    sections[loudest] = sections[loudest]._replace(energy=1.0)
+    return sections
+
+
+def player(part: Part) -> str:
+    """Who plays a part: all microphones of the kit hear one drummer."""
+    return "drums" if part.style == "drums" else part.name
+
+
+def _activity(seed: int, sections: Sequence[Section], parts: Sequence[Part]) -> dict[str, tuple[bool, ...]]:
+    """In which sections every player plays: where the energy suffices, with rests; each somewhere, some in each."""
+    needs = {player(p): _DRUMS_ENERGY if p.style == "drums" else p.energy for p in parts}
+    doubles = {p.name for p in parts if p.double in needs}
+    starts_early = [s.first <= 0.6 * (sections[-1].first + sections[-1].bars) for s in sections]
+    plays = {}
+    for name, need in needs.items():
+        rng = stream(seed, "plays", name)
+        row = [s.energy >= need and (name == "drums" or rng.random() >= _SITS_OUT) for s in sections]
+        if not any(on and early for on, early in zip(row, starts_early, strict=True)):
+            chance = np.array([s.energy**4 * early for s, early in zip(sections, starts_early, strict=True)])
+            row[int(rng.choice(len(sections), p=chance / chance.sum()))] = True
+        plays[name] = row
+    for part in parts:
+        if model := plays.get(part.double):
+            both = [own and its for own, its in zip(plays[part.name], model, strict=True)]
+            plays[part.name] = both if any(both) else list(model)
+    for k in range(len(sections)):
+        resting = sorted((name for name in plays if not plays[name][k] and name not in doubles), key=needs.__getitem__)
+        for name in resting[: max(min(_FEWEST, len(plays)) - sum(row[k] for row in plays.values()), 0)]:
+            plays[name][k] = True
+    return {name: tuple(row) for name, row in plays.items()}
 
 
 # ------------------------------------------------------------------ who plays when
 
 
 def perform(score: Score, part: Part) -> list[Note]:
-    """The notes of a part, in time order, with its own lateness and small errors; the drums share one performance."""
-    drums = part.style == "drums"
-    rng = stream(score.seed, "notes", part.style if drums else part.name)
+    """The notes of a part, in time order, with its own lateness and small errors; the drums share one performance.
+
+    A double plays the notes of its model with errors of its own, and may rest where that plays.
+    """
+    name = player(part)
     notes = []
-    for section in score.sections:
-        loud_enough = section.energy >= (_DRUMS_ENERGY if drums else part.energy)
-        if section.energy == 1.0 or (loud_enough and rng.random() >= _PLAYED_BELOW):
-            notes += list(_STYLES[part.style](score, section, rng))
+    for k, (section, plays) in enumerate(zip(score.sections, score.plays[name], strict=True)):
+        if plays:
+            notes += list(_STYLES[part.style](score, section, stream(score.seed, "notes", part.double or name, k)))
+    rng = stream(score.seed, "errors", name)
     lag = 0.0 if score.genre.electronic else rng.uniform(-0.004, 0.012)
     spread = 0.001 if score.genre.electronic else 0.005
     return sorted(
@@ -160,7 +198,8 @@ def _drums(score: Score, section: Section, rng: Random) -> Iterator[Note]:
     pieces = ("kick", "clap" if clap else "rim" if score.genre_name == "reggae" else "snare", "hat")
     ride = not score.genre.electronic and section.energy > 0.9 and score.seed % 2 == 0
     for bar in _bars(section):
-        fill = bar == section.first + section.bars - 1 and rng.random() < 0.6
+        last = bar == section.first + section.bars - 1
+        fill = last and (rng.random() < 0.6 or section.energy == 1.0)
         for piece, pattern in zip(pieces, groove, strict=True):
             for step, mark in enumerate(pattern):
                 if mark == "-" or (fill and step >= 12 and piece != "kick"):
@@ -295,6 +334,8 @@ _STYLES = {
     "shaker": _percussion("xoxoxoxoxoxoxoxo", ("shaker",)),
     "tambourine": _percussion("----x-------x---", ("tambourine",)),
     "congas": _percussion("o-xo--x-o-xo-xx-", ("conga1", "conga2")),
+    "bongos": _percussion("xoxo-ox-xoxo-oxo", ("bongo", "conga1")),
+    "cowbell": _percussion("x---x---x---x---", ("cowbell",)),
     "claps": _percussion("----x-------x---", ("clap",)),
     "bass": _bass,
     "strum": _strum,

@@ -2,89 +2,153 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import fft
 
+from diffmix.data import flaws
+from diffmix.data.flaws import Signal
 from diffmix.data.multitrack import Multitrack, Track
-from diffmix.data.synthesis import Random, Samples, room, stream, times
+from diffmix.data.synthesis import Random, stream
 from diffmix.errors import SettingsError
 
-LEVEL_DB = (-36.0, -3.0)
+CLEAN = 0.2
+"""Share of the tracks that stay as they are, level included."""
+
+LEVEL_DB = (-60.0, -6.0)
 """Peak levels of recordings, dBFS."""
 
-NOISE_DB = (-84.0, -62.0)
-"""RMS of the noise floor, dBFS."""
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A named degradation: what it does, how often, and whether it is kept for held-out recordings.
+
+    `response(f, rng, strength)` multiplies the spectrum at f Hz; `change(x, sample_rate, rng, strength)` maps the
+    samples (C, T) to (C', T).
+    """
+
+    chance: float
+    response: Callable[[np.ndarray, Random, float], np.ndarray] | None = None
+    change: Callable[[Signal, int, Random, float], Signal] | None = None
+    held_out: bool = False
 
 
-def degrade(multitrack: Multitrack, seed: int, strength: float = 1.0) -> Multitrack:
+DEGRADATIONS = {
+    # what the room and the microphone do, in one product of spectra
+    "tilt": Flaw(0.6, response=flaws.tilt),
+    "eq": Flaw(0.5, response=flaws.eq),
+    "resonance": Flaw(0.4, response=flaws.resonance),
+    "low_cut": Flaw(0.4, response=flaws.low_cut),
+    "high_cut": Flaw(0.35, response=flaws.high_cut),
+    "reflections": Flaw(0.35, response=flaws.reflections, held_out=True),
+    "telephone": Flaw(0.1, response=flaws.telephone, held_out=True),
+    "polarity": Flaw(0.15, response=flaws.polarity),
+    "offset": Flaw(0.3, response=flaws.offset),
+    # what happens to the samples, in this order
+    "room": Flaw(0.25, change=flaws.add_room),
+    "compression": Flaw(0.25, change=flaws.compression),
+    "drive": Flaw(0.2, change=flaws.drive),
+    "tape": Flaw(0.2, change=flaws.tape, held_out=True),
+    "clipping": Flaw(0.15, change=flaws.clipping),
+    "dual_mono": Flaw(0.1, change=flaws.dual_mono),
+    "mono": Flaw(0.15, change=flaws.mono),
+    "stereo": Flaw(0.1, change=flaws.stereo),
+    "bitcrush": Flaw(0.1, change=flaws.bitcrush, held_out=True),
+    "level": Flaw(1.0, change=lambda x, sample_rate, rng, strength: _level(x, rng, strength)),
+    "hum": Flaw(0.2, change=flaws.hum),
+    "noise": Flaw(0.8, change=flaws.noise),
+}
+"""Every degradation by name, in the order in which they happen."""
+
+
+def degrade(
+    multitrack: Multitrack,
+    seed: int,
+    strength: float = 1.0,
+    *,
+    only: str | Iterable[str] | None = None,
+    held_out: bool = False,
+) -> Multitrack:
     """Record every track again, badly: the same `seed` gives the same recordings, whatever order the tracks have.
 
-    Each track gets, with chances and sizes that grow with `strength` in [0, 1] (0 changes nothing): a spectral tilt of
-    up to ±6 dB per decade around 1 kHz, two resonances of up to ±8 dB, a low cut (20 to 150 Hz) and a high cut (7 to
-    20 kHz), inverted polarity, up to 4 ms of delay, a light room, soft clipping, a peak level of -36 to -3 dBFS, mains
-    hum (50 or 60 Hz, -90 to -60 dBFS) and a noise floor of -84 to -62 dBFS. Silent tracks get noise only.
-    Raises SettingsError for another strength.
+    A fifth of the tracks stay clean. Each other one gets every degradation with its own chance, from a random stream
+    of its own; chances and sizes grow with `strength` in [0, 1] (0 changes nothing): spectral tilt of up to ±6 dB
+    between 100 Hz and 10 kHz, three bands of up to ±9 dB, resonances, a low and a high cut, inverted polarity, up to
+    8 ms of delay, a small room, compression, saturation, clipping, other channels (mono, stereo, twice the same), a
+    peak level of -60 to -6 dBFS, mains hum and a noise floor of -84 to -30 dBFS, both at least 30 dB below the track's
+    peak. Silent tracks get noise and hum alone.
+
+    Args:
+        multitrack: stays as it is.
+        seed: >= 0.
+        strength: 0 to 1.
+        only: one or several of `DEGRADATIONS`, which then happen to every track, and no other.
+        held_out: allow those that are kept for testing: reflections, telephone, tape, bitcrush.
+
+    Raises SettingsError for another strength, an unknown name, or a held-out one without `held_out`.
     """
     if not 0 <= strength <= 1:
         raise SettingsError(f"strength is {strength}; allowed are numbers from 0 to 1")
+    names = _wanted(only, held_out)
     if strength == 0:
         return multitrack
-    tracks = tuple(_record(track, multitrack.sample_rate, seed, strength) for track in multitrack.tracks)
+    tracks = tuple(
+        _record(track, multitrack.sample_rate, seed, strength, names, only is not None) for track in multitrack.tracks
+    )
     return replace(multitrack, tracks=tracks)
 
 
-def _record(track: Track, sample_rate: int, seed: int, strength: float) -> Track:
-    rng = stream(seed, "degrade", track.name)
-    x = track.audio.numpy().astype(np.float64)
-    x = _microphone(x, sample_rate, rng, strength)
-    distance, decay_s = 0.3 * strength * rng.random(), rng.uniform(0.15, 0.45)
-    if rng.random() < 0.35 * strength:
-        rms = np.sqrt((x**2).mean())
-        wet = room(x.mean(axis=0), decay_s, sample_rate, rng, len(x))
-        x = x + distance * wet * rms / max(np.sqrt((wet**2).mean()), 1e-9)
-    peak = np.abs(x).max()
-    drive = rng.uniform(0.5, 2.0) * strength
-    if peak > 0 and rng.random() < 0.25 * strength:
-        x = np.tanh(drive * x / peak) / np.tanh(drive) * peak
+def _wanted(only: str | Iterable[str] | None, held_out: bool) -> list[str]:
+    asked = list(DEGRADATIONS) if only is None else [only] if isinstance(only, str) else list(only)
+    for name in asked:
+        if name not in DEGRADATIONS:
+            raise SettingsError(f"there is no degradation {name!r}; there are {', '.join(DEGRADATIONS)}")
+        if only is not None and DEGRADATIONS[name].held_out and not held_out:
+            raise SettingsError(f"the degradation {name!r} is kept for held-out recordings; pass held_out=True")
+    return [name for name in DEGRADATIONS if name in asked and (held_out or not DEGRADATIONS[name].held_out)]
+
+
+def happening(name: str, seed: int, strength: float = 1.0, *, held_out: bool = False) -> tuple[str, ...]:
+    """The degradations that a track of this name gets from `degrade(..., seed, strength, held_out=held_out)`."""
+    return tuple(_draw(name, seed, strength, _wanted(None, held_out)))
+
+
+def _draw(track: str, seed: int, strength: float, names: Sequence[str]) -> list[str]:
+    if stream(seed, "clean", track).random() < CLEAN:
+        return []
+    return [n for n in names if stream(seed, "chance", track, n).random() < DEGRADATIONS[n].chance * strength**0.5]
+
+
+def _record(track: Track, sample_rate: int, seed: int, strength: float, names: Sequence[str], surely: bool) -> Track:
+    drawn = list(names) if surely else _draw(track.name, seed, strength, names)
+    x = track.audio.numpy()
+    if not np.abs(x).max() > 0:
+        drawn = [n for n in drawn if n in ("hum", "noise")]
+    if not drawn:
+        return track
+    rngs = {n: stream(seed, "degrade", track.name, n) for n in drawn}
+    if spectral := [n for n in drawn if DEGRADATIONS[n].response]:
+        length = fft.next_fast_len(x.shape[1] + sample_rate // 8, real=True)
+        f = np.maximum(np.arange(length // 2 + 1, dtype=np.float32) * (sample_rate / length), np.float32(1))
+        spectrum = fft.rfft(x, length, axis=-1)
+        for n in spectral:
+            if (response := DEGRADATIONS[n].response) is not None:
+                spectrum *= response(f, rngs[n], strength)
+        x = fft.irfft(spectrum, length, axis=-1)[:, : x.shape[1]]
+    for n in drawn:
+        if (change := DEGRADATIONS[n].change) is not None:
+            x = change(x, sample_rate, rngs[n], strength)
+    peak = float(np.abs(x).max())
+    x = x / peak if peak > 1 else x
+    return replace(track, audio=torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)))
+
+
+def _level(x: Signal, rng: Random, strength: float) -> Signal:
+    """Bring the peak to its level: from where it is, `strength` of the way in decibels; quiet ones are rarer."""
     low_db, high_db = LEVEL_DB
-    level_db = rng.uniform(low_db, high_db)
-    if peak > 0:
-        before_db = 20 * np.log10(peak)
-        x = x * 10 ** ((1 - strength) * min(before_db, high_db) / 20 + strength * level_db / 20) / np.abs(x).max()
-    x = x + _noise(x.shape, sample_rate, rng, strength)
-    return replace(track, audio=torch.from_numpy(x.astype(np.float32)))
-
-
-def _microphone(x: Samples, sample_rate: int, rng: Random, strength: float) -> Samples:
-    """Tilt, resonances, cuts, polarity and delay: one product with a complex response, padded so that nothing wraps."""
-    length = fft.next_fast_len(x.shape[1] + sample_rate // 4, real=True)
-    f = np.maximum(fft.rfftfreq(length, 1 / sample_rate), 1.0)
-    response = (f / 1_000) ** (strength * rng.uniform(-6, 6) / 20 + 0j)
-    for low_hz, high_hz in ((100, 800), (800, 6_000)):
-        centre_hz, q = np.exp(rng.uniform(np.log(low_hz), np.log(high_hz))), rng.uniform(1, 5)
-        gain = 10 ** (strength * rng.uniform(-8, 8) / 20)
-        band = 1 / (1 + 1j * q * (f / centre_hz - centre_hz / f))  # analogue bandpass: peak 1 at its centre
-        response *= 1 + (gain - 1) * band
-    low_cut_hz, high_cut_hz = (
-        20 * 7.5 ** (rng.random() ** 2 * strength),
-        20_000 * 0.35 ** (rng.random() ** 2 * strength),
-    )
-    response *= 1 / (1 - 1j * low_cut_hz / f) / (1 + 1j * f / high_cut_hz)
-    late_s = rng.uniform(0, 0.004) if rng.random() < 0.3 * strength else 0.0
-    polarity = -1.0 if rng.random() < 0.15 * strength else 1.0
-    response *= polarity * np.exp(-2j * np.pi * f * late_s)
-    return fft.irfft(fft.rfft(x, length, axis=-1) * response, length, axis=-1)[:, : x.shape[1]]
-
-
-def _noise(shape: tuple[int, ...], sample_rate: int, rng: Random, strength: float) -> Samples:
-    """Preamplifier noise, and in some tracks the mains with its harmonics; both 30 dB lower at strength 0."""
-    gain = 10 ** (-30 * (1 - strength) / 20)
-    noise = rng.standard_normal(shape) * 10 ** (rng.uniform(*NOISE_DB) / 20)
-    if rng.random() < 0.3 * strength:
-        mains_hz, level = rng.choice([50.0, 60.0]), 10 ** (rng.uniform(-90, -60) / 20)
-        phase = 2 * np.pi * mains_hz * times(shape[1] / sample_rate + 1, sample_rate)[: shape[1]] + rng.uniform(0, 6)
-        noise += level * sum(np.sin(k * phase) / k for k in (1, 2, 3, 5))
-    return gain * noise
+    peak = float(np.abs(x).max())
+    aim_db = high_db + (low_db - high_db) * rng.beta(1.2, 2.0)
+    return x * np.float32(10 ** (strength * (aim_db - 20 * np.log10(peak)) / 20)) if peak > 0 else x

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from diffmix.data import audio
-from diffmix.data.instruments import acoustic_guitar
+from diffmix.data.engines.plucked import acoustic_guitar
 from diffmix.data.synthesis import Samples, stream
 from diffmix.errors import AudioError
 from diffmix.kernels.units import db_to_gain

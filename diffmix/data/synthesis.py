@@ -149,3 +149,10 @@ def smooth(x: Samples, time_s: float, sample_rate: int) -> Samples:
     """One-pole smoothing with the time constant `time_s`, started at the first value."""
     pole = np.exp(-1 / (time_s * sample_rate))
     return signal.lfilter([1 - pole], [1, -pole], x, zi=[pole * x[0]])[0]
+
+
+def place(buffer: Samples, x: Samples, start: int) -> None:
+    """Add `x` to `buffer` (both (..., T)) from sample `start` on, cut at the end."""
+    end = min(start + x.shape[-1], buffer.shape[-1])
+    if end > start:
+        buffer[..., start:end] += x[..., : end - start]

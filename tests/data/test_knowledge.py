@@ -34,7 +34,7 @@ HZ = np.array(THIRD_OCTAVES_HZ)
 LAYOUT = yaml.safe_load((Path(__file__).parents[2] / "conf/console/automix.yaml").read_text(encoding="utf-8"))
 
 
-def noise(seed, low_hz, high_hz, channels=1, seconds=2.0, decay_s=0.0, pink=True):
+def noise(seed, low_hz, high_hz, channels=1, seconds=1.0, decay_s=0.0, pink=True):
     """Noise between two frequencies; with a decay it is struck twice a second."""
     generator = torch.Generator().manual_seed(seed)
     spectrum = torch.fft.rfft(torch.randn(channels, round(seconds * RATE), generator=generator))

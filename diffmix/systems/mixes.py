@@ -1,5 +1,6 @@
 """Raw tracks beside a mix of them, for systems that learn from how a mix sounds."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
-from diffmix.balance import balanced, placed_loudness
+from diffmix.balance import balanced
 from diffmix.console import MASTER, Console
 from diffmix.data import audio
 from diffmix.data.degrade import degrade
@@ -43,32 +44,33 @@ MIX_NAMES = ("mix", "mixture", "mixdown", "master")
 
 
 class Mixed(NamedTuple):
-    """Tracks (C, T) each, in the order of their roles; the mix (2, T); the loudness of each in it, (N,) LUFS or NaN."""
+    """Tracks (C, T) each, in the order of their roles; the mix (2, T); how loud each is in it, (N,) LU, or NaN."""
 
     tracks: tuple[Tensor, ...]
     mix: Tensor
-    loudness_lufs: Tensor
+    loudness_lu: Tensor
 
 
 class Batch(NamedTuple):
-    """Mono (B, N1, 1, T) and stereo (B, N2, 2, T) tracks, mask and loudness (B, N1 + N2), and mixes (B, 2, T)."""
+    """Mono (B, N1, 1, T) and stereo (B, N2, 2, T) tracks, mask and loudness_lu (B, N1 + N2), mixes (B, 2, T)."""
 
     mono: Tensor
     stereo: Tensor
     mask: Tensor
     mix: Tensor
-    loudness_lufs: Tensor
+    loudness_lu: Tensor
 
 
 def engineered(piece: Multitrack, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """A sensible mix (2, T) of a piece, made with a whole console, and the loudness (N,) of its tracks in it."""
+    """A sensible mix (2, T) of a piece, made with a whole console, and how loud its tracks are in it, (N,) LU."""
     console = _console(piece.sample_rate)
-    settings = balanced(console, piece, engineer(piece, seed).intent)
+    intent = engineer(piece, seed).intent
+    settings = balanced(console, piece, intent)
     tracks, order = grouped(piece)
     values = console.numbers(ordered(settings, [piece.tracks[n].name for n in order]))
     with torch.no_grad():
         mix = console.mix(tracks, values)[0]
-        return mix, placed_loudness(console, tracks, values)[0][torch.tensor(order).argsort()]
+    return mix, torch.tensor([intent.loudness_lu[track.name] for track in piece.tracks])
 
 
 @cache
@@ -111,6 +113,9 @@ class Mixes(Dataset[Mixed]):
             file = finished_mix(song.folder)
             drawn = [piece.tracks[k] for k in rng.permutation(len(piece.tracks))]
             kept = self._kept(sorted(drawn, key=_power, reverse=True) if file else drawn)
+            if kept and not file and rng.random() < self.degraded:
+                recorded = degrade(replace(piece, tracks=tuple(kept)), seed=int(rng.integers(2**31)))
+                kept = self._kept(recorded.tracks)  # some are stereo now
             if len(kept) < 2:
                 continue
             piece = replace(piece, tracks=tuple(kept))
@@ -118,8 +123,6 @@ class Mixes(Dataset[Mixed]):
                 mix = read_mix(file, start_s, self.seconds, self.sample_rate)
                 loudness = torch.full((len(kept),), torch.nan)
             else:
-                if rng.random() < self.degraded:
-                    piece = degrade(piece, seed=int(rng.integers(2**31)))
                 mix, loudness = engineered(piece, [self.seed, index, 1])
             if mix.square().mean() > SILENT_RMS**2:
                 mix = at_loudness(mix[None], self.sample_rate)[0]
@@ -151,9 +154,16 @@ def in_order(tracks: Sequence[Track]) -> list[Track]:
 
 
 def finished_mix(folder: Path) -> Path | None:
-    """The finished mix of a song: the file called ``mix``, ``mixture``, ``mixdown`` or ``master`` in its folder."""
-    found = {file.stem.lower(): file for file in folder.iterdir() if file.suffix.lower() in audio.EXTENSIONS}
-    return next((found[name] for name in MIX_NAMES if name in found), None)
+    """The finished mix of a song: the file in its folder called ``mix`` (or ``mixture``, ``mixdown``, ``master``).
+
+    A file whose name ends so, as ``Artist_Song_MIX.wav``, counts where none is called just that. None if there is none.
+    """
+    found = {}
+    for file in sorted(folder.iterdir()):
+        words = re.split("[ _.-]", file.stem.lower())
+        if words[-1] in MIX_NAMES and file.suffix.lower() in audio.EXTENSIONS:
+            found[len(words) > 1, MIX_NAMES.index(words[-1]), file] = file
+    return found[min(found)] if found else None
 
 
 def read_mix(file: Path, start_s: float, seconds: float, sample_rate: int) -> Tensor:
@@ -179,7 +189,7 @@ def batched(examples: Sequence[Mixed]) -> Batch:
             length = example.mix.shape[1]
             kinds[channels - 1].append(torch.stack(audio_of) if audio_of else torch.zeros(0, channels, length))
             masks[channels - 1].append(torch.tensor([1.0] * len(chosen) + [0.0] * empty))
-            loudness[channels - 1].append(pad(example.loudness_lufs[chosen], (0, empty), value=torch.nan))
+            loudness[channels - 1].append(pad(example.loudness_lu[chosen], (0, empty), value=torch.nan))
     mono, stereo = (torch.stack(kind) for kind in kinds)
     mask, placed = (torch.cat([torch.stack(kind) for kind in part], 1) for part in (masks, loudness))
     return Batch(mono, stereo, mask, torch.stack([e.mix for e in examples]), placed)

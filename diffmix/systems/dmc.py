@@ -301,9 +301,9 @@ class MixingConsole(lightning.LightningModule):
         console, tracks = self.model.console, (batch.mono, batch.stereo)
         mix = at_loudness(console.mix(tracks, values, batch.mask), console.sample_rate)
         scores = {"stft_distance": self.distance(mix, batch.mix)}
-        if torch.isfinite(batch.loudness_lu[batch.mask > 0]).all():
+        if torch.isfinite(batch.loudness_lufs[batch.mask > 0]).all():
             loudness = placed_loudness(console, tracks, values)
-            scores["balance_error_db"] = balance_error_db(loudness, batch.loudness_lu, batch.mask).mean()
+            scores["balance_error_db"] = balance_error_db(loudness, batch.loudness_lufs, batch.mask).mean()
         return scores
 
     def configure_optimizers(self) -> Any:

@@ -44,25 +44,25 @@ MIX_NAMES = ("mix", "mixture", "mixdown", "master")
 
 
 class Mixed(NamedTuple):
-    """Tracks (C, T) each, in the order of their roles; the mix (2, T); how loud each is in it, (N,) LU, or NaN."""
+    """Tracks (C, T) each, in the order of their roles; the mix (2, T); the loudness of each in it, (N,) LUFS or NaN."""
 
     tracks: tuple[Tensor, ...]
     mix: Tensor
-    loudness_lu: Tensor
+    loudness_lufs: Tensor
 
 
 class Batch(NamedTuple):
-    """Mono (B, N1, 1, T) and stereo (B, N2, 2, T) tracks, mask and loudness_lu (B, N1 + N2), mixes (B, 2, T)."""
+    """Mono (B, N1, 1, T) and stereo (B, N2, 2, T) tracks, mask and loudness (B, N1 + N2), mixes (B, 2, T)."""
 
     mono: Tensor
     stereo: Tensor
     mask: Tensor
     mix: Tensor
-    loudness_lu: Tensor
+    loudness_lufs: Tensor
 
 
 def engineered(piece: Multitrack, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """A sensible mix (2, T) of a piece, made with a whole console, and how loud its tracks are in it, (N,) LU."""
+    """A sensible mix (2, T) of a piece, made with a whole console, and the loudness of its tracks in it, (N,) LUFS."""
     console = _console(piece.sample_rate)
     intent = engineer(piece, seed).intent
     settings = balanced(console, piece, intent)
@@ -70,7 +70,7 @@ def engineered(piece: Multitrack, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
     values = console.numbers(ordered(settings, [piece.tracks[n].name for n in order]))
     with torch.no_grad():
         mix = console.mix(tracks, values)[0]
-    return mix, torch.tensor([intent.loudness_lu[track.name] for track in piece.tracks])
+    return mix, torch.tensor([MIX_LUFS + intent.loudness_lu[track.name] for track in piece.tracks])
 
 
 @cache
@@ -189,7 +189,7 @@ def batched(examples: Sequence[Mixed]) -> Batch:
             length = example.mix.shape[1]
             kinds[channels - 1].append(torch.stack(audio_of) if audio_of else torch.zeros(0, channels, length))
             masks[channels - 1].append(torch.tensor([1.0] * len(chosen) + [0.0] * empty))
-            loudness[channels - 1].append(pad(example.loudness_lu[chosen], (0, empty), value=torch.nan))
+            loudness[channels - 1].append(pad(example.loudness_lufs[chosen], (0, empty), value=torch.nan))
     mono, stereo = (torch.stack(kind) for kind in kinds)
     mask, placed = (torch.cat([torch.stack(kind) for kind in part], 1) for part in (masks, loudness))
     return Batch(mono, stereo, mask, torch.stack([e.mix for e in examples]), placed)

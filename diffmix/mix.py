@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from diffmix.console import Console, Controls, Tracks
+from diffmix.console import Console, Controls, Limits, Tracks
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError, OutputError, PresetError, SettingsError
 from diffmix.graph import Graph
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
-from diffmix.kernels.units import gain
+from diffmix.params import Param
+from diffmix.playback import Player, Progress, cut, order_of
 from diffmix.settings import Settings, shortest
 from diffmix.types import Path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share done, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,9 @@ class Mix:
     @property
     def processed(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each track as it reaches its group or the mix, (2, T), one at a time, as (name, audio)."""
-        tracks, order = grouped(self.multitrack)
-        names = [self.multitrack.tracks[n].name for n in order]
-        values = self.console.numbers(ordered(self.settings, names))
-        with torch.no_grad():
-            placed = self.console.placed(tracks, values, _heard(names, self.muted), names)
-            for name, y in zip(names, placed, strict=True):
-                yield name, y[0].numpy()
+        player = Player(self.console, self.multitrack, self.muted)
+        for name, end in zip(player.names, player.wired.ends, strict=True):
+            yield name, player.whole(self.settings, end).numpy()
 
     def rendered(
         self,
@@ -201,14 +195,7 @@ class Mix:
 
 def grouped(multitrack: Multitrack) -> tuple[Tracks, list[int]]:
     """Tracks for a console, (mono (1, N1, 1, T), stereo (1, N2, 2, T)), and the number of each in the multitrack."""
-    of = {c: [n for n, t in enumerate(multitrack.tracks) if t.audio.shape[0] == c] for c in (1, 2)}
-    audio = tuple(
-        torch.stack([multitrack.tracks[n].audio for n in of[c]])[None]
-        if of[c]
-        else torch.zeros(1, 0, c, multitrack.length)
-        for c in (1, 2)
-    )
-    return (audio[0], audio[1]), of[1] + of[2]
+    return cut(multitrack, 0, multitrack.length), order_of(multitrack)
 
 
 def ordered(settings: Settings, names: list[str]) -> Settings:
@@ -230,11 +217,6 @@ def muted_tracks(
     return tuple(name for name in names if name in silent)
 
 
-def _heard(names: Sequence[str], muted: Sequence[str]) -> torch.Tensor | None:
-    """The console's mask (1, N), if it is needed."""
-    return torch.tensor([[float(name not in muted) for name in names]]) if muted else None
-
-
 def render(
     console: Console,
     multitrack: Multitrack,
@@ -249,12 +231,9 @@ def render(
     """
     if console.sample_rate != multitrack.sample_rate:
         raise AudioError(f"the console runs at {console.sample_rate:g} Hz, the tracks at {multitrack.sample_rate} Hz")
-    tracks, order = grouped(multitrack)
-    names = [multitrack.tracks[n].name for n in order]
-    values = console.numbers(ordered(settings, names))
-    mask = _heard(names, muted_tracks(console, multitrack, mute, solo))
-    with torch.no_grad():
-        return console.mix(tracks, values, mask, names)[0]
+    settings = console.check(ordered(settings, [track.name for track in multitrack.tracks]))
+    player = Player(console, multitrack, muted_tracks(console, multitrack, mute, solo))
+    return player.finished(player.whole(settings, player.before_gain), settings)
 
 
 def finished(
@@ -264,48 +243,133 @@ def finished(
     loudness_lufs: float,
     ceiling_db: float,
     notes: tuple[str, ...] = (),
+    *,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
 ) -> Mix:
-    """Render, then set the master's gain for a loudness in LUFS, or for a true peak in dBTP if that comes first.
+    """Render, then set the master's gain for a loudness in LUFS under a true peak in dBTP.
+
+    A limiter behind the gain lets both be had: its ceiling goes as far below the wanted true peak as peaks between
+    the samples pass it. Without one the true peak comes first. The tracks are rendered once, up to the gain; what
+    follows is set by trying. ``limits``, as for `Console.limited`, hold for the master's knobs too.
 
     Raises SettingsError if the master has no ``gain``.
     """
-    knob = console.loudness_knob
-    last = list(console.master)[-1] == "gain"
+    _ = console.loudness_knob
+    player = Player(console, multitrack)
+    before = player.whole(settings, player.before_gain, progress and (lambda done: progress("rendering", done)))
+    rate = multitrack.sample_rate
+    every = (*multitrack.notes, *notes)
+    knobs = console.narrowed_specs(player.names, limits or {})[1]["master"].params
+    ceiling = next((n for n in _behind_gain(console) if n.endswith(".ceiling_db")), "")
+    found = _Ending(player, before, settings, knobs, ceiling)
+    if float(integrated_loudness(before[None], rate)) <= -69:
+        every = (*every, "The mix is silent: no track holds a signal above -70 LUFS.")
+        return Mix(found.at(0.0, ceiling_db).numpy(), rate, found.settings, console, multitrack, every)
+    audio = found.search(loudness_lufs, ceiling_db, progress)
+    every += found.notes(loudness_lufs, ceiling_db)
+    return Mix(audio.numpy(), rate, found.settings, console, multitrack, every)
 
-    def at(gain_db: float) -> Settings:
-        return Settings({**settings, "master": {**settings.get("master", {}), "gain": {"gain_db": gain_db}}})
 
-    gain_db = start_db = min(max(0.0, knob.low), knob.high)
-    plain = mix = render(console, multitrack, at(gain_db))
-    loudness, peak = _levels(mix, multitrack.sample_rate)
-    if loudness <= -69:
-        notes = (*notes, "The mix is silent: no track holds a signal above -70 LUFS.")
-        return Mix(mix.numpy(), multitrack.sample_rate, at(gain_db), console, multitrack, (*multitrack.notes, *notes))
-    for _ in range(1 if last else 12):  # an effect behind the gain answers it in its own way
-        wanted = shortest(min(max(gain_db + min(loudness_lufs - loudness, ceiling_db - peak), knob.low), knob.high))
-        if last and start_db == 0:  # the gain is the last stage: the same as rendering again
-            mix = gain(plain[None], torch.tensor([wanted]))[0]
-        else:
-            mix = render(console, multitrack, at(wanted))
-        step, gain_db = wanted - gain_db, wanted
-        loudness, peak = (loudness + step, peak + step) if last else _levels(mix, multitrack.sample_rate)
-        if abs(step) < 0.02:
-            break
-    if loudness < loudness_lufs - 0.05:
-        lacks = ", and this console has no limiter" if last else ""
-        notes = (
-            *notes,
-            f"Loudness is {loudness:.1f} LUFS instead of {loudness_lufs:g}: more would pass {ceiling_db:g} dBTP{lacks}."
-            if gain_db < knob.high
-            else f"Loudness is {loudness:.1f} LUFS instead of {loudness_lufs:g}: the master's gain ends at "
-            f"{knob.high:g} dB.",
-        )
-    if peak > ceiling_db + 0.1:
-        notes = (
-            *notes,
-            f"True peak is {peak:.1f} dBTP instead of {ceiling_db:g}: turn the effects of the master down.",
-        )
-    return Mix(mix.numpy(), multitrack.sample_rate, at(gain_db), console, multitrack, (*multitrack.notes, *notes))
+def _behind_gain(console: Console) -> list[str]:
+    """The knobs of the master's effects behind its gain."""
+    stages = list(console.master)
+    return [f"{s}.{knob}" for s in stages[stages.index("gain") + 1 :] for knob in console.master[s].spec.names]
+
+
+class _Ending:
+    """The end of a mix, from the master's gain on, while gain and ceiling are looked for."""
+
+    STEPS = 14
+
+    def __init__(
+        self, player: Player, before: torch.Tensor, settings: Settings, knobs: Mapping[str, Param], ceiling: str
+    ) -> None:
+        self.player, self.before, self.settings, self.knobs, self.ceiling = player, before, settings, knobs, ceiling
+        self.gain_db = self.loudness = self.peak = 0.0
+        self.plain_peak = 0.0
+        self.full = False  # more gain would make it no louder
+
+    def _inside(self, name: str, value: float) -> float:
+        return shortest(min(max(value, self.knobs[name].low), self.knobs[name].high))
+
+    def at(self, gain_db: float, ceiling_db: float) -> torch.Tensor:
+        """The mix at a gain and a ceiling as near as their ranges allow."""
+        turned: dict[str, dict[str, float]] = {"gain": {"gain_db": self._inside("gain.gain_db", gain_db)}}
+        if self.ceiling:
+            stage, knob = self.ceiling.split(".")
+            turned[stage] = {knob: self._inside(self.ceiling, ceiling_db)}
+        master = self.settings.get("master", {})
+        new = {stage: {**master.get(stage, {}), **knobs} for stage, knobs in turned.items()}
+        self.settings = Settings({**self.settings, "master": {**master, **new}})
+        self.gain_db = turned["gain"]["gain_db"]
+        return self.player.finished(self.before, self.settings)
+
+    def search(self, loudness_lufs: float, ceiling_db: float, progress: Progress | None) -> torch.Tensor:
+        """Turn the gain until the loudness is right or no more is to be had; returns the mix.
+
+        The gain rises by secants, in steps that a limiter answers smoothly; one that is driven too far makes a mix
+        softer again.
+        """
+        rate = self.player.multitrack.sample_rate
+        level, self.plain_peak = _levels(self.before, rate)
+        wanted, room = loudness_lufs - level, ceiling_db - self.plain_peak
+        wanted = min(wanted, room + 6 if self.ceiling else room)
+        under, slope = ceiling_db, 1.0
+        tried: list[tuple[float, float]] = []
+        for step in range(self.STEPS):
+            audio = self.at(wanted, under)
+            if progress:
+                progress("setting the level", (step + 1) / self.STEPS)
+            if not _behind_gain(self.player.console):
+                self.loudness, self.peak = level + self.gain_db, self.plain_peak + self.gain_db
+                break
+            self.loudness, self.peak = _levels(audio, rate)
+            tried.append((self.gain_db, self.loudness))
+            short, over = loudness_lufs - self.loudness, self.peak - ceiling_db
+            if not self.ceiling:
+                move = min(short, -over)
+            elif self.full:
+                move = 0.0
+            else:
+                if len(tried) > 1 and abs(tried[-1][0] - tried[-2][0]) > 0.01:
+                    slope = min((tried[-1][1] - tried[-2][1]) / (tried[-1][0] - tried[-2][0]), 1.0)
+                self.full = short > 0.02 and slope < 0.15
+                if self.full:  # no louder: the best of what was tried
+                    move = max(tried, key=lambda pair: pair[1])[0] - self.gain_db
+                else:
+                    move = min(max(short / max(slope, 0.15), -12.0), 4.0)
+            wanted = self.gain_db + move
+            still = abs(move) < 0.02 or self._inside("gain.gain_db", wanted) == self.gain_db
+            if still and (not self.ceiling or over <= 0.005 or under <= self.knobs[self.ceiling].low):
+                break
+            if self.ceiling and over > 0.005:
+                under -= over + 0.003
+        return audio
+
+    def notes(self, loudness_lufs: float, ceiling_db: float) -> tuple[str, ...]:
+        """What a person should know about level and peaks."""
+        found = []
+        knob = self.knobs["gain.gain_db"]
+        if abs(self.loudness - loudness_lufs) > 0.05:
+            if knob.low == knob.high:
+                why = "the master's gain is locked"
+            elif self.gain_db in (knob.low, knob.high):
+                why = f"the master's gain ends at {self.gain_db:g} dB"
+            elif self.ceiling:
+                why = "the limiter gives no more"
+            else:
+                lacks = ", and this console has no limiter" if not _behind_gain(self.player.console) else ""
+                why = f"more would pass {ceiling_db:g} dBTP{lacks}"
+            found.append(f"Loudness is {self.loudness:.1f} LUFS instead of {loudness_lufs:g}: {why}.")
+        if self.peak > ceiling_db + 0.1:
+            found.append(
+                f"True peak is {self.peak:.1f} dBTP instead of {ceiling_db:g}: turn the effects of the master down."
+            )
+        taken = self.plain_peak + self.gain_db - self.peak
+        if self.ceiling and taken > 8:
+            found.append(f"The limiter takes {taken:.0f} dB off the highest peak: a lower loudness keeps more punch.")
+        return tuple(found)
 
 
 def _levels(mix: torch.Tensor, sample_rate: int) -> tuple[float, float]:

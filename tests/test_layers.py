@@ -17,13 +17,15 @@ LAYERS = (
     {"processors"},
     {"graph"},
     {"console", "estimators", "data", "export", "plugins", "plots", "portraits", "report"},
-    {"systems", "mix", "sweep", "balance"},
+    {"systems", "mix", "playback", "sweep", "balance"},
     {"api", "train", "eval", "cli", "__main__"},
     {"__init__"},
 )
 SIDEWAYS = {
     ("report", "plots"),
     ("balance", "mix"),
+    ("balance", "playback"),
+    ("mix", "playback"),
     ("systems", "balance"),
     ("systems", "mix"),
     ("portraits", "plots"),

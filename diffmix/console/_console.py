@@ -142,11 +142,11 @@ class Console(nn.Module):
         also ``vox.pan``; of several patterns the last counts. Raises SettingsError for a pattern that names no knob and
         for a range that is not inside the knob's.
         """
-        tracks, others = self._narrowed(names, limits)
+        tracks, others = self.narrowed_specs(names, limits)
         master = others.pop("master")
         return {"tracks": ParamSpec.stacked(list(tracks.values())), "bus": joined(others), "master": master}
 
-    def _narrowed(self, names: Sequence[str], limits: Limits) -> tuple[dict[str, ParamSpec], dict[str, ParamSpec]]:
+    def narrowed_specs(self, names: Sequence[str], limits: Limits) -> tuple[dict[str, ParamSpec], dict[str, ParamSpec]]:
         """The spec of each track, and those of buses, groups and master, by name."""
         unused = set(limits)
 
@@ -253,7 +253,10 @@ class Console(nn.Module):
     def _desk(self, tracks: Tracks, names: Sequence[str]) -> Desk:
         """The renderer for as many tracks, in the groups that their names say."""
         kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
-        channels = [x.shape[2] for x in kinds for _ in range(x.shape[1])]
+        return self.wired([x.shape[2] for x in kinds for _ in range(x.shape[1])], names)
+
+    def wired(self, channels: Sequence[int], names: Sequence[str] = ()) -> Desk:
+        """The console as a renderer for tracks of 1 or 2 channels, mono ones first, in the groups their names say."""
         if names and len(names) != len(channels):
             raise SettingsError(f"{len(names)} names came for {len(channels)} tracks")
         groups = [self.group_of(name) for name in names] or [""] * len(channels)
@@ -299,7 +302,7 @@ class Console(nn.Module):
         if extra := [n for n in given.get("tracks", {}) if n not in channels]:
             raise SettingsError(f"settings for {extra[0]!r}, which is no track; there are: {', '.join(channels)}")
         order = sorted(channels, key=channels.__getitem__)  # mono first, as the console numbers them
-        limited = self._narrowed(order, limits or {})
+        limited = self.narrowed_specs(order, limits or {})
         full = self._complete(
             Settings({**given, "tracks": {n: {} for n in channels} | given.get("tracks", {})}), *limited
         )
@@ -379,7 +382,7 @@ class Console(nn.Module):
         ``limits`` are further ones, as for `limited`. Raises SettingsError naming track, stage and knob, what came and
         what is allowed in its unit.
         """
-        return self._complete(settings, *self._narrowed(list(settings.get("tracks", {})), limits or {}))
+        return self._complete(settings, *self.narrowed_specs(list(settings.get("tracks", {})), limits or {}))
 
     def _complete(
         self, settings: Settings, of_tracks: Mapping[str, ParamSpec], others: Mapping[str, ParamSpec]

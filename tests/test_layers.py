@@ -17,7 +17,7 @@ LAYERS = (
     {"processors"},
     {"graph"},
     {"console", "estimators", "data", "export", "plugins", "plots", "portraits", "report"},
-    {"systems", "mix", "playback", "sweep", "balance"},
+    {"systems", "mix", "playback", "wishes", "sweep", "balance"},
     {"api", "train", "eval", "cli", "__main__"},
     {"__init__"},
 )

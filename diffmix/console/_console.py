@@ -134,6 +134,12 @@ class Console(nn.Module):
         """The three control vectors: ``tracks`` (one per track), ``bus`` (buses and groups), ``master``."""
         return {"tracks": self.track_spec, "bus": self.bus_spec, "master": self.master_spec}
 
+    @property
+    def strip_specs(self) -> dict[str, ParamSpec]:
+        """The knobs of each bus and group, and of the ``master``, by name."""
+        found = {name: spec_of(stages) for name, stages in {**self.buses, **self.groups}.items()}
+        return found | {"master": self.master_spec}
+
     def limited(self, names: Sequence[str], limits: Limits) -> dict[str, ParamSpec]:
         """The specs with knobs of single tracks, buses or the master locked or bounded.
 

@@ -1,0 +1,325 @@
+"""What a person wants of a mix: knobs that stay, knobs kept in a range, which kinds of knob may be touched.
+
+A wish reads ``SELECTOR.KNOB=VALUE``. A selector is a track's name, a pattern of names, a role (``kick``,
+``lead_vocal``), a family of roles (``drums``, ``vocals``), a bus, a group or the ``master``. A knob is a friendly name
+(`FRIENDLY`) or a full one, ``eq.peak1_gain_db``, also with wildcards.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from diffmix.console import Console
+from diffmix.data.multitrack import Multitrack
+from diffmix.errors import SettingsError
+from diffmix.params import Param, ParamSpec, split_name
+from diffmix.settings import Settings, shortest
+
+FRIENDLY: dict[str, tuple[str, ...]] = {
+    "gain": ("fader.gain_db", "gain.gain_db"),
+    "pan": ("pan.pan", "image.balance"),
+    "width": ("image.width",),
+    "eq": ("eq.*gain_db",),
+    "highpass": ("highpass.cutoff_frequency_hz",),
+    "comp": ("compressor.ratio",),
+    "send": ("{send}.gain_db",),
+}
+"""The knobs that a short name turns; ``gain`` of a track is its fader, ``send`` the level to every bus."""
+
+SYNONYMS = {
+    "fader": "gain", "volume": "gain", "level": "gain", "balance": "pan", "equaliser": "eq", "equalizer": "eq",
+    "compressor": "comp", "compression": "comp", "ratio": "comp", "reverb": "send", "sends": "send", "hpf": "highpass",
+    "lowcut": "highpass",
+}  # fmt: skip
+
+STAGES: dict[str, tuple[str, ...]] = {
+    "gain": ("trim", "fader"),
+    "pan": ("pan", "image.balance"),
+    "width": ("image.width",),
+    "eq": ("highpass", "eq"),
+    "highpass": ("highpass",),
+    "comp": ("compressor",),
+    "send": ("{send}",),
+}
+"""What ``only`` leaves free under each name: stages, or single knobs of them."""
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "drums": ("kick", "snare", "hihat", "tom", "cymbal", "overhead", "room", "percussion", "drums"),
+    "vocals": ("lead_vocal", "backing_vocal"),
+    "vocal": ("lead_vocal", "backing_vocal"),
+    "vox": ("lead_vocal",),
+    "guitars": ("guitar",),
+    "keyboards": ("keys", "piano", "synth"),
+    "synths": ("synth",),
+}
+"""Roles that are called by one name."""
+
+_RANGE = re.compile(r"^(?P<low>[-+−]?[\d.]+)\s*(?:\.\.|…|:)\s*(?P<high>[-+−]?[\d.]+)$")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Knobs by name and the range each has to keep to, and the stages that may be touched at all (None: every one)."""
+
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)  # the words that set each limit
+    only: tuple[str, ...] | None = None
+
+    @classmethod
+    def read(
+        cls,
+        console: Console,
+        multitrack: Multitrack,
+        lock: Sequence[str] | Mapping[str, Any] = (),
+        bound: Sequence[str] | Mapping[str, Any] = (),
+        only: str | Sequence[str] = (),
+    ) -> "Wishes":
+        """Wishes from words: ``lock=["vox.pan=0", "master.eq"]``, ``bound=["drums.gain=±2"]``, ``only="gain,pan"``.
+
+        A lock without a value holds the knob where it changes nothing. Raises SettingsError, in one sentence, for
+        wishes that name nothing, cannot be had, or contradict each other.
+        """
+        knobs = _Knobs(console, multitrack)
+        limits: dict[str, tuple[float, float]] = {}
+        said: dict[str, str] = {}
+        locked: dict[str, tuple[float, str]] = {}
+        for text in lock if not isinstance(lock, Mapping) else [f"{k}={v}" for k, v in lock.items()]:
+            where, _, value = text.partition("=")
+            number = _number(value, f"--lock {text}") if value.strip() else None
+            for name, param in knobs.found(where.strip(), f"--lock {text}").items():
+                at = param.default if number is None else number
+                _inside(name, param, at, at, f"--lock {text}")
+                if name in locked and not math.isclose(locked[name][0], at):
+                    raise SettingsError(
+                        f"two locks want {name} at {locked[name][0]:g} and at {at:g}: "
+                        f"{locked[name][1]!r} and {text!r}; keep one"
+                    )
+                locked[name] = at, text
+        for text, (low, high) in _bounds(bound):
+            for name, param in knobs.found(text.partition("=")[0].strip(), f"--bound {text}").items():
+                _inside(name, param, low, high, f"--bound {text}")
+                before = limits.get(name, (low, high))
+                limits[name] = max(low, before[0]), min(high, before[1])
+                if limits[name][0] > limits[name][1]:
+                    raise SettingsError(f"the bounds {said[name]!r} and {text!r} leave {name} no value")
+                said[name] = text
+        for name, (at, text) in locked.items():
+            low, high = limits.get(name, (at, at))
+            if not low <= at <= high:
+                raise SettingsError(f"the lock {text!r} is outside of the bound {said[name]!r}; change one of them")
+            limits[name], said[name] = (at, at), text
+        return cls(limits, said, _only(console, only))
+
+    def __bool__(self) -> bool:
+        """Whether anything is wished."""
+        return bool(self.limits) or self.only is not None
+
+    def remapped(self, console: Console, settings: Settings) -> Settings:
+        """Settings inside of the limits, except for faders, which follow from loudness: see `projected`.
+
+        Each knob's whole range is mapped to the narrower one, so that nothing is cut off: what is neutral stays so
+        where it is allowed, and on both sides of it the order of values is kept.
+        """
+        full = console.check(settings)
+        for strip, stages, spec in _strips(console, full):
+            for stage, knobs in stages.items():
+                for knob in knobs:
+                    name = f"{stage}.{knob}"
+                    param = spec.params[name]
+                    if not self._free(stage, knob, strip in full["buses"]):
+                        knobs[knob] = shortest(param.default)
+                    limit = self.limits.get(f"{strip}.{name}")
+                    if limit and name != "fader.gain_db":
+                        knobs[knob] = shortest(_between(param, *limit, knobs[knob]))
+        for name, stages in full["tracks"].items():
+            for place in {"pan", "image"} - settings["tracks"][name].keys():  # of which a track has one
+                del stages[place]
+        return full
+
+    def _free(self, stage: str, knob: str, of_bus: bool) -> bool:
+        """Whether ``only`` lets a knob be touched; levels may be, and buses are heard by sends."""
+        if self.only is None or of_bus or stage in ("trim", "fader", "gain", "limiter"):
+            return True
+        return stage in self.only or f"{stage}.{knob}" in self.only
+
+    def projected(self, console: Console, settings: Settings) -> Settings:
+        """Settings whose faders keep to the limits: all are shifted by what violates them least, then brought inside.
+
+        The balance is kept as far as the limits let it; the shift is made up for by the master's gain.
+        """
+        knob = console.fader.spec.params["gain_db"]
+        tracks = settings["tracks"]
+        faders = {name: stages["fader"]["gain_db"] for name, stages in tracks.items()}
+        if self.only is not None and "fader" not in self.only:  # leave the levels as they were recorded
+            faders = {name: -stages.get("trim", {}).get("gain_db", 0.0) for name, stages in tracks.items()}
+        ranges = {name: self.limits.get(f"{name}.fader.gain_db", (knob.low, knob.high)) for name in tracks}
+        shift = _shift([(faders[n], *ranges[n]) for n in tracks])
+        for name in tracks:
+            low, high = ranges[name]
+            tracks[name]["fader"] = {"gain_db": shortest(min(max(faders[name] + shift, low), high))}
+        return settings
+
+
+class _Knobs:
+    """Knobs by the names that people use."""
+
+    def __init__(self, console: Console, multitrack: Multitrack) -> None:
+        self.console = console
+        self.tracks = {t.name: (t.role or "", t.audio.shape[0]) for t in multitrack.tracks}
+        self.others = console.strip_specs
+
+    def found(self, text: str, where: str) -> dict[str, Param]:
+        """The knobs that ``SELECTOR.KNOB`` means, by full name. Raises SettingsError."""
+        dots = [n for n, letter in enumerate(text) if letter == "."] or [len(text)]
+        selected: list[str] = []
+        for dot in reversed(dots):  # a track's name may hold dots itself
+            if selected := self.selected(text[:dot]):
+                found = {
+                    f"{strip}.{name}": param
+                    for strip in selected
+                    for name, param in self._of(strip, text[dot + 1 :]).items()
+                }
+                if found:
+                    return found
+        if selected:
+            raise SettingsError(f"{where}: there is no such knob; say {', '.join(FRIENDLY)} or a full name, eq.peak1_q")
+        raise SettingsError(f"{where}: no track or strip is called {text[: dots[0]]!r}; {self.known}")
+
+    @property
+    def known(self) -> str:
+        """What can be selected, in a sentence."""
+        roles = sorted({role for role, _ in self.tracks.values() if role})
+        names = list(self.tracks)
+        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+        of_roles = f"; roles: {', '.join(roles)}" if roles else ""
+        return f"tracks: {shown}{of_roles}; others: {', '.join(self.others)}"
+
+    def selected(self, text: str) -> list[str]:
+        """The strips that a selector means."""
+        wanted = text.strip().casefold()
+        strips = [*self.tracks, *self.others]
+        if exact := [name for name in strips if name.casefold() == wanted]:
+            return exact
+        if matched := [name for name in self.tracks if fnmatchcase(name.casefold(), wanted)]:
+            return matched
+        roles = FAMILIES.get(wanted, (wanted.replace(" ", "_"), wanted.rstrip("s")))
+        return [name for name, (role, _) in self.tracks.items() if role in roles]
+
+    def _of(self, strip: str, knob: str) -> dict[str, Param]:
+        spec = self.others.get(strip, self.console.track_spec)
+        word = SYNONYMS.get(knob.strip().casefold(), knob.strip().casefold())
+        patterns = ["*"]
+        if word in FRIENDLY:
+            patterns = [p.format(send=s) for p in FRIENDLY[word] for s in (list(self.console.sends) or ["send"])]
+        elif word:
+            patterns = [word, f"{word}.*", f"*.{word}"]
+        found = {n: p for n, p in spec if any(fnmatchcase(n.casefold(), pattern) for pattern in patterns)}
+        if not word:  # all of a strip's effects; its level stays free
+            level = ("fader", "gain", "limiter", *self.console.sends)
+            found = {n: p for n, p in found.items() if split_name(n)[0] not in level}
+        if strip in self.tracks:
+            other = "image." if self.tracks[strip][1] == 1 else "pan."
+            found = {n: p for n, p in found.items() if not n.startswith((other, "trim."))}
+            if word == "gain":
+                found = {n: p for n, p in found.items() if n == "fader.gain_db"}
+        return found
+
+
+def _strips(console: Console, settings: Settings) -> list[tuple[str, dict[str, dict[str, float]], ParamSpec]]:
+    parts = [(name, stages, console.track_spec) for name, stages in settings["tracks"].items()]
+    parts += [(name, stages, console.strip_specs[name]) for name, stages in settings["buses"].items()]
+    return [*parts, ("master", settings["master"], console.master_spec)]
+
+
+def _number(text: str, where: str) -> float:
+    words = {"off": -60.0, "l": -1.0, "left": -1.0, "c": 0.0, "centre": 0.0, "center": 0.0, "r": 1.0, "right": 1.0}
+    found = text.strip().casefold().replace("−", "-")
+    found = re.sub(r"\s*(db|hz|%|:1)$", "", found)
+    try:
+        return words[found] if found in words else float(found)
+    except ValueError:
+        raise SettingsError(f"{where}: {text.strip()!r} is no value; a number is expected, e.g. vox.pan=0") from None
+
+
+def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Each bound with its words: ``KNOB=LOW..HIGH``, ``KNOB=±REACH`` or ``KNOB=VALUE``."""
+    if isinstance(given, Mapping):
+        for knob, value in given.items():
+            if isinstance(value, str):
+                yield from _bounds([f"{knob}={value}"])
+            else:
+                low, high = (value, value) if isinstance(value, int | float) else value
+                yield f"{knob}={low:g}..{high:g}", (float(low), float(high))
+        return
+    for text in given:
+        knob, _, value = text.partition("=")
+        where = f"--bound {text}"
+        value = re.sub(r"\s*(db|hz)$", "", value.strip(), flags=re.IGNORECASE)
+        if reach := re.match(r"^(±|\+-|\+/-)\s*(.*)$", value):
+            high = _number(reach[2], where)
+            yield text, (-abs(high), abs(high))
+        elif found := _RANGE.match(value):
+            yield text, (_number(found["low"], where), _number(found["high"], where))
+        elif knob and value:
+            yield text, (_number(value, where),) * 2
+        else:
+            raise SettingsError(f"{where}: KNOB=LOW..HIGH or KNOB=±REACH is expected, e.g. drums.gain=±2")
+
+
+def _inside(name: str, param: Param, low: float, high: float, where: str) -> None:
+    if low > high:
+        raise SettingsError(f"{where}: {low:g} is more than {high:g}; the lower value comes first")
+    if not param.low <= low <= high <= param.high:
+        raise SettingsError(f"{where}: {name} goes from {param.range_text()}")
+
+
+def _only(console: Console, given: str | Sequence[str]) -> tuple[str, ...] | None:
+    """The stages and knobs that ``only`` leaves free, None without it."""
+    words = [word.strip().casefold() for word in (given.split(",") if isinstance(given, str) else given)]
+    found: list[str] = []
+    for word in filter(None, words):
+        name = SYNONYMS.get(word, word)
+        if name in STAGES:
+            found += [stage.format(send=send) for stage in STAGES[name] for send in (list(console.sends) or ["send"])]
+        elif word in console.strip:
+            found.append(word)
+        else:
+            raise SettingsError(f"--only {word}: there are {', '.join([*STAGES, *console.strip])}")
+    return tuple(found) if any(words) else None
+
+
+def _between(param: Param, low: float, high: float, value: float) -> float:
+    """A value of a knob's whole range as one of the range from ``low`` to ``high``, by mapping the one to the other."""
+    shape = math.log if param.scale == "log" else float
+    middle = min(max(param.default, low), high)
+    if value >= param.default:
+        whole, part = (param.default, param.high), (middle, high)
+    else:
+        whole, part = (param.low, param.default), (low, middle)
+    first, last = shape(whole[0]), shape(whole[1])
+    share = (shape(value) - first) / (last - first) if last > first else 0.0
+    begin, end = shape(part[0]), shape(part[1])
+    at = begin + (end - begin) * share
+    return min(max(math.exp(at) if param.scale == "log" else at, low), high)
+
+
+def _shift(faders: Sequence[tuple[float, float, float]]) -> float:
+    """The shift of all faders (value, low, high) with the least squares of what is outside; the smallest such one."""
+
+    def pull(shift: float) -> float:
+        return sum(max(0.0, f + shift - high) - max(0.0, low - f - shift) for f, low, high in faders)
+
+    start = pull(0.0)
+    if abs(start) < 1e-9:
+        return 0.0
+    near, far = 0.0, -200.0 if start > 0 else 200.0
+    for _ in range(60):
+        middle = (near + far) / 2
+        if pull(middle) * start > 1e-9:
+            near = middle
+        else:
+            far = middle
+    return far

@@ -126,8 +126,8 @@ def _place(part: Part, pan: float, style: Style) -> Knobs:
     h = part.heard
     if not h.stereo:
         return {"pan": {"pan": pan}}
-    excess = np.sign(h.lean_db) * max(abs(h.lean_db) - 1.5, 0)
-    balance = -np.sign(excess) * min(2 / np.pi * np.arccos(10 ** (-abs(excess) / 40)), 0.4)
+    excess = np.sign(h.lean_db) * max(abs(h.lean_db) - 2, 0)
+    balance = -np.sign(excess) * min(2 / np.pi * np.arccos(10 ** (-abs(excess) / 40)), 0.3)
     missing = np.clip(-8 - h.side_db, -8, 8) if h.side_db > -35 else 0.0
     width = 10 ** (0.25 * missing / 20) * (1 + 0.5 * style.width) * 2 ** (0.15 * part.own["width"])
     return {

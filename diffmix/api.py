@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffmix.balance import balanced
 from diffmix.console import Console, Limits
 from diffmix.data.audio import read, resample
 from diffmix.data.multitrack import Multitrack, load
@@ -48,11 +49,7 @@ def automix(
     multitrack = load(stems, sample_rate)
     mixer = Automixer.load(model, multitrack.sample_rate)
     _ = mixer.console.loudness_knob  # said before the work begins, if there is none
-    tracks, order = grouped(multitrack)
-    controls = mixer.mix_controls(tracks)
-    strips = [multitrack.tracks[n] for n in order]
-    found = mixer.console.settings(controls, [t.name for t in strips], [t.audio.shape[0] for t in strips])
-    settings = ordered(found, [t.name for t in multitrack.tracks])
+    settings = mixer.console.check(balanced(mixer.console, multitrack, mixer.intend(multitrack)))
     return finished(mixer.console, multitrack, settings, loudness_lufs, ceiling_db)
 
 

@@ -1,45 +1,32 @@
 """Audio to controls: one encoder for every track, attention over the tracks, bounded heads."""
 
-import itertools
-import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from diffmix.estimators.features import BANDS, SCALARS, describe
+from diffmix.estimators.attention import Context
+from diffmix.estimators.encoder import TrackEncoder
+from diffmix.estimators.features import RELATIONS, describe, relations
 from diffmix.params import ParamSpec
 
 
-class TrackEncoder(nn.Module):
-    """A track's mel spectrogram and scalars to an embedding (R, width).
+class Heard(NamedTuple):
+    """What an estimator is told of songs; all but the tracks may be left out.
 
-    Convolutions over time and frequency, pooled over time by mean and maximum, beside plain statistics of each band:
-    mean, spread and upper decile, which alone tell most instruments apart. Group normalisation, so that no track's
-    embedding depends on which others are in the batch.
+    ``mel`` (B, N, 64, F) and ``scalars`` (B, N, 8) describe the tracks, ``mask`` (B, N) is 0 where one is padding;
+    ``labels`` (B, N) are whole numbers, 0 unknown; ``wishes`` (B, W) in [-1, 1], of which ``wished`` (B, W) says with
+    1 or 0 which count; ``reference`` (B, K, 64, F') and (B, K, 8) describe finished mixes.
     """
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        channels = (1, 16, 32, 64, 64)
-        layers: list[nn.Module] = []
-        for a, b in itertools.pairwise(channels):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU()]
-        self.conv = nn.Sequential(*layers)
-        pooled = 2 * channels[-1] * (BANDS // 16)
-        self.project = nn.Sequential(
-            nn.Linear(pooled + 3 * BANDS + SCALARS, 2 * width),
-            nn.LayerNorm(2 * width),
-            nn.GELU(),
-            nn.Linear(2 * width, width),
-        )
-
-    def forward(self, mel: Tensor, scalars: Tensor) -> Tensor:
-        """``mel`` (R, 64, F), ``scalars`` (R, 6), as `features.describe` gives them."""
-        maps = self.conv(mel.unsqueeze(1)).flatten(1, 2)  # (R, channels * bands / 16, F / 16)
-        upper = mel.kthvalue(max(1, math.ceil(0.9 * mel.shape[2])), 2).values
-        statistics = [maps.mean(2), maps.amax(2), mel.mean(2), mel.std(2, correction=0), upper, scalars]
-        return self.project(torch.cat(statistics, 1))
+    mel: Tensor
+    scalars: Tensor
+    mask: Tensor | None = None
+    labels: Tensor | None = None
+    wishes: Tensor | None = None
+    wished: Tensor | None = None
+    reference: tuple[Tensor, Tensor] | None = None
 
 
 class Estimator(nn.Module):
@@ -49,14 +36,26 @@ class Estimator(nn.Module):
     others are one per song. Untrained, it answers the defaults. It is equivariant to the order of the tracks.
     """
 
-    def __init__(self, specs: Mapping[str, ParamSpec], width: int = 128, layers: int = 2, heads: int = 4) -> None:
+    def __init__(
+        self,
+        specs: Mapping[str, ParamSpec],
+        width: int = 128,
+        layers: int = 3,
+        heads: int = 4,
+        labels: int = 0,
+        wishes: int = 0,
+        dropout: float = 0.1,
+    ) -> None:
+        """Args: sizes of the tokens and of the attention; how many labels and wishes there are; dropout in training."""
         super().__init__()
-        self.encoder = TrackEncoder(width)
-        self.kind = nn.Parameter(0.02 * torch.randn(len(specs), width, generator=torch.Generator().manual_seed(0)))
-        block = nn.TransformerEncoderLayer(
-            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.context = nn.TransformerEncoder(block, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.encoder = TrackEncoder(width, dropout=dropout)
+        generator = torch.Generator().manual_seed(0)
+        self.kind = nn.Parameter(0.02 * torch.randn(len(specs) + 1, width, generator=generator))
+        self.label = nn.Embedding(labels + 1, width, padding_idx=0)
+        nn.init.normal_(self.label.weight, std=0.02, generator=generator)
+        self.wish = nn.Sequential(nn.Linear(2 * wishes, width), nn.GELU(), nn.Linear(width, width)) if wishes else None
+        self.wishes = wishes
+        self.context = Context(width, layers, heads, RELATIONS, dropout)
         self.heads = nn.ModuleDict()
         for part, spec in specs.items():
             head = nn.Linear(width, spec.size)
@@ -82,20 +81,29 @@ class Estimator(nn.Module):
                     [part.view(batch, n, *part.shape[1:]) for part in describe(x.flatten(0, 1), sample_rate)]
                 )
         mel, scalars = (torch.cat(parts, 1) for parts in zip(*described, strict=True))
-        return self.decide(mel, scalars, mask)
+        return self.decide(Heard(mel, scalars, mask))
 
-    def decide(self, mel: Tensor, scalars: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """As `forward`, from descriptions: ``mel`` (B, N, 64, F) and ``scalars`` (B, N, 6)."""
-        batch, n = mel.shape[:2]
-        embedded = self.encoder(mel.flatten(0, 1), scalars.flatten(0, 1)).view(batch, n, -1)
-        further = self.kind[1:].expand(batch, -1, -1)
-        tokens = torch.cat([embedded + self.kind[0], further], 1)
-        ignore = None
-        if mask is not None:
-            ignore = torch.cat(
-                [mask < 0.5, torch.zeros(batch, further.shape[1], dtype=torch.bool, device=mask.device)], 1
-            )
-        tokens = self.context(tokens, src_key_padding_mask=ignore)
+    def decide(self, heard: Heard) -> tuple[Tensor, ...]:
+        """As `forward`, from descriptions."""
+        batch, n = heard.mel.shape[:2]
+        embedded = self.encoder(heard.mel.flatten(0, 1), heard.scalars.flatten(0, 1)).view(batch, n, -1)
+        if heard.labels is not None:
+            embedded = embedded + self.label(heard.labels)
+        # where to look stands in kind: 0 the tracks, 1... the further parts, the last one a reference
+        parts = [embedded + self.kind[0], self.kind[1:-1].expand(batch, -1, -1)]
+        if heard.reference is not None:
+            mel, scalars = (part.flatten(0, 1) for part in heard.reference)
+            parts.append(self.encoder(mel, scalars).view(batch, heard.reference[0].shape[1], -1) + self.kind[-1])
+        tokens = torch.cat(parts, 1)
+        if self.wish is not None and heard.wishes is not None:
+            wished = torch.ones_like(heard.wishes) if heard.wished is None else heard.wished
+            tokens = tokens + self.wish(torch.cat([heard.wishes * wished, wished], 1))[:, None]
+        elif self.wish is not None:
+            tokens = tokens + self.wish(tokens.new_zeros(batch, 2 * self.wishes))[:, None]
+        present = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        if heard.mask is not None:
+            present = torch.cat([heard.mask > 0.5, present[:, n:]], 1)
+        tokens = self.context(tokens, relations(heard.mel), present)
         first, *others = self.heads.values()
         logits = [first(tokens[:, :n]), *(head(tokens[:, n + i]) for i, head in enumerate(others))]
-        return tuple(torch.sigmoid(z) for z in logits)
+        return tuple(torch.sigmoid(z.float()) for z in logits)

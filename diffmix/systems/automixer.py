@@ -1,4 +1,4 @@
-"""The automatic mixer: an estimator that sets the knobs of a console."""
+"""The automatic mixer: an estimator that says what a mix is to become."""
 
 import json
 import os
@@ -6,93 +6,134 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from diffmix.console import Console, Controls, Tracks, track_loudness
+from diffmix.balance import SILENT_LUFS
+from diffmix.console import Console
+from diffmix.data.knowledge import STYLE, Style
+from diffmix.data.multitrack import Multitrack
 from diffmix.errors import CheckpointError, SettingsError
-from diffmix.estimators import Estimator
+from diffmix.estimators import Estimator, Heard
+from diffmix.estimators.features import FRAME_S, level_free, log_mel, measures
+from diffmix.intent import Intent
+from diffmix.kernels.loudness import integrated_loudness
 from diffmix.params import ParamSpec
+from diffmix.settings import Settings
+from diffmix.systems.intents import QUIETEST_LU, IntentCode, Vectors
+from diffmix.systems.lessons import LABELS, heard_mix
 from diffmix.types import Path
 
-FORMAT, VERSION = "diffmix-automixer", 1
+FORMAT, VERSION = "diffmix-automixer", 2
 LISTENINGS = 4
+ACTIVE_DB = -30.0
 
 
-def balanced_sides(amount: Tensor, weight: Tensor) -> Tensor:
-    """A side, -1 or 1, for each track (B, N), so that left and right weigh about the same.
+class Windows(NamedTuple):
+    """The pieces of a song that are listened to: mel_db (K, N, 64, F), and how much each track plays there, (K, N)."""
 
-    ``amount`` (B, N) is how far each is from the centre, ``weight`` (B, N) how loud it is. The heaviest goes left, each
-    next one to the lighter side: no track's side depends on its number, only on what it is.
-    """
-    pull = (amount * weight).detach()
-    order = pull.argsort(dim=1, descending=True, stable=True)
-    side = torch.empty_like(pull)
-    lean = torch.zeros_like(pull[:, 0])
-    for k in range(pull.shape[1]):
-        track = order[:, k : k + 1]
-        chosen = torch.where(lean < 0, 1.0, -1.0).to(pull)
-        side = side.scatter(1, track, chosen[:, None])
-        lean = lean + chosen * pull.gather(1, track)[:, 0]
-    return side
+    mel_db: Tensor
+    share: Tensor
 
 
 class Automixer(nn.Module):
-    """Tracks to controls of a console.
+    """Says what a console is to make of tracks: every knob, and how loud each track is to be in the mix.
 
-    The estimator answers every knob. Two things it does not have to learn: the trim, which follows from the track's
-    loudness, and the side of a panned track, which is chosen so that the mix does not lean (the network says how far).
+    Two things it does not have to learn: trims and faders, which follow from measuring (`diffmix.balance`), and the
+    sides of panned tracks, which are chosen so that the mix does not lean (the network says how far). Tracks may have
+    roles, the mix a style and a reference, or none of these. The order of the tracks, their levels and silent tracks
+    change nothing.
     """
 
-    def __init__(self, console: Console, listen_seconds: float = 3.0, **estimator: Any) -> None:
+    def __init__(self, console: Console, listen_seconds: float = 6.0, **estimator: Any) -> None:
         """An untrained mixer; ``listen_seconds`` is what it hears at a time, ``estimator`` goes to `Estimator`."""
         super().__init__()
+        self.console, self.code = console, IntentCode(console)
         self.listen_seconds = listen_seconds
-        self.console = console
         self.shape = dict(estimator)
-        self.parts = [part for part, spec in console.specs.items() if spec.size]
-        self.estimator = Estimator({part: console.specs[part] for part in self.parts}, **estimator)
+        self.parts = [part for part, spec in self.code.specs.items() if spec.size]
+        specs = {part: self.code.specs[part] for part in self.parts}
+        self.estimator = Estimator(specs, labels=len(LABELS), wishes=STYLE.size, **estimator)
 
-    def forward(self, tracks: Tracks, loudness_lufs: Tensor, mask: Tensor | None = None) -> Controls:
-        """Controls for ``tracks`` of loudness (B, N) in LUFS; ``mask`` (B, N) is 0 where a track is padding."""
-        return self.finished(self._answer(tracks, mask), loudness_lufs, mask)
-
-    def _answer(self, tracks: Tracks, mask: Tensor | None = None) -> Controls:
-        """The estimator's answer; a part without knobs has none."""
-        answers = dict(zip(self.parts, self.estimator(tracks, self.console.sample_rate, mask), strict=True))
+    def forward(self, heard: Heard) -> Vectors:
+        """What the estimator answers; a part without knobs has none."""
+        answers = dict(zip(self.parts, self.estimator.decide(heard), strict=True))
         none = answers["tracks"].new_zeros(len(answers["tracks"]), 0)
-        return Controls(*(answers.get(part, none) for part in self.console.specs))
-
-    def finished(self, controls: Controls, loudness_lufs: Tensor, mask: Tensor | None = None) -> Controls:
-        """The estimator's answer with sides chosen and trims set."""
-        spec = self.console.track_spec
-        at, fader = spec.index("pan.pan"), spec.index("fader.gain_db")
-        u = controls.tracks
-        amount = u[..., at]  # for this knob the estimator answers the distance from the centre
-        fader_db = spec.physical(u)[..., fader]
-        weight = 10 ** (fader_db / 20) * (1.0 if mask is None else mask)
-        pan = 0.5 + 0.5 * amount * balanced_sides(amount, weight)
-        placed = torch.cat([u[..., :at], pan[..., None], u[..., at + 1 :]], -1)
-        return self.console.trimmed(controls._replace(tracks=placed), loudness_lufs)
+        return Vectors(*(answers.get(part, none) for part in self.code.specs))
 
     @torch.no_grad()
-    def mix_controls(self, tracks: Tracks) -> Controls:
-        """Controls for whole songs (B, N, C, T), from what each track's most telling seconds sound like.
+    def intend(
+        self,
+        multitrack: Multitrack,
+        *,
+        roles: Mapping[str, str | None] | None = None,
+        style: Style | None = None,
+        reference: Tensor | None = None,
+    ) -> Intent:
+        """What a song is to become.
 
-        The estimator hears as many seconds at a time as in training: the loudest of each track, then the second loudest
-        and so on, up to ``LISTENINGS`` times. A track's knobs are the mean over those in which it plays.
+        Args:
+            multitrack: its tracks, at the console's sample rate.
+            roles: what tracks are, by name, of `diffmix.data.roles.ROLES`; the others are told by their sound.
+            style: how it is to be mixed; otherwise as the network thinks best.
+            reference: a finished mix (2, T) at the same rate, whose style is wanted.
+
+        It listens to the most telling seconds: those in which most tracks play, then those in which the others do, up
+        to ``LISTENINGS`` times. A track's knobs are the mean over where it plays.
         """
-        rate = self.console.sample_rate
-        pair = (tracks, tracks[:, :0]) if isinstance(tracks, Tensor) else tracks
-        heard = [_loudest(x, round(self.listen_seconds * rate)) for x in pair]
-        share = torch.cat([share for _, share in heard], 1)  # (B, N, listenings)
-        answers = [self._answer((heard[0][0][k], heard[1][0][k])) for k in range(share.shape[-1])]
-        weight = (share / share.sum(-1, keepdim=True))[..., None]
-        knobs = sum(weight[..., k, :] * answer.tracks for k, answer in enumerate(answers))
-        bus, master = (torch.stack(part).mean(0) for part in list(zip(*answers, strict=True))[1:])
-        return self.finished(Controls(torch.as_tensor(knobs), bus, master), track_loudness(tracks, rate))
+        rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
+        channels = [len(track.audio) for track in multitrack.tracks]
+        loudness = [float(integrated_loudness(track.audio[None], rate)) for track in multitrack.tracks]
+        sounding = [n for n, lufs in enumerate(loudness) if lufs > SILENT_LUFS]
+        sounding = sorted(sounding or range(len(names)), key=lambda n: names[n])
+        tracks = [multitrack.tracks[n] for n in sounding]
+        mel_db = torch.cat([log_mel(track.audio[None], rate) for track in tracks])
+        measured = torch.cat([measures(track.audio[None]) for track in tracks])
+        heard, share = self._heard(mel_db, measured)
+        told = roles or {}
+        labels = torch.tensor([LABELS.get(told.get(track.name) or "", 0) for track in tracks])
+        count = len(heard.mel)
+        heard = heard._replace(labels=labels.expand(count, -1))
+        if style is not None:
+            heard = heard._replace(wishes=torch.tensor(style.normalised).expand(count, -1))
+        if reference is not None:
+            mel, scalars = level_free(*heard_mix(reference, rate))
+            heard = heard._replace(reference=(mel.expand(count, *mel.shape), scalars.expand(count, *scalars.shape)))
+        answers = self(heard)
+        weight = (share / share.sum(0))[..., None]
+        vectors = Vectors((answers.tracks * weight).sum(0), answers.bus.mean(0), answers.master.mean(0))
+        return self._intent(vectors, heard.mel, sounding, names, channels)
+
+    def _heard(self, mel_db: Tensor, measured: Tensor) -> tuple[Heard, Tensor]:
+        """The telling windows of tracks, as the estimator hears them, and how much each track plays there (K, N)."""
+        windows = telling(mel_db, max(8, round(self.listen_seconds / FRAME_S)))
+        count, n = windows.share.shape
+        parts = level_free(windows.mel_db.flatten(0, 1), measured.repeat(count, 1))
+        mel, scalars = (part.view(count, n, *part.shape[1:]) for part in parts)
+        mask = (windows.share > 0.05) | (windows.share >= windows.share.amax(0))
+        return Heard(mel, scalars, mask.float()), windows.share * mask + 1e-6
+
+    def _intent(
+        self, vectors: Vectors, mel: Tensor, sounding: Sequence[int], names: Sequence[str], channels: Sequence[int]
+    ) -> Intent:
+        """The intent for all tracks, in their order: sides chosen, energies adding up to one, silence left alone."""
+        spec = self.code.specs["tracks"]
+        loudness_lu = spec.physical(vectors.tracks)[:, self.code.loudness]
+        mono = torch.tensor([channels[n] == 1 for n in sounding])
+        amount = vectors.tracks[:, self.code.amount] * mono
+        band_db = 20 * (mel.amax(0) - 1.5).mean(2)
+        spectrum = (10 ** (band_db / 10)).unflatten(1, (8, -1)).sum(2)
+        spectrum = (spectrum / spectrum.sum(1, keepdim=True)).sqrt()
+        sides = balanced_sides(amount[:, None] * 10 ** (loudness_lu / 20)[:, None] * spectrum)
+        own = [names[n] for n in sounding]
+        found = self.code.decode(vectors, own, [channels[n] for n in sounding], sides)
+        total = sum(10 ** (lu / 10) for lu in found.loudness_lu.values())
+        shift = 10 * torch.tensor(total).log10().item()
+        loudness = {name: found.loudness_lu.get(name, QUIETEST_LU + shift) - shift for name in names}
+        tracks = {name: found.settings["tracks"].get(name, {}) for name in names}
+        return Intent(Settings({**found.settings, "tracks": tracks}), loudness)
 
     def save(self, folder: Path, **card: Any) -> None:
         """Write ``config.json`` (sizes, specs, console, ``card``) and ``model.safetensors``, whole or not at all."""
@@ -104,7 +145,7 @@ class Automixer(nn.Module):
         try:
             weights = {name: part.detach().cpu().contiguous() for name, part in self.estimator.state_dict().items()}
             (temporary / "model.safetensors").write_bytes(save(weights))
-            specs = {part: spec.to_dict() for part, spec in self.console.specs.items()}
+            specs = {part: spec.to_dict() for part, spec in self.specs.items()}
             config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs}
             config |= {"console": self.console.description, "listen_seconds": self.listen_seconds, **card}
             (temporary / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -113,6 +154,11 @@ class Automixer(nn.Module):
                 os.replace(temporary / file, folder / file)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    @property
+    def specs(self) -> dict[str, ParamSpec]:
+        """What the estimator answers, by part, and the style that it is told: weights for others would be useless."""
+        return {**self.code.specs, "style": STYLE}
 
     @classmethod
     def load(cls, folder: Path, sample_rate: float) -> "Automixer":
@@ -139,8 +185,8 @@ class Automixer(nn.Module):
             console = Console.from_layout(config.get("console", {}), sample_rate)
         except (SettingsError, TypeError) as error:
             raise CheckpointError(f"{folder} describes a console that cannot be: {error}") from None
-        mixer = cls(console, config.get("listen_seconds", 3.0), **config["estimator"])
-        refuse_other_specs(mixer.console.specs, config["specs"], folder)
+        mixer = cls(console, config.get("listen_seconds", 6.0), **config["estimator"])
+        refuse_other_specs(mixer.specs, config["specs"], folder)
         try:
             mixer.estimator.load_state_dict(weights)
         except RuntimeError as error:
@@ -148,20 +194,42 @@ class Automixer(nn.Module):
         return mixer.eval()
 
 
-def _loudest(x: Tensor, window: int) -> tuple[list[Tensor], Tensor]:
-    """The loudest windows of each track, loudest first, and whether (1) or not (0) the track plays in them.
+def balanced_sides(pull: Tensor) -> Tensor:
+    """A side, -1 or 1, for each track (N,), so that left and right weigh about the same in every band.
 
-    ``x`` (B, N, C, T) to at most ``LISTENINGS`` times (B, N, C, window) and (B, N, as many). A track plays in windows
-    no more than 12 dB below its loudest.
+    ``pull`` (N, K) is how much of each band a track draws away from the centre. The strongest goes left, each next one
+    to the side that is lighter where it sounds: no track's side depends on its number, only on what it is.
     """
-    if x.shape[-1] <= window:
-        return [x], x.new_ones(*x.shape[:2], 1)
-    windows = x.unfold(-1, window, window)  # (B, N, C, windows, window)
-    energy = windows.square().sum((2, 4))
-    count = min(LISTENINGS, energy.shape[-1])
-    top = energy.topk(count, -1)
-    chosen = [windows.take_along_dim(top.indices[:, :, None, k, None, None], 3).squeeze(3) for k in range(count)]
-    return chosen, (top.values >= 0.06 * top.values[..., :1]).to(x)
+    side = torch.ones(len(pull)).to(pull)
+    lean = torch.zeros_like(pull[0])
+    for n in pull.norm(dim=1).argsort(descending=True, stable=True).tolist():
+        side[n] = 1.0 if lean @ pull[n] < 0 else -1.0
+        lean = lean + side[n] * pull[n]
+    return side
+
+
+def telling(mel_db: Tensor, frames: int) -> Windows:
+    """The pieces of ``frames`` frames of a song (N, 64, F) that tell most about its tracks, at most ``LISTENINGS``.
+
+    First where most tracks play (within 30 dB of their loudest frames), then where most of what was not heard does.
+    """
+    level_db = 10 * (10 ** (mel_db / 10)).sum(1).clamp_min(1e-12).log10()  # (N, F)
+    loud_db = level_db.topk(max(1, level_db.shape[1] // 20), 1).values.mean(1, keepdim=True)
+    active = (level_db > loud_db + ACTIVE_DB).float()
+    total = mel_db.shape[2]
+    if total < 1.3 * frames:
+        return Windows(mel_db[None], active.mean(1)[None])
+    starts = torch.arange(0, total - frames + 1, max(1, frames // 3))
+    share = active.unfold(1, frames, 1)[:, starts].mean(2)  # (N, starts)
+    unheard = torch.ones(len(mel_db))
+    chosen: list[int] = []
+    for _ in range(min(LISTENINGS, len(starts))):
+        gain = (share * (0.1 + unheard[:, None])).sum(0)
+        gain[chosen] = -1
+        chosen.append(int(gain.argmax()))
+        unheard = unheard * (1 - share[:, chosen[-1]])
+    pieces = [mel_db[..., starts[k] : starts[k] + frames] for k in chosen]
+    return Windows(torch.stack(pieces), share[:, chosen].T)
 
 
 def refuse_other_specs(mine: Mapping[str, ParamSpec], stored: Mapping[str, Mapping[str, Any]], where: Path) -> None:

@@ -1,12 +1,18 @@
+"""The automatic mixer: what it is told, what it must not hear, and how it is kept."""
+
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from diffmix.console import Console, track_loudness
+from diffmix.console import Console
+from diffmix.data.knowledge import Style
+from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import CheckpointError
-from diffmix.systems.automixer import Automixer, balanced_sides
+from diffmix.intent import Intent
+from diffmix.systems.automixer import Automixer, balanced_sides, telling
 
 RATE = 22050
 
@@ -19,44 +25,67 @@ def mixer() -> Automixer:
     return made.eval()
 
 
-def song(n: int = 5) -> torch.Tensor:
-    return 0.1 * torch.randn(1, n, 1, RATE, generator=torch.Generator().manual_seed(1)).cumsum(-1).tanh()
+def song(n: int = 5, seconds: float = 1.0, stereo: int = 1) -> Multitrack:
+    generator = torch.Generator().manual_seed(1)
+    x = 0.1 * torch.randn(n, 2, round(seconds * RATE), generator=generator).cumsum(-1).tanh()
+    tracks = (Track(f"t{k}", x[k, : 2 if k == stereo else 1]) for k in range(n))
+    return Multitrack("song", RATE, tuple(tracks))
 
 
-def test_sides_balance_and_follow_the_track() -> None:
-    amount, weight = torch.rand(3, 7), torch.rand(3, 7)
-    side = balanced_sides(amount, weight)
-    pull = amount * weight
-    assert ((side * pull).sum(1).abs() <= pull.max(1).values).all()
-    order = torch.randperm(7)
-    assert torch.equal(balanced_sides(amount[:, order], weight[:, order]), side[:, order])
+def different(a: Intent, b: Intent) -> float:
+    """The largest difference of any knob and any loudness."""
+    here, there = ({**dict(i.settings.flat()), **i.loudness_lu} for i in (a, b))
+    assert here.keys() == there.keys()
+    return max(abs(v - there[k]) / (1 + abs(v)) for k, v in here.items())
 
 
-def test_trims_follow_loudness_and_order_does_not_matter() -> None:
+def test_sides_balance_every_band_and_follow_the_track() -> None:
+    pull = torch.rand(9, 4)
+    side = balanced_sides(pull)
+    assert ((side[:, None] * pull).sum(0).abs() <= 1.5 * pull.max(0).values).all()
+    order = torch.randperm(9)
+    assert torch.equal(balanced_sides(pull[order]), side[order])
+    twins = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    assert balanced_sides(twins)[0] == -balanced_sides(twins)[2]
+
+
+def test_energies_add_up_and_order_level_and_silence_do_not_matter() -> None:
     made, x = mixer(), song()
-    loudness = track_loudness(x, RATE)
-    controls = made(x, loudness)
-    trim = made.console.values(controls).tracks["trim.gain_db"]
-    assert torch.allclose(trim + loudness, torch.tensor(-23.0), atol=1e-3)
-    order = torch.tensor([4, 2, 0, 1, 3])
-    again = made(x[:, order], loudness[:, order])
-    assert torch.allclose(again.tracks, controls.tracks[:, order], atol=1e-5)
+    intent = made.intend(x)
+    assert sum(10 ** (lu / 10) for lu in intent.loudness_lu.values()) == pytest.approx(1, abs=1e-4)
+    shuffled = replace(x, tracks=tuple(x.tracks[k] for k in (4, 2, 0, 1, 3)))
+    assert different(intent, made.intend(shuffled)) < 1e-5
+    quiet = replace(
+        x, tracks=tuple(replace(t, audio=t.audio * 0.1**k) for k, t in enumerate(x.tracks[:3])) + x.tracks[3:]
+    )
+    assert different(intent, made.intend(quiet)) < 1e-2
+    silence = Track("silence", torch.zeros(1, x.length))
+    more = made.intend(replace(x, tracks=(silence, *x.tracks)))
+    assert more.loudness_lu.pop("silence") < -39
+    assert more.settings["tracks"].pop("silence") == {}
+    assert different(intent, more) < 1e-5
 
 
-def test_a_quieter_recording_gets_the_same_mix() -> None:
+def test_roles_style_and_reference_are_heard() -> None:
     made, x = mixer(), song()
-    quiet = x * torch.tensor([0.1, 1, 0.5, 1, 0.02])[None, :, None, None]
-    mixes = [made.console(a, made(a, track_loudness(a, RATE))) for a in (x, quiet)]
-    assert (mixes[0] - mixes[1]).square().mean() < 1e-5 * mixes[0].square().mean()
+    plain = made.intend(x)
+    mix = torch.randn(2, 2 * RATE, generator=torch.Generator().manual_seed(3))
+    for told in ({"roles": {"t0": "kick"}}, {"style": Style(width=1.0)}, {"style": Style()}, {"reference": mix}):
+        assert different(plain, made.intend(x, **told)) > 1e-4
+    assert different(plain, made.intend(x, roles={"t0": None, "other": "kick"})) == 0
+
+
+def test_stereo_tracks_have_an_image_and_mono_ones_a_pan() -> None:
+    settings = mixer().intend(song()).settings
+    assert {name: "pan" in s for name, s in settings["tracks"].items()} == {f"t{k}": k != 1 for k in range(5)}
+    assert {name: "image" in s for name, s in settings["tracks"].items()} == {f"t{k}": k == 1 for k in range(5)}
 
 
 def test_save_and_load(tmp_path: Path) -> None:
     made, x = mixer(), song()
     made.save(tmp_path / "model", seed=3)
     again = Automixer.load(tmp_path / "model", RATE)
-    loudness = track_loudness(x, RATE)
-    for a, b in zip(made(x, loudness), again(x, loudness), strict=True):
-        assert torch.equal(a, b)
+    assert different(made.intend(x), again.intend(x)) == 0
     assert sorted(f.name for f in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
     assert json.loads((tmp_path / "model" / "config.json").read_text())["seed"] == 3
 
@@ -65,12 +94,12 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     mixer().save(tmp_path / "model")
     config = tmp_path / "model" / "config.json"
     data = json.loads(config.read_text())
-    data["specs"]["tracks"]["fader.gain_db"]["low"] = -90
+    data["specs"]["tracks"]["send.gain_db"]["low"] = -90
     config.write_text(json.dumps(data))
-    with pytest.raises(CheckpointError, match=r"tracks.fader.gain_db: low is -48, stored -90"):
+    with pytest.raises(CheckpointError, match=r"tracks.send.gain_db: low is -60, stored -90"):
         Automixer.load(tmp_path / "model", RATE)
     config.write_text(json.dumps({**data, "version": 9}))
-    with pytest.raises(CheckpointError, match="has version 9, this diffmix reads version 1"):
+    with pytest.raises(CheckpointError, match="has version 9, this diffmix reads version 2"):
         Automixer.load(tmp_path / "model", RATE)
     config.write_text("{}")
     with pytest.raises(CheckpointError, match="does not describe an automixer"):
@@ -83,22 +112,20 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_song_is_heard_where_its_tracks_play() -> None:
-    """Silence before, between and behind changes little; each track is judged by its own loudest seconds."""
-    made = mixer()
-    made.listen_seconds = 1.0
-    x = song(3)
-    gap = torch.zeros_like(x)
-    later = torch.stack([torch.cat([gap[0, n]] * (n + 1) + [x[0, n]] + [gap[0, n]] * (3 - n), -1) for n in range(3)])[
-        None
-    ]
-    short, long = made.mix_controls(x), made.mix_controls(later)
-    trim = made.console.track_spec.index("trim.gain_db")
-    others = [k for k in range(short.tracks.shape[-1]) if k != trim]  # the gate of the loudness hears the edges
-    assert torch.allclose(short.tracks[..., others], long.tracks[..., others], atol=1e-4)
+    """Tracks that rest most of the time are judged by the seconds in which they play."""
+    plays = torch.full((3, 64, 400), -90.0)
+    for n, start in enumerate((30, 200, 350)):
+        plays[n, :, start : start + 40] = -20.0
+    windows = telling(plays, 50)
+    assert len(windows.share) <= 4
+    assert (windows.share.amax(0) > 0.6).all()
+    whole = telling(plays[..., :60], 50)
+    assert whole.mel_db.shape == (1, 3, 64, 60)
 
 
-def test_any_length_is_heard() -> None:
-    made = mixer()
-    for length in (1, 100, 5 * RATE):
-        controls = made.mix_controls((song(2)[..., :1].expand(-1, -1, -1, length), torch.zeros(1, 0, 2, length)))
-        assert torch.isfinite(controls.tracks).all()
+@pytest.mark.parametrize("length", [1, 100, 30 * RATE])
+def test_any_length_is_heard(length: int) -> None:
+    long = song(2, length / RATE) if length > RATE else song(2)
+    cut = Multitrack("cut", RATE, tuple(replace(t, audio=t.audio[:, :length]) for t in long.tracks))
+    intent = mixer().intend(cut)
+    assert all(abs(v) < 1e6 for _, v in intent.settings.flat())

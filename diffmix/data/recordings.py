@@ -1,0 +1,63 @@
+"""Songs as they come to a mixer: generated or from folders, recorded well or badly, the same ones every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffmix.data.degrade import degrade
+from diffmix.data.multitrack import Multitrack, Track, scan
+from diffmix.data.songs import Song
+from diffmix.data.synthetic import generate_song
+from diffmix.errors import AudioError
+from diffmix.kernels.loudness import integrated_loudness
+
+SILENT_LUFS = -69.0
+"""Tracks that are no louder are left out."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """A number of songs, each recorded several times (``takes``), ``seconds`` long at ``sample_rate`` Hz.
+
+    ``song`` holds further arguments of `generate_song`, ``recording`` those of `degrade`. With ``folders`` the songs
+    are those, of each take another piece. Plain data: another process makes the same from ``dataclasses.asdict``.
+    """
+
+    count: int
+    takes: int
+    seed: int
+    seconds: float
+    sample_rate: int
+    song: Mapping[str, Any] = field(default_factory=dict)
+    recording: Mapping[str, Any] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+
+    def of(self, number: int) -> Iterator[Multitrack]:
+        """The takes of a song, in order. Raises AudioError for a folder in which nothing sounds."""
+        plain = None
+        if not self.folders:
+            plain = generate_song(self.seed + number, self.seconds, self.sample_rate, **self.song)
+        for take in range(self.takes):
+            rng = np.random.default_rng([self.seed + number, take])
+            piece = plain or self._piece(Path(self.folders[number]), rng)
+            piece = degrade(piece, int(rng.integers(2**31)), **self.recording)
+            yield replace(piece, tracks=_sounding(piece) or piece.tracks[:1])
+
+    def _piece(self, folder: Path, rng: np.random.Generator) -> Multitrack:
+        song = Song(folder.name, folder, tuple(scan(folder)[0]))
+        for _ in range(10):
+            start_s = float(rng.uniform(0, max(song.seconds - self.seconds, 0)))
+            piece = song.segment(start_s, self.seconds, self.sample_rate)
+            if len(_sounding(piece)) >= 2:
+                return piece
+        raise AudioError(f"{folder}: no {self.seconds:g} s in which two tracks sound were found in ten tries")
+
+
+def _sounding(piece: Multitrack) -> tuple[Track, ...]:
+    rate = piece.sample_rate
+    return tuple(t for t in piece.tracks if float(integrated_loudness(t.audio[None], rate)) > SILENT_LUFS)

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from diffmix.console import WORKING_LEVEL_LUFS, Console, DeskValues, Tracks, track_loudness
+from diffmix.console import WORKING_LEVEL_LUFS, Console, DeskValues, Tracks
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import integrated_loudness
-from diffmix.mix import grouped, ordered
+from diffmix.mix import ordered
+from diffmix.playback import Player
 from diffmix.settings import Settings, shortest
 
 SUM_LUFS = -20.0
@@ -32,18 +33,18 @@ def balanced(
 
     Raises SettingsError if the intent leaves out a track, or if the strip has no ``trim``.
     """
-    tracks, order = grouped(multitrack)
-    names = [multitrack.tracks[n].name for n in order]
+    player = Player(console, multitrack)
+    names = player.names
     if missing := [name for name in names if name not in intent.loudness_lu]:
         raise SettingsError(f"the intent says no loudness for track {missing[0]!r}")
-    loudness = track_loudness(tracks, console.sample_rate)[0]
+    loudness = torch.tensor([multitrack.loudness_lufs[name] for name in names])
     trims = trims_db(console, loudness)
     strips = {
         name: {**intent.settings["tracks"].get(name, {}), "trim": {"gain_db": shortest(float(trim))}}
         for name, trim in zip(names, trims, strict=True)
     }
     settings = Settings({**intent.settings, "tracks": strips})
-    measured = placed_loudness(console, tracks, console.numbers(settings))[0]
+    measured = player.levels(settings)
     wanted = SUM_LUFS + torch.tensor([intent.loudness_lu[name] for name in names])
     sounding = (loudness > SILENT_LUFS) & (measured > SILENT_LUFS)
     faders = torch.where(sounding, wanted - measured, 0.0)

@@ -13,6 +13,7 @@ from diffmix.console import Console, Tracks
 from diffmix.data.multitrack import Multitrack
 from diffmix.graph import Renderer
 from diffmix.graph.schedule import Value, source_of
+from diffmix.kernels.loudness import LoudnessMeter
 from diffmix.kernels.stream import State, streaming
 from diffmix.processors import Processor
 from diffmix.processors.base import REGISTRY
@@ -109,6 +110,14 @@ class Player:
             part = found[target]
             y[:, at : (at := at + part.shape[-1])] = part
         return y
+
+    def levels(self, settings: Settings, progress: Callable[[float], None] | None = None) -> Tensor:
+        """Loudness (N,) in LUFS of each track, in the order of `names`, as it reaches its group or the master."""
+        meters = [LoudnessMeter(self.console.sample_rate) for _ in self.names]
+        for found in self.played(settings, self.wired.ends, progress):
+            for meter, end in zip(meters, self.wired.ends, strict=True):
+                meter.add(found[end][None])
+        return torch.cat([meter.loudness() for meter in meters]).float()
 
     def finished(self, before: Tensor, settings: Settings, start: Value | None = None) -> Tensor:
         """The mix (2, T) from the signal (2, T) that enters the master's gain, or ``start``."""

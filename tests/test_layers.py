@@ -18,7 +18,7 @@ LAYERS = (
     {"graph"},
     {"console", "estimators", "data", "export", "plugins", "plots", "portraits", "report"},
     {"systems", "mix", "playback", "wishes", "sweep", "balance"},
-    {"api", "train", "eval", "cli", "__main__"},
+    {"automixing", "api", "train", "eval", "cli", "__main__"},
     {"__init__"},
 )
 SIDEWAYS = {
@@ -31,7 +31,9 @@ SIDEWAYS = {
     ("portraits", "plots"),
     ("export", "plugins"),
     ("metrics", "losses"),
+    ("api", "automixing"),
     ("cli", "api"),
+    ("cli", "automixing"),
     ("cli", "__init__"),
     ("cli", "train"),
     ("cli", "eval"),

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.nn.functional import pad
 from diffmix.data import audio
 from diffmix.data.roles import guess_role
 from diffmix.errors import AudioError
+from diffmix.kernels.loudness import integrated_loudness
 
 _UNREAD_AUDIO = (".m4a", ".aac", ".mp4", ".wma", ".opus", ".alac", ".ape", ".caf", ".w64", ".wv", ".mka")
 _NESTED = ("tracks", "raw", "stems", "multitrack", "multitracks", "audio")  # in order of preference
@@ -70,6 +72,12 @@ class Multitrack:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.length / self.sample_rate
+
+    @cached_property
+    def loudness_lufs(self) -> dict[str, float]:
+        """Integrated loudness of each track by name, in LUFS (ITU-R BS.1770-4); -70 for silence. Measured once."""
+        with torch.no_grad():
+            return {t.name: float(integrated_loudness(t.audio[None], self.sample_rate)) for t in self.tracks}
 
 
 @dataclass(frozen=True)

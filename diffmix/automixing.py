@@ -1,0 +1,234 @@
+"""From stems and wishes to settings: what a model proposes, kept to what a person locked, bounded or left free."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmix.balance import balanced
+from diffmix.console import Console
+from diffmix.data.audio import read, resample
+from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style
+from diffmix.data.multitrack import Multitrack
+from diffmix.data.roles import ROLES
+from diffmix.errors import AudioError, SettingsError
+from diffmix.intent import Intent
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.mix import grouped, ordered
+from diffmix.settings import Settings
+from diffmix.types import Path
+from diffmix.wishes import Wishes
+
+RULES = "rules"
+"""In place of a model's folder: the mix that the roles of the tracks call for by rule, without a network."""
+
+CONSOLE: dict[str, Any] = {
+    "master": {"eq": "ParametricEQ", "compressor": "Compressor", "gain": "Gain", "limiter": "BrickwallLimiter"}
+}
+"""Layout of the console for mixes by rule: the default one with a limiter at the end."""
+
+
+class Mixer(Protocol):
+    """What proposes a mix for a console."""
+
+    console: Console
+
+    def intend(
+        self,
+        multitrack: Multitrack,
+        *,
+        roles: Mapping[str, str] | None = None,
+        style: Style | None = None,
+        reference: Tensor | None = None,
+        seed: int = 0,
+    ) -> Intent:
+        """What it wants of these tracks.
+
+        ``roles`` by track, where they are known; ``style`` and ``reference`` (2, T) at the console's rate say what the
+        mix is to be like.
+        """
+        ...
+
+
+class RuleMixer:
+    """Mixes by the roles of the tracks and by what their recordings measure."""
+
+    def __init__(self, sample_rate: float) -> None:
+        """A mixer at ``sample_rate`` Hz."""
+        self.console = Console.from_layout(CONSOLE, sample_rate)
+
+    def intend(
+        self,
+        multitrack: Multitrack,
+        *,
+        roles: Mapping[str, str] | None = None,
+        style: Style | None = None,
+        reference: Tensor | None = None,
+        seed: int = 0,
+    ) -> Intent:
+        """The usual treatment of each role, in a style; the seed and a reference change nothing."""
+        return class_mean(with_roles(multitrack, roles or {}), style)
+
+
+class _Settled:
+    """A model that answers whole settings, as a proposer."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.console = model, model.console
+
+    def settings(self, multitrack: Multitrack) -> Settings:
+        """Every knob."""
+        if hasattr(self.model, "settings_for"):
+            found: Settings = self.model.settings_for(multitrack)
+            return found
+        tracks, order = grouped(multitrack)
+        strips = [multitrack.tracks[n] for n in order]
+        controls = self.model.mix_controls(tracks)
+        found = self.console.settings(controls, [t.name for t in strips], [t.audio.shape[0] for t in strips])
+        return ordered(found, [t.name for t in multitrack.tracks])
+
+
+def mixer_of(model: Path, sample_rate: float) -> Any:
+    """The mixer in a folder, of any kind, or `RULES`, at ``sample_rate`` Hz. Raises CheckpointError."""
+    if str(model) == RULES and not FilePath(model).exists():
+        return RuleMixer(sample_rate)
+    from diffmix.systems.automixer import FORMAT, Automixer
+
+    try:
+        form = json.loads((FilePath(model) / "config.json").read_text(encoding="utf-8")).get("format", FORMAT)
+    except (OSError, ValueError, AttributeError):
+        form = FORMAT  # the loader says what is wrong
+    if form == FORMAT:
+        found: Any = Automixer.load(FilePath(model), sample_rate)
+    else:
+        from diffmix.systems.mixers import load_mixer
+
+        found = load_mixer(model, sample_rate)
+    return found if hasattr(found, "intend") else _Settled(found)
+
+
+def with_roles(multitrack: Multitrack, roles: Mapping[str, str]) -> Multitrack:
+    """The tracks with these roles, by name. Raises SettingsError for tracks and roles that do not exist."""
+    names = [track.name for track in multitrack.tracks]
+    for name, role in roles.items():
+        if name not in names:
+            raise SettingsError(f"a role for {name!r}, which is no track; there are: {', '.join(names)}")
+        if role not in ROLES:
+            raise SettingsError(f"track {name!r} cannot have the role {role!r}; there are: {', '.join(ROLES)}")
+    tracks = tuple(replace(track, role=roles.get(track.name, track.role)) for track in multitrack.tracks)
+    return replace(multitrack, tracks=tracks)
+
+
+def proposed(
+    mixer: Any,
+    multitrack: Multitrack,
+    wishes: Wishes,
+    *,
+    style: Style | None = None,
+    reference: Tensor | None = None,
+    seed: int = 0,
+) -> Settings:
+    """The settings that a mixer proposes, with every wish kept. Locked tracks still inform the others."""
+    console: Console = mixer.console
+    if isinstance(mixer, _Settled):
+        settings = mixer.settings(multitrack)
+        if wishes:
+            settings = wishes.projected(console, wishes.remapped(console, settings))
+        return settings
+    roles = {track.name: track.role for track in multitrack.tracks if track.role}
+    intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference, seed=seed)
+    if wishes:
+        plain = intent.settings
+        kept = wishes.remapped(console, plain)
+        for stages in kept["tracks"].values():
+            for stage in ("trim", "fader"):
+                stages.pop(stage, None)
+        intent = intent._replace(settings=kept)
+    settings = balanced(console, multitrack, intent)
+    return wishes.projected(console, settings) if wishes else settings
+
+
+def styles(words: str | Style | None, count: int, seed: int) -> list[Style | None]:
+    """Styles for ``count`` mixes: first the one asked for, then others far apart that keep what was asked.
+
+    Of many styles drawn by ``seed``, each next one is the farthest from those before it.
+    """
+    asked = parse_style(words) if isinstance(words, str) else words
+    if count == 1:
+        return [asked]
+    first = asked or Style()
+    rng = np.random.default_rng([seed, 7])
+    fixed = {name: value for name, value in first._asdict().items() if value}
+    pool = [sample_style(rng)._replace(**fixed) for _ in range(16 * count)]
+    points = np.array([style.normalised for style in pool])
+    chosen = [first]
+    distance = np.linalg.norm(points - np.array(first.normalised), axis=1)
+    while len(chosen) < count:
+        best = int(distance.argmax())
+        chosen.append(pool[best])
+        distance = np.minimum(distance, np.linalg.norm(points - points[best], axis=1))
+    return list(chosen)
+
+
+def in_words(style: Style | None) -> str:
+    """A style as a person says it; empty for the usual one."""
+    names = {
+        "vocal_db": ("vocal +{:.1f} dB", "vocal −{:.1f} dB"),
+        "bass_db": ("bass +{:.1f} dB", "bass −{:.1f} dB"),
+        "width": ("wider", "narrower"),
+        "bright_db": ("brighter", "darker"),
+        "dense": ("denser", "more open"),
+        "reverb_db": ("wetter", "drier"),
+    }
+    parts = [
+        names[name][value < 0].format(abs(value))
+        for (name, value), size in zip((style or Style())._asdict().items(), (style or Style()).normalised, strict=True)
+        if abs(size) >= 0.1
+    ]
+    return ", ".join(parts)
+
+
+def reference_audio(reference: Any, sample_rate: int) -> Tensor:
+    """A reference song (2, T) at ``sample_rate`` Hz, of a path or of an array at that rate.
+
+    Raises AudioError, also for one that is silent.
+    """
+    if isinstance(reference, str | FilePath):
+        audio, rate = read(reference)
+        audio, name = resample(audio, rate, sample_rate), str(reference)
+    else:
+        audio, name = torch.as_tensor(np.asarray(reference), dtype=torch.float32), "the reference"
+        if audio.ndim == 2 and audio.shape[0] > 2 >= audio.shape[1]:
+            audio = audio.T
+        audio = audio[None] if audio.ndim == 1 else audio
+        if audio.ndim != 2 or audio.shape[0] not in (1, 2) or not audio.shape[1]:
+            raise AudioError(f"the reference has shape {tuple(audio.shape)}; (2, T) or (T, 2) is expected")
+    if not torch.isfinite(audio).all():
+        raise AudioError(f"{name} holds samples that are not finite")
+    if float(integrated_loudness(audio[None], sample_rate)) <= -69:
+        raise AudioError(f"{name} is silent: a reference has to be heard")
+    return audio.expand(2, -1)
+
+
+class Course:
+    """Progress of work in stages, as one share from 0 to 1."""
+
+    def __init__(self, progress: Callable[[str, float], None] | None, stages: Mapping[str, float]) -> None:
+        """``stages`` in order, each with its weight."""
+        total, at = sum(stages.values()), 0.0
+        self.progress = progress
+        self.places: dict[str, tuple[float, float]] = {}
+        for name, weight in stages.items():
+            self.places[name] = at / total, weight / total
+            at += weight
+
+    def __call__(self, stage: str, done: float) -> None:
+        """Say how far a stage is."""
+        if self.progress:
+            start, share = self.places.get(stage, (0.0, 0.0))
+            self.progress(stage, start + share * min(max(done, 0.0), 1.0))

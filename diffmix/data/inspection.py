@@ -1,0 +1,250 @@
+"""What is wrong with recordings before they are mixed: found by measuring, said in sentences.
+
+Each test would rather miss a fault than call a sound one: it asks for evidence that music does not give by chance.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffmix.data.multitrack import Multitrack, Track
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_WINDOWS, _WINDOW = 4, 1 << 16  # what tracks are compared by: the fullest moments of the song
+_LONGEST_LAG_S = 0.02
+_MIX_NAME = re.compile(
+    r"(^|[ _.-])(\d*mix\w*|master\w*|bounce|premaster|print|rough|ref(erence)?|full)($|[ _.-])", re.I
+)
+
+
+class Finding(NamedTuple):
+    """A fault of one track: ``kind`` is one of silent, clipping, offset, hum, noise, one_sided, out_of_phase, polarity,
+    delay, copy, mix."""
+
+    track: str
+    kind: str
+    text: str
+
+
+def inspect(multitrack: Multitrack) -> list[Finding]:
+    """What a person should know of these recordings, track by track."""
+    found = [finding for track in multitrack.tracks for finding in _alone(track, multitrack.sample_rate)]
+    return found + list(_beside(multitrack))
+
+
+def without_mixes(multitrack: Multitrack) -> tuple[Multitrack, list[Finding]]:
+    """The tracks without any that is a mix of the others, and what was left out and why."""
+    mixes = list(_mixes(multitrack))
+    names = {finding.track for finding in mixes if finding.kind == "mix"}
+    if not names or len(names) == len(multitrack.tracks):
+        return multitrack, []
+    kept = tuple(track for track in multitrack.tracks if track.name not in names)
+    return replace(multitrack, tracks=kept), mixes
+
+
+# ------------------------------------------------------------------ one track
+
+
+def _alone(track: Track, rate: int) -> Iterator[Finding]:
+    x = track.audio.numpy()
+    peak = float(np.abs(x).max())
+    if peak < 1e-4:
+        yield Finding(track.name, "silent", "it is silent" if peak == 0 else "it is as good as silent")
+        return
+    if (places := _clipped(x, peak)) >= 5:
+        yield Finding(track.name, "clipping", f"it is clipped, at {places} places at least: no effect can mend that")
+    mean, rms = float(np.abs(x.mean(1, dtype=np.float64)).max()), float(np.sqrt(np.mean(x**2, dtype=np.float64)))
+    if mean > 0.1 * rms and mean > 1e-3:
+        yield Finding(track.name, "offset", f"it has a DC offset of {mean:.3f}: a highpass takes it away")
+    if len(x) == 2:
+        sides = np.sqrt((x**2).mean(1, dtype=np.float64))
+        if sides.min() < 1e-3 * sides.max():
+            only = "left" if sides[0] > sides[1] else "right"
+            yield Finding(track.name, "one_sided", f"only its {only} channel holds sound")
+        elif float((x[0] * x[1]).mean(dtype=np.float64)) < -0.8 * sides[0] * sides[1]:
+            yield Finding(track.name, "out_of_phase", "left and right are inverted: in mono it nearly vanishes")
+    yield from _pauses(track.name, x.mean(0), rate)
+
+
+def _clipped(x: Array, peak: float) -> int:
+    """How often three samples in a row stand at a full-scale peak."""
+    if peak < 0.98:
+        return 0
+    top = np.abs(x) >= peak - 2e-4
+    return int(np.count_nonzero(top[:, 2:] & top[:, 1:-1] & top[:, :-2] & ~np.pad(top, ((0, 0), (1, 0)))[:, :-3]))
+
+
+def _pauses(name: str, x: Array, rate: int) -> Iterator[Finding]:
+    """Hum and noise, heard where the track pauses."""
+    size = 1 << round(math.log2(rate * 0.2))
+    frames = len(x) // size
+    if frames < 10:
+        return
+    power = (x[: frames * size].reshape(frames, size) ** 2).mean(1, dtype=np.float64)
+    level = 10 * np.log10(power + 1e-14)
+    loud = float(np.percentile(level, 95))
+    heard = level[level > -100]
+    if len(heard) < 10:
+        return
+    floor = float(np.percentile(heard, 5))
+    quiet = np.flatnonzero((level > -100) & (level < floor + 3) & (level < loud - 15))
+    if len(quiet) < max(5, 0.05 * frames) or floor < loud - 60:
+        return  # it never pauses, or pauses are clean
+    steady = float(np.std(level[quiet])) < 1.5
+    long = min(8 * size, len(x))
+    window = np.hanning(long).astype(np.float32)
+    starts = [int(n) * size for n in quiet[:: max(1, len(quiet) // 16)] if n * size + long <= len(x)]
+    starts = [s for s in starts if level[s // size : s // size + 8].max() < floor + 4]
+    if not starts or not steady:
+        return
+    spectrum = np.mean([np.abs(np.fft.rfft(x[s : s + long] * window)) ** 2 for s in starts], 0) + 1e-20
+    if mains := _hum(spectrum, rate / long):
+        yield Finding(name, "hum", f"mains hum at {mains} Hz, {loud - floor:.0f} dB under its sound")
+        return
+    hz = np.fft.rfftfreq(long, 1 / rate)
+    band = spectrum[(hz > 200) & (hz < min(10000, 0.4 * rate))]
+    flatness = float(np.exp(np.mean(np.log(band))) / np.mean(band))
+    if flatness > 0.15 and floor > loud - 45:
+        yield Finding(name, "noise", f"noise {loud - floor:.0f} dB under its sound is heard in its pauses")
+
+
+def _hum(spectrum: Array, step_hz: float) -> int:
+    """50 or 60 if their harmonics stand out of a spectrum, else 0."""
+    for mains in (50, 60):
+        out = 0
+        for harmonic in range(1, 7):
+            at, near = round(harmonic * mains / step_hz), max(2, round(1.5 / step_hz))
+            around = round(15 / step_hz)
+            part = spectrum[max(0, at - around) : at + around + 1]
+            out += bool(spectrum[at - near : at + near + 1].max() > 40 * np.median(part))
+        if out >= 3:
+            return mains
+    return 0
+
+
+# ------------------------------------------------------------------ tracks beside each other
+
+
+def _moments(multitrack: Multitrack) -> list[int]:
+    """Where the fullest moments of a song begin, in samples."""
+    count = max(1, multitrack.length // _WINDOW)
+    size = count * _WINDOW
+    if size > multitrack.length:
+        return [0]
+    total = np.zeros(count)
+    for track in multitrack.tracks:
+        energy = (track.audio[:, :size].numpy() ** 2).reshape(len(track.audio), count, -1).sum((0, 2))
+        total += np.sqrt(energy / max(float(energy.max()), 1e-12))  # how much of each track is there, not how loud
+    return [int(n) * _WINDOW for n in np.sort(np.argsort(-total, kind="stable")[:_WINDOWS])]
+
+
+def _excerpts(multitrack: Multitrack) -> Array:
+    """The fullest moments of every track, (N, windows, samples), in mono, with treble lifted by differencing."""
+    starts = _moments(multitrack)
+    return np.stack(
+        [
+            np.stack([np.diff(t.audio[:, s : s + _WINDOW].numpy().mean(0), prepend=0.0) for s in starts])
+            for t in multitrack.tracks
+        ]
+    ).astype(np.float32)
+
+
+def _beside(multitrack: Multitrack) -> Iterator[Finding]:
+    """Copies, inverted polarity and delays between tracks that hold the same sound."""
+    names, rate = [t.name for t in multitrack.tracks], multitrack.sample_rate
+    if len(names) < 2:
+        return
+    x = _excerpts(multitrack)
+    envelope = np.stack([_envelope(rows, rate) for rows in x])
+    envelope -= envelope.mean(1, keepdims=True)
+    size = np.linalg.norm(envelope, axis=1)
+    energy = (x.astype(np.float64) ** 2).sum((1, 2))
+    sounding = (size > 0) & (energy > 1e-8)
+    likeness = envelope @ envelope.T / np.maximum(np.outer(size, size), 1e-20)
+    spectra: dict[int, Array] = {}
+    said: set[int] = set()
+    span = round(_LONGEST_LAG_S * rate)
+    for a, b in combinations(range(len(names)), 2):
+        if not (sounding[a] and sounding[b]) or likeness[a, b] < 0.6 or said & {a, b}:  # one fault is said once
+            continue
+        for n in (a, b):
+            if n not in spectra:
+                spectra[n] = np.fft.rfft(x[n], 2 * x.shape[-1], axis=1)
+        cross = np.fft.irfft((spectra[a].conj() * spectra[b]).sum(0))
+        lags = np.concatenate([cross[-span:], cross[: span + 1]]) / math.sqrt(energy[a] * energy[b])
+        best = int(np.abs(lags).argmax())
+        lag_ms, match = 1000 * (best - span) / rate, float(lags[best])
+        opposite = float((-lags if match > 0 else lags).max())
+        if match > 0.9999 and best == span:
+            found = Finding(names[b], "copy", f"it is a copy of {names[a]}: mute one of them")
+        elif match < -0.6 and -match > 1.4 * opposite:
+            late = f", {abs(lag_ms):.1f} ms apart" if best != span else ""
+            found = Finding(names[b], "polarity", f"its polarity is opposite to that of {names[a]}{late}: invert one")
+        elif match > 0.6 and abs(lag_ms) >= 0.2 and match > 1.4 * abs(float(lags[span])):
+            first, last = (names[a], names[b]) if lag_ms > 0 else (names[b], names[a])
+            found = Finding(last, "delay", f"it comes {abs(lag_ms):.1f} ms after the same sound in {first}: align them")
+        else:
+            continue
+        said.add(names.index(found.track))
+        yield found
+
+
+def _envelope(rows: Array, rate: int) -> Array:
+    """Loudness contour of excerpts, in steps of about 10 ms."""
+    step = max(1, rate // 100)
+    count = rows.shape[1] // step
+    return np.sqrt((rows[:, : count * step].reshape(len(rows), count, step) ** 2).mean(2)).ravel()
+
+
+def _mixes(multitrack: Multitrack) -> Iterator[Finding]:
+    """Tracks that are a weighted sum, with positive weights, of most of the others."""
+    from scipy.optimize import nnls
+
+    names = [t.name for t in multitrack.tracks]
+    if len(names) < 4:
+        return
+    x = _excerpts(multitrack)
+    flat = x.reshape(len(names), -1).astype(np.float64)
+    gram = flat @ flat.T
+    shifted = _shifted(x, multitrack.sample_rate)
+    sounding = [n for n in range(len(names)) if gram[n, n] > 1e-8]
+    for n in sounding:
+        others = [k for k in sounding if k != n]
+        if len(others) < 3:
+            return
+        inner = gram[np.ix_(others, others)]
+        scale = np.sqrt(np.diag(inner))
+        inner = inner / np.outer(scale, scale) + 1e-6 * np.eye(len(others))
+        row = flat[others] @ shifted[n] if n in shifted else gram[others, n]
+        aim = row / scale / math.sqrt(gram[n, n])
+        upper = np.linalg.cholesky(inner).T
+        weight, _ = nnls(upper, np.linalg.solve(upper.T, aim))
+        explained = float(2 * weight @ aim - weight @ inner @ weight)
+        alone = float(np.max(aim) ** 2)  # what the likest single track says of it
+        noise = math.sqrt(max(1 - explained, 1e-9) / flat.shape[1])
+        share = float(np.mean(weight > 8 * noise))
+        hinted = _MIX_NAME.search(names[n]) is not None
+        if share >= 0.6 and explained > alone + 0.05 and explained >= (0.35 if hinted else 0.75):
+            text = f"left out: it is a mix of the others ({100 * explained:.0f} % of it is their sum)"
+            yield Finding(names[n], "mix", text)
+
+
+def _shifted(x: Array, rate: int) -> dict[int, Array]:
+    """Tracks that are like the sum of the others at another time, shifted there, by number."""
+    span = round(_LONGEST_LAG_S * rate)
+    spectra = np.fft.rfft(x, axis=-1)
+    total = spectra.sum(0)
+    found = {}
+    for n, rows in enumerate(x):
+        cross = np.fft.irfft(((total - spectra[n]).conj() * spectra[n]).sum(0))
+        lags = np.concatenate([cross[-span:], cross[: span + 1]])
+        lag = int(lags.argmax()) - span
+        if lag and lags.max() > 1.5 * max(float(lags[span]), 1e-12):
+            found[n] = np.roll(rows, -lag, axis=-1).ravel().astype(np.float64)
+    return found

@@ -175,7 +175,9 @@ def perform(score: Score, part: Part) -> list[Note]:
     notes = []
     for k, (section, plays) in enumerate(zip(score.sections, score.plays[name], strict=True)):
         if plays:
-            notes += list(_STYLES[part.style](score, section, stream(score.seed, "notes", part.double or name, k)))
+            played = _STYLES[part.style](score, section, stream(score.seed, "notes", part.double or name, k))
+            force = 1.0 if part.style == "drums" else 0.6 + 0.4 * section.energy  # drummers have it in their patterns
+            notes += [note._replace(velocity=force * note.velocity) for note in played]
     rng = stream(score.seed, "errors", name)
     lag = 0.0 if score.genre.electronic else rng.uniform(-0.004, 0.012)
     spread = 0.001 if score.genre.electronic else 0.005

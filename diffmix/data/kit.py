@@ -49,8 +49,8 @@ _BLEED = {
     **{tom: {"kick": 0.03, "snare": 0.05, "hat": 0.02, "cymbals": 0.05} for tom in (*_TOMS, "toms")},
 }
 # What a distant pair hears: gain, and place from right (-1) to left (1).
-_OVERHEAD = {"kick": (0.12, 0.0), "snare": (0.45, 0.1), "hat": (0.4, 0.6), "tom1": (0.5, 0.3), "tom2": (0.5, -0.2),
-             "tom3": (0.5, -0.6), "cymbals": (1.0, -0.4)}  # fmt: skip
+_OVERHEAD = {"kick": (0.08, 0.0), "snare": (0.35, 0.1), "hat": (0.6, 0.6), "tom1": (0.35, 0.3), "tom2": (0.35, -0.2),
+             "tom3": (0.35, -0.6), "cymbals": (1.0, -0.4)}  # fmt: skip
 
 
 class Kit:

@@ -47,7 +47,7 @@ def _play(notes: Sequence[Note], instrument: Instrument, key: tuple, length: int
             takes[name] = np.atleast_2d(instrument.play(frequency_hz, held_s, (layer + 1) / 4, take))
         x = takes[name]
         end = min(round((note.held_s + instrument.release_s) * sample_rate), x.shape[1])
-        x = x[:, :end] * (0.3 + 0.7 * note.velocity)
+        x = x[:, :end] * (0.1 + 0.9 * note.velocity**1.6)
         fade = min(round(instrument.release_s * sample_rate), end)
         x[:, end - fade :] *= np.linspace(1, 0, fade) ** 2
         if len(x) > len(y):

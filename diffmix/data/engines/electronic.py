@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffmix.data.engines.instrument import Instrument, Play, audible, envelope, harmonics
-from diffmix.data.synthesis import Random, Samples, bandpass, lowpass, modes, saw, times
+from diffmix.data.synthesis import Random, Samples, bandpass, highpass, lowpass, modes, saw, times
 
 
 def subtractive(
@@ -35,7 +35,7 @@ def subtractive(
             return x / np.sqrt(voices)
 
         x = np.stack([side(), side()]) if stereo else side()
-        closed_hz, open_hz = (min(c * f, 7_000.0) + 150 for c in cutoff)
+        closed_hz, open_hz = (min(c * f, 9_000.0) + 200 for c in cutoff)
         bright = np.exp(-t / decay_s) * (0.3 + 0.7 * velocity)
         y = bright * lowpass(x, open_hz, sample_rate) + (1 - bright) * lowpass(x, closed_hz, sample_rate)
         return envelope(t, attack_s, held_s) * (y + sub * np.sin(2 * np.pi * f / 2 * t))
@@ -62,7 +62,7 @@ def _wide(flavour: str) -> bool:
 def analogue_synth(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Subtractive: saws or pulses through a filter."""
     attack_s, decay_s, release_s = _times(rng, flavour)
-    closed = rng.uniform(2, 5) if flavour != "pluck" else rng.uniform(1.2, 3)
+    closed = rng.uniform(3, 7) if flavour != "pluck" else rng.uniform(1.2, 3)
     play = subtractive(
         sample_rate, voices=2 if _wide(flavour) else int(rng.integers(1, 4)), detune=rng.uniform(0.003, 0.012),
         cutoff=(closed, rng.uniform(5, 18)), attack_s=attack_s, decay_s=decay_s,
@@ -74,7 +74,7 @@ def analogue_synth(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 def fm_synth(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Two modulators into one carrier (Chowning 1973)."""
     attack_s, decay_s, release_s = _times(rng, flavour)
-    ratios, index = rng.choice([0.5, 1.0, 2.0, 3.0], 2), rng.uniform(0.6, 3.0)
+    ratios, index = rng.choice([0.5, 1.0, 2.0, 3.0], 2), rng.uniform(1.0, 4.0)
     floor, beat = rng.uniform(0.2, 0.7), rng.uniform(0.2, 1.2)
     falls = flavour == "pluck"
 
@@ -91,13 +91,13 @@ def fm_synth(rng: Random, sample_rate: int, flavour: str) -> Instrument:
         fade = np.exp(-t / (2 * decay_s)) if falls else 1.0
         return envelope(t, attack_s, held_s) * fade * x
 
-    return Instrument(play, release_s)
+    return Instrument(play, release_s, lambda x: highpass(x, 40, sample_rate))
 
 
 def wavetable_synth(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """A cross-fade between two waves of random harmonics."""
     attack_s, decay_s, release_s = _times(rng, flavour)
-    slope = rng.uniform(0.6, 1.4)
+    slope = rng.uniform(0.5, 1.2)
     tables = np.abs(rng.standard_normal((2, 32)))
     tables[:, 0] = 1
     detune = rng.uniform(0.001, 0.005)
@@ -122,19 +122,20 @@ def wavetable_synth(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 def bent_synth(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Phase distortion: a cosine that is read faster in one part of its cycle than in the other."""
     attack_s, decay_s, release_s = _times(rng, flavour)
-    knee, floor = rng.uniform(0.05, 0.25), rng.uniform(0.2, 0.6)
-    detune = rng.uniform(0.001, 0.006)
+    knee, floor = rng.uniform(0.02, 0.12), rng.uniform(0.4, 0.8)
+    detune, edge = rng.uniform(0.001, 0.006), rng.uniform(1, 5)
     falls = flavour == "pluck"
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(held_s + 0.3, sample_rate)
         sharp = (0.3 + 0.7 * velocity) * (floor + (1 - floor) * np.exp(-t / decay_s))
-        turn = 0.5 - (0.5 - max(knee, f / 5_000)) * sharp if f < 2_400 else np.full(len(t), 0.5)
+        turn = 0.5 - (0.5 - max(knee, f / 14_000)) * sharp if f < 6_000 else np.full(len(t), 0.5)
 
         def side(ratio: float) -> Samples:
             p = (f * ratio * t + take.random()) % 1
             bent = np.where(p < turn, 0.5 * p / turn, 0.5 + 0.5 * (p - turn) / (1 - turn))
-            return -np.cos(2 * np.pi * bent)
+            y = -np.cos(2 * np.pi * bent)
+            return y + edge * highpass(y, 1_500, sample_rate, 1)
 
         x = np.stack([side(1 - detune), side(1 + detune)]) if _wide(flavour) else side(1.0)
         return envelope(t, attack_s, held_s) * (np.exp(-t / (3 * decay_s)) if falls else 1.0) * x

@@ -199,8 +199,8 @@ def struck_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) 
     """A stick's burst into the resonances of an ideal membrane (zeros of the Bessel functions)."""
     f = _TOM_HZ[piece] * c.uniform(0.9, 1.15)
     t = times(0.9, sample_rate)
-    stick = knock(len(t), 0.004, 60, 3_500, sample_rate, take) + 0.5 * (np.arange(len(t)) < 0.002 * sample_rate)
+    stick = 0.3 * knock(len(t), 0.004, 60, 3_500, sample_rate, take) + 0.5 * (np.arange(len(t)) < 0.002 * sample_rate)
     ratios = np.array([1.0, 1.594, 2.136, 2.296, 2.653, 2.918, 3.6, 4.06])
     decay_s = c.uniform(0.12, 0.25) / ratios**1.2
     x = resonators(stick, f * ratios, decay_s, c.uniform(0.3, 1.0, 8) / ratios**0.5, sample_rate)
-    return x / (np.abs(x).max() + 1e-9) + c.uniform(0.3, 1.0) * v * knock(len(t), 0.005, 800, 4_000, sample_rate, take)
+    return x / (np.abs(x).max() + 1e-9) + c.uniform(0.15, 0.5) * v * knock(len(t), 0.006, 700, 4_500, sample_rate, take)

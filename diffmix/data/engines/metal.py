@@ -66,9 +66,9 @@ def _cymbal(metal: Metal, noisy: float) -> Callable[..., Samples]:
         noise = take.standard_normal(len(t))
         if piece in ("hat", "open"):
             decay_s = (0.035 if piece == "hat" else 0.28) * c.uniform(0.6, 1.6)
-            top_hz, low_hz = c.uniform(5_500, 10_000) * (0.8 + 0.4 * v), c.uniform(700, 2_000)
-            x = metal(c, take, 900, 12_000, seconds, sample_rate)
-            x = x + noisy * bandpass(noise, 2_500, 8_000, sample_rate) + 0.4 * v * stick
+            top_hz, low_hz = c.uniform(8_000, 14_000) * (0.8 + 0.4 * v), c.uniform(1_200, 3_500)
+            x = metal(c, take, 1_500, 14_000, seconds, sample_rate)
+            x = x + noisy * bandpass(noise, 3_500, 9_500, sample_rate) + 0.4 * v * stick
             x *= np.exp(-t / decay_s) * (1 - np.exp(-t / 0.0007))
             return highpass(lowpass(x, top_hz, sample_rate, 1), low_hz, sample_rate)
         if piece == "crash":

@@ -110,17 +110,17 @@ def modal_guitar(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
 def fm_guitar(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Strings by frequency modulation: the index falls as the string settles."""
-    index, settle_s, ring_s = rng.uniform(1.0, 3.0) / _SOFTNESS[flavour], rng.uniform(0.1, 0.4), rng.uniform(0.5, 1.3)
-    ratio, pick = rng.choice([1.0, 2.0, 3.0]), rng.uniform(0.02, 0.15)
+    index, settle_s, ring_s = rng.uniform(2.0, 4.5) / _SOFTNESS[flavour], rng.uniform(0.1, 0.4), rng.uniform(0.5, 1.3)
+    ratio, pick = rng.choice([1.0, 2.0, 3.0]), rng.uniform(0.1, 0.4)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(min(held_s + 0.15, 3.0), sample_rate)
         w = 2 * np.pi * f * t
-        most = 4_500 / (f * (ratio + 1))  # so that the sidebands end where strings do
-        bend = min(index, most) * (0.3 + 0.7 * velocity) * np.exp(-t / settle_s)
+        most = 7_000 / (f * (ratio + 1))  # so that the sidebands end where strings do
+        bend = min(index, most) * (0.3 + 0.7 * velocity) * (0.3 + 0.7 * np.exp(-t / settle_s))
         x = np.sin(w + bend * np.sin(ratio * w)) + 0.4 * np.sin(2.002 * w + 0.7 * bend * np.sin(w))
         x *= np.exp(-t / (ring_s * (200 / f) ** 0.4)) * (1 - np.exp(-t / 0.001))
-        return x + pick * velocity * knock(len(x), 0.005, 500, 3_500, sample_rate, take)
+        return x + pick * velocity * knock(len(x), 0.005, 500, 6_000, sample_rate, take)
 
     return Instrument(play, 0.1, _behind(flavour, sample_rate, rng))
 
@@ -163,7 +163,7 @@ def sine_bass(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 def shaped_bass(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Harmonics that fall one after the other over a steady fundamental, with the noise of fingers."""
     slope, fall_s, finger = rng.uniform(0.8, 1.6), rng.uniform(0.3, 1.2), rng.uniform(0.03, 0.15)
-    comb, growl = rng.uniform(0.1, 0.4), rng.uniform(0.5, 2.0)
+    comb, growl = rng.uniform(0.1, 0.4), rng.uniform(0.3, 1.2)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(held_s + 0.15, sample_rate)
@@ -172,7 +172,7 @@ def shaped_bass(rng: Random, sample_rate: int, flavour: str) -> Instrument:
         fade = np.exp(-t / fall_s)
         parts = (weight[k] * fade ** (0.25 * k) for k in range(len(n)))
         x = harmonics(2 * np.pi * f * t, parts)  # type: ignore[arg-type]
-        x = np.tanh(growl * x) * envelope(t, 0.004, held_s) * np.exp(-t / 3)
+        x = np.tanh(growl * x) * envelope(t, 0.004, held_s) * np.exp(-t / 1.2)
         return x + finger * velocity * knock(len(t), 0.008, 250, 1_800, sample_rate, take)
 
     return Instrument(play, 0.05)

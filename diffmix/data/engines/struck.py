@@ -61,20 +61,21 @@ def waveguide_piano(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
 def fm_piano(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Piano by frequency modulation: two stretched pairs, one for the body of the tone and one for its edge."""
-    index, edge, width = rng.uniform(1.0, 2.4), rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.7)
+    index, edge, width = rng.uniform(1.6, 3.5), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.7)
     stretch = rng.uniform(1.001, 1.004)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(min(held_s + 0.25, 4.0), sample_rate)
         w = 2 * np.pi * f * t
         decay = 2.2 * (220 / f) ** 0.6
-        bend = index * (0.3 + 0.7 * velocity) * min(1.0, 700 / f) * np.exp(-t / (0.3 * decay))
-        x = np.sin(w + bend * np.sin(stretch * w)) + edge * np.sin(3 * stretch * w + bend * np.sin(w))
+        bend = index * (0.3 + 0.7 * velocity) * min(1.0, 1_000 / f) * (0.4 + 0.6 * np.exp(-t / (0.2 * decay)))
+        x = np.sin(w + bend * np.sin(stretch * w)) + edge * np.sin(5 * stretch * w + bend * np.sin(w))
+        x = highpass(x, 0.6 * f, sample_rate, 1) + 2.5 * highpass(x, 1_500, sample_rate, 1)
         x *= (0.6 * np.exp(-t / (0.3 * decay)) + 0.4 * np.exp(-t / decay)) * (1 - np.exp(-t / 0.0015))
-        x += 0.08 * velocity * knock(len(x), 0.02, 150, 2_000, sample_rate, take)
+        x += 0.2 * velocity * knock(len(x), 0.012, 150, 5_000, sample_rate, take)
         return _spread(x, f, width, sample_rate)
 
-    return Instrument(play, 0.12)
+    return Instrument(play, 0.12, lambda x: highpass(x, 35, sample_rate))  # a stretched pair beats around 0 Hz
 
 
 # ------------------------------------------------------------------ keyboards
@@ -82,7 +83,7 @@ def fm_piano(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
 def tine_keys(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Tine piano by frequency modulation (Chowning 1973): a bark that grows with velocity, a bell on top."""
-    index, bell = rng.uniform(0.8, 2.2), rng.uniform(0.05, 0.2)
+    index, bell = rng.uniform(1.0, 3.0), rng.uniform(0.05, 0.3)
     tremolo_hz, depth = rng.uniform(3, 6), rng.uniform(0, 0.4)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
@@ -109,7 +110,7 @@ def drawbar_keys(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         x = modes(f * ratios, np.full(9, 1e3), drawbars / 4, held_s + 0.1, sample_rate)
         t = np.arange(len(x)) / sample_rate
-        return (x + 0.15 * knock(len(x), 0.003, 800, 4_000, sample_rate, take)) * (1 - np.exp(-t / 0.004))
+        return (x + 0.3 * knock(len(x), 0.004, 800, 8_000, sample_rate, take)) * (1 - np.exp(-t / 0.004))
 
     def amp(x: Samples) -> Samples:
         turn = np.sin(2 * np.pi * speed_hz * np.arange(x.shape[-1]) / sample_rate)
@@ -127,7 +128,7 @@ def bar_keys(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         decay = decay_s * (440 / f) ** 0.3 / ratios**0.8
         x = modes(f * ratios, decay, weights * ratios ** (velocity - 1), held_s + 0.8, sample_rate)
-        return x + 0.1 * velocity * knock(len(x), 0.006, 400, 3_000, sample_rate, take)
+        return x + 0.25 * velocity * knock(len(x), 0.005, 400, 6_000, sample_rate, take)
 
     return Instrument(play, 0.4)
 
@@ -143,17 +144,17 @@ def clavinet_keys(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
 def pickup_keys(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Reed piano: a reed that swings close to a pickup, whose field is anything but linear; or an organ of reeds."""
-    near, ring_s, sustained = rng.uniform(0.3, 0.75), rng.uniform(0.6, 1.8), flavour == "organ"
-    high = rng.uniform(0.02, 0.12)
+    near, ring_s, sustained = rng.uniform(0.55, 0.9), rng.uniform(0.6, 1.8), flavour == "organ"
+    high = rng.uniform(0.05, 0.25)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(held_s + 0.3, sample_rate)
         w = 2 * np.pi * f * t
         swing = near * (0.4 + 0.6 * velocity) * (1.0 if sustained else np.exp(-t / (ring_s * (220 / f) ** 0.3)))
         x = np.sin(w)
-        field = swing * x / (1 - swing * x * min(1.0, 600 / f))  # close to the pole the field rises steeply
+        field = swing * x / (1 - swing * x * min(1.0, 1_000 / f))  # close to the pole the field rises steeply
         tip = high * np.exp(-t / 0.05) * np.sin(6.27 * w) if 6.27 * f < 0.45 * sample_rate else 0.0
-        y = field + tip + 0.05 * velocity * knock(len(t), 0.008, 200, 2_000, sample_rate, take)
+        y = field + tip + 0.15 * velocity * knock(len(t), 0.008, 300, 6_000, sample_rate, take)
         return highpass(y, 0.5 * f, sample_rate, 1) * envelope(t, 0.015 if sustained else 0.0015, held_s + 0.05)
 
     return Instrument(play, 0.08)
@@ -170,7 +171,7 @@ def divider_keys(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(held_s + 0.1, sample_rate)
-        n = audible(2 * f, sample_rate, 12, 6_000)
+        n = audible(2 * f, sample_rate, 16, 9_000)
         weights = np.where(n % 2 == 1, n**-slope, 0.0)
         w = 2 * np.pi * f * t - depth * f / rate_hz * np.cos(2 * np.pi * rate_hz * t)
         x = harmonics(w, weights) + second * harmonics(2 * w, weights)

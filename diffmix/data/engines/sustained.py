@@ -20,7 +20,7 @@ def _phase(f: float, ratio: Samples, sample_rate: int, rng: Random) -> Samples:
 def ensemble_strings(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Section strings: many saws, softly filtered, slow to speak."""
     play = subtractive(
-        sample_rate, voices=3, detune=rng.uniform(0.003, 0.006), cutoff=(rng.uniform(3, 6), rng.uniform(5, 11)),
+        sample_rate, voices=3, detune=rng.uniform(0.003, 0.006), cutoff=(rng.uniform(4, 9), rng.uniform(6, 14)),
         attack_s=rng.uniform(0.05, 0.18), decay_s=2.0, stereo=True,
     )  # fmt: skip
     return Instrument(play, 0.2, lambda x: highpass(x, 160, sample_rate))
@@ -29,7 +29,7 @@ def ensemble_strings(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 def bowed_strings(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """A bowed string: the corner that runs round it, a body with resonances, the scratch of the bow."""
     rate_hz, depth, scratch = rng.uniform(4.8, 6.2), rng.uniform(0.002, 0.006), rng.uniform(0.03, 0.12)
-    top_hz, resonances = rng.uniform(2_500, 5_500), np.array([280, 460, 1_100, 2_400]) * rng.uniform(0.8, 1.25, 4)
+    top_hz, resonances = rng.uniform(3_500, 8_000), np.array([280, 460, 1_100, 2_400]) * rng.uniform(0.8, 1.25, 4)
     gains, attack_s = rng.uniform(0.5, 2.0, 4), rng.uniform(0.03, 0.12)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
@@ -48,12 +48,12 @@ def bowed_strings(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
 def additive_strings(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Section strings as harmonics whose strengths wander, each channel in its own way."""
-    slope, attack_s, rate_hz = rng.uniform(0.8, 1.5), rng.uniform(0.05, 0.2), rng.uniform(4.5, 6)
+    slope, attack_s, rate_hz = rng.uniform(0.7, 1.3), rng.uniform(0.05, 0.2), rng.uniform(4.5, 6)
     dip = rng.uniform(2, 7)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(held_s + 0.3, sample_rate)
-        n = audible(f, sample_rate, 18, 8_000)
+        n = audible(f, sample_rate, 26, 12_000)
         weights = n ** -(slope * (1.2 - 0.3 * velocity)) * (0.5 + np.abs(np.cos(np.pi * n / dip)))
         knots = np.linspace(0, t[-1] + 0.1, max(int(6 * t[-1]), 2) + 1)
         sides = []
@@ -123,8 +123,8 @@ def additive_brass(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
 def additive_woodwind(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Flute to clarinet: few harmonics, breath, vibrato."""
-    odd, breath, rate_hz = rng.uniform(0.2, 1.0), rng.uniform(0.03, 0.12), rng.uniform(4.5, 6.0)
-    weights = np.array([1.0, 0.6 * (1 - odd), 0.45, 0.25 * (1 - odd), 0.2, 0.1])
+    odd, breath, rate_hz = rng.uniform(0.2, 1.0), rng.uniform(0.05, 0.2), rng.uniform(4.5, 6.0)
+    weights = np.array([1.0, 0.7 * (1 - odd), 0.6, 0.4 * (1 - odd), 0.3, 0.2])
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:
         t = times(held_s + 0.15, sample_rate)
@@ -156,7 +156,7 @@ def reed_woodwind(rng: Random, sample_rate: int, flavour: str) -> Instrument:
 
 def fm_woodwind(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Woodwind by frequency modulation (Chowning 1973): the carrier above the modulator, brighter at the start."""
-    carrier, index, breath = int(rng.choice([1, 2, 3])), rng.uniform(0.8, 1.8), rng.uniform(0.02, 0.08)
+    carrier, index, breath = int(rng.choice([1, 2, 3])), rng.uniform(1.0, 2.4), rng.uniform(0.05, 0.2)
     rate_hz = rng.uniform(4.5, 6.0)
 
     def play(f: float, held_s: float, velocity: float, take: Random) -> Samples:

@@ -57,7 +57,8 @@ def _course(line: Sequence[Syllable], length: int, sample_rate: int, rng: Random
         if a >= length:
             break
         pitch[a:end] = np.log(s.frequency_hz)
-        loud[a:b] = s.velocity * (0.85 + 0.3 * np.hanning(b - a + 2)[1:-1])
+        accent = s.velocity * 10 ** (rng.normal(0, 3) / 20)
+        loud[a:b] = accent * (0.6 + 0.4 * np.exp(-t[: b - a] / 0.15)) * (0.85 + 0.3 * np.hanning(b - a + 2)[1:-1])
         age[a:b] = t[: b - a]
         for vowel, w in weight.items():
             w[a:end] = vowel == s.vowel
@@ -78,14 +79,14 @@ def _finish(y: Samples, hiss: Samples, sample_rate: int, rng: Random) -> Samples
     y = y / (np.abs(y).max() + 1e-9)
     if hiss.any():
         low_hz, high_hz = rng.uniform(3_500, 5_000), rng.uniform(7_500, 9_500)
-        y = y + rng.uniform(0.07, 0.16) * hiss * bandpass(rng.standard_normal(len(y)), low_hz, high_hz, sample_rate, 2)
+        y = y + rng.uniform(0.2, 0.5) * hiss * bandpass(rng.standard_normal(len(y)), low_hz, high_hz, sample_rate, 2)
     return highpass(y, 80, sample_rate)
 
 
 def parallel_voice(line: Sequence[Syllable], length: int, scale: float, sample_rate: int, rng: Random) -> Samples:
     """A glottal saw and breath through formants in parallel (Klatt 1980), in the frequency domain."""
     course = _course(line, length, sample_rate, rng)
-    source = lowpass(saw(course.phase, course.step), rng.uniform(1_600, 3_200), sample_rate, 1)
+    source = lowpass(saw(course.phase, course.step), rng.uniform(2_500, 6_000), sample_rate, 1)
     breath = highpass(rng.standard_normal(length), 1_500, sample_rate, 1) * rng.uniform(0.06, 0.25)
     padded = fft.next_fast_len(length + sample_rate // 20, real=True)
     spectrum = fft.rfft((source + breath) * course.loud, padded)
@@ -116,8 +117,8 @@ def cascade_voice(line: Sequence[Syllable], length: int, scale: float, sample_ra
     pulse = np.where(p < open_, 0.5 - 0.5 * np.cos(np.pi * p / open_), np.cos(0.5 * np.pi * (p - open_) / closing))
     pulse = np.where(p < open_ + closing, pulse, 0.0)
     flow = np.diff(pulse, prepend=0.0) / course.step / 8  # the lips radiate the derivative
-    aspiration = rng.uniform(0.02, 0.12) * rng.standard_normal(length) * (0.3 + pulse)
-    source = lowpass((flow + aspiration) * course.loud, 6_500, sample_rate, 2)
+    aspiration = rng.uniform(0.1, 0.4) * rng.standard_normal(length) * (0.3 + pulse)
+    source = lowpass((flow + aspiration) * course.loud, 9_000, sample_rate, 1)
     y = np.zeros(length)
     for vowel, share in course.vowels.items():
         sections = []
@@ -135,13 +136,14 @@ def harmonic_voice(line: Sequence[Syllable], length: int, scale: float, sample_r
     course = _course(line, length, sample_rate, rng)
     hop = sample_rate // 100
     at = np.arange(0, length, hop)
-    f0, tilt = course.step[at] * sample_rate, rng.uniform(0.7, 1.2)
-    most = max(min(int(6_500 / f0.max()), 32), 4)
+    f0, tilt = course.step[at] * sample_rate, rng.uniform(0.8, 1.2)
+    most = max(min(int(8_000 / f0.max()), 32), 4)
     frequency = f0[:, None] * np.arange(1, most + 1)
     gain = np.zeros(frequency.shape)
     for vowel, share in course.vowels.items():
         peaks = sum(
-            0.8**k / (1 + ((frequency - centre * scale) / (90 + 50 * k)) ** 2) for k, centre in enumerate(VOWELS[vowel])
+            0.85**k / (1 + ((frequency - centre * scale) / (90 + 50 * k)) ** 2)
+            for k, centre in enumerate(VOWELS[vowel])
         )
         gain += share[at, None] * (0.06 + peaks)
     gain *= np.arange(1, most + 1) ** -tilt * course.loud[at, None]
@@ -150,5 +152,5 @@ def harmonic_voice(line: Sequence[Syllable], length: int, scale: float, sample_r
     for k in range(most):
         power *= z
         y += np.interp(np.arange(length), at, gain[:, k]) * power.imag
-    whisper = bandpass(rng.standard_normal(length), 1_200, 6_000, sample_rate) * course.loud
-    return _finish(y / (np.abs(y).max() + 1e-9) + rng.uniform(0.01, 0.04) * whisper, course.hiss, sample_rate, rng)
+    whisper = bandpass(rng.standard_normal(length), 1_200, 8_000, sample_rate) * course.loud
+    return _finish(y / (np.abs(y).max() + 1e-9) + rng.uniform(0.03, 0.1) * whisper, course.hiss, sample_rate, rng)

@@ -9,16 +9,16 @@ Joint Computer Conference, 1966). In chunks the last L - 1 samples are remembere
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffmix.errors import AudioError
 from diffmix.kernels import stream
 from diffmix.kernels._operator import operator
-from diffmix.kernels.backend import compiled
+from diffmix.kernels.backend import compiled, over_rows
 
 _ENERGY = 1 / 64  # of Pedalboard's normalised impulse responses, in the louder channel
-_TOGETHER = 4  # items whose spectra are made at once: memory for more is asked for anew each time
 _SILENT = 1e-8  # energy below which Pedalboard leaves an impulse response as it is
 
 
@@ -92,29 +92,65 @@ def _linear(x: Tensor, h: Tensor) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(x, length) * torch.fft.rfft(h, length), length)[..., : x.shape[-1]]
 
 
+class _Work:
+    """What one thread needs to convolve rows one after the other: a few spectra, whatever the number of rows."""
+
+    def __init__(self, samples: int, dtype: np.dtype[Any], spectra: int) -> None:
+        from diffmix.kernels._convolution_numba import LANES, analyse, multiply, plan, synthesise
+
+        self.plan = plan(samples, dtype == np.float64)
+        one, two = self.plan.sizes.tolist()
+        self.spectra = [np.empty((2, one * two), dtype) for _ in range(spectra)]
+        self.space = np.empty((2, one * LANES), dtype)
+        self._analyse, self._synthesise, self.multiply = analyse, synthesise, multiply
+
+    def analyse(self, x: np.ndarray, spectrum: np.ndarray) -> None:
+        """The spectrum of a row."""
+        self._analyse(x, self.plan, spectrum, self.space)
+
+    def synthesise(self, spectrum: np.ndarray, x: np.ndarray) -> None:
+        """The row of a product of spectra, which is lost."""
+        self._synthesise(spectrum, self.plan, x, self.space)
+
+
+def _rows(x: Tensor, h: Tensor) -> list[tuple[int, list[int]]]:
+    """For every impulse response, counted over items and channels, the rows of x that it is for.
+
+    They follow each other, so that it is transformed once.
+    """
+    each = torch.arange(h.shape[0] * h.shape[1]).view(h.shape[:2]).expand(x.shape[:2]).flatten().tolist()
+    found: dict[int, list[int]] = {}
+    for row, number in enumerate(each):
+        found.setdefault(number, []).append(row)
+    return list(found.items())
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    return x.detach().contiguous().flatten(0, 1).numpy()
+
+
 @operator(fake=lambda gy, x, h: (x.new_empty(x.shape), h.new_empty(h.shape)))
 def _convolve_backward(gy: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     """The correlations of gy with h and with x: products with conjugate spectra."""
-    if len(h) == len(x) > _TOGETHER:
-        parts = zip(*(part.split(_TOGETHER) for part in (gy, x, h)), strict=True)
-        gx, gh = (torch.empty_like(part, memory_format=torch.contiguous_format) for part in (x, h))
-        for gx_part, gh_part, part in zip(gx.split(_TOGETHER), gh.split(_TOGETHER), parts, strict=True):
-            to_x, to_h = _correlations(*part)
-            gx_part.copy_(to_x)
-            gh_part.copy_(to_h)
-        return gx, gh
-    gx, gh = _correlations(gy, x, h)
-    return gx.contiguous(), gh.contiguous()
+    outer, audio, responses = _flat(gy), _flat(x), _flat(h)
+    gx, gh = np.empty_like(audio), np.empty_like(responses)
+    groups = _rows(x, h)
 
+    def task(first: int, last: int) -> None:
+        work = _Work(x.shape[-1] + h.shape[-1] - 1, audio.dtype, 4)
+        signal, given, response, gathered = work.spectra
+        for number, rows in groups[first:last]:
+            work.analyse(responses[number], response)
+            for row in rows:
+                work.analyse(outer[row], given)
+                work.analyse(audio[row], signal)
+                work.multiply(given, signal, -1, gathered, row != rows[0])
+                work.multiply(given, response, -1, given, False)
+                work.synthesise(given, gx[row])
+            work.synthesise(gathered, gh[number])
 
-def _correlations(gy: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    length = _fast_length(x.shape[-1] + h.shape[-1] - 1)
-    spectrum = torch.fft.rfft(gy, length)
-    gx = torch.fft.irfft(spectrum * torch.fft.rfft(h, length).conj(), length)[..., : x.shape[-1]]
-    products = spectrum * torch.fft.rfft(x, length).conj()
-    shared = [d for d in (0, 1) if h.shape[d] < x.shape[d]]
-    gh = torch.fft.irfft(products.sum(shared, keepdim=True) if shared else products, length)[..., : h.shape[-1]]
-    return gx, gh
+    over_rows(task, len(groups))
+    return torch.from_numpy(gx).view(x.shape), torch.from_numpy(gh).view(h.shape)
 
 
 def _run_backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -131,10 +167,22 @@ def _run_backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor | None]:
     save=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
 )
 def _convolve(x: Tensor, h: Tensor) -> Tensor:
-    """:func:`_linear` as an operator, which compiles and keeps no spectra for the backward."""
-    if len(h) == len(x) > _TOGETHER:
-        y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for part in zip(y.split(_TOGETHER), x.split(_TOGETHER), h.split(_TOGETHER), strict=True):
-            part[0].copy_(_linear(*part[1:]))
-        return y
-    return _linear(x, h).contiguous()
+    """:func:`_linear` row by row, in memory for one row."""
+    audio, responses = _flat(x), _flat(h)
+    y = np.empty_like(audio)
+    pairs = [(number, row) for number, rows in _rows(x, h) for row in rows]
+
+    def task(first: int, last: int) -> None:
+        work = _Work(x.shape[-1] + h.shape[-1] - 1, audio.dtype, 2)
+        signal, response = work.spectra
+        known = -1
+        for number, row in pairs[first:last]:
+            if number != known:
+                work.analyse(responses[number], response)
+                known = number
+            work.analyse(audio[row], signal)
+            work.multiply(signal, response, 1, signal, False)
+            work.synthesise(signal, y[row])
+
+    over_rows(task, len(pairs))
+    return torch.from_numpy(y).view(x.shape)

@@ -42,6 +42,37 @@ def test_gradients_equal_finite_differences(shape: tuple[int, int], name: str) -
             assert torch.autograd.gradcheck(convolve, (inputs[0], inputs[1].detach()))
 
 
+@pytest.mark.parametrize("dtype", [F64, torch.float32])
+@pytest.mark.parametrize("length", [1, 3, 100, 2047, 5000])
+def test_compiled_transforms_equal_torchs(length: int, dtype: torch.dtype) -> None:
+    for samples in (2048, 5001, 36000):  # several sizes of both transforms, all radices
+        x, h = noise(3, 2, samples, dtype=dtype), noise(1, 2, min(length, samples), dtype=dtype)
+        w = noise(3, 2, samples, dtype=dtype)
+        found = []
+        for name in ("auto", "torch"):
+            inputs = [x.clone().requires_grad_(), h.clone().requires_grad_()]
+            with backend(name):
+                y = convolve(*inputs)
+            found.append((y.detach(), *torch.autograd.grad(y, inputs, w)))
+        for ours, theirs in zip(*found, strict=True):
+            error = (ours - theirs).abs().max() / theirs.abs().max()
+            assert error < (1e-14 if dtype == F64 else 2e-6)
+
+
+def test_threads_change_no_bit() -> None:
+    x, h = noise(5, 2, 3000, dtype=torch.float32), noise(5, 2, 800, dtype=torch.float32)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(convolve(x, h))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
+    assert torch.equal(convolve(x[3:4, :1], h[3:4, :1]), found[0][3:4, :1])
+
+
 def test_chunks_equal_the_whole() -> None:
     for length in (1, 5, 400):
         x, h = noise(1, 2, 1000), noise(1, 2, length)

@@ -72,23 +72,41 @@ def echo_adjoint(gy, x, c, states, gx, gc, tile, first, last):
         copy(states[row, 0], line[history - kept : history])
         _echoes(x[row, 0], c[row], gx[row, 0], line, history, delay)
         later = np.zeros(samples + delay)
+        for stop in range(samples, 0, -delay):
+            start = max(stop - delay, 0)
+            at = history + start - delay
+            now, to_now = (c[row, start:stop], gc[row, start:stop]) if moving else (c[row], gc[row])
+            g, out = gy[row, 0, start:stop], gx[row, 0, start:stop]
+            heard = line[at - 1 : at + 1 + stop - start]  # the samples read, and their neighbours
+            entered, through = later[start + delay : stop + delay], later[start:stop]
+            _echo_adjoint(g, x[row, 0, start:stop], now, heard, entered, through, out, to_now)
+
+
+@inner(fastmath={"reassoc", "contract"})
+def _echo_adjoint(g, x, c, heard, entered, through, gx, gc):
+    """One block, no longer than the delay: nothing that enters it leaves from it."""
+    half = 0.5
+    if len(c) == 1:
+        feedback, mix = c[0, 1], c[0, 2]
         by_delay = by_feedback = by_mix = 0.0
-        for i in range(samples - 1, -1, -1):
-            f = i if moving else 0
-            feedback, mix = c[row, f, 1], c[row, f, 2]
-            g, entered, at = np.float64(gy[row, 0, i]), later[i + delay], history + i - delay
-            v = np.float64(line[at])
-            through = mix * g + feedback * entered
-            later[i] = through
-            gx[row, 0, i] = (1 - mix) * g + entered
-            by_delay += through * (np.float64(line[at - 1]) - np.float64(line[at + 1])) / 2
-            by_feedback += entered * v
-            by_mix += g * (v - x[row, 0, i])
-            if moving or i == 0:
-                gc[row, f, 0] += by_delay
-                gc[row, f, 1] += by_feedback
-                gc[row, f, 2] += by_mix
-                by_delay = by_feedback = by_mix = 0.0
+        for i in range(len(g)):
+            wide, came, v = np.float64(g[i]), entered[i], np.float64(heard[i + 1])
+            passed = mix * wide + feedback * came
+            through[i] = passed
+            gx[i] = (1 - mix) * wide + came
+            by_delay += passed * (np.float64(heard[i]) - np.float64(heard[i + 2])) * half
+            by_feedback += came * v
+            by_mix += wide * (v - np.float64(x[i]))
+        gc[0, 0] += by_delay
+        gc[0, 1] += by_feedback
+        gc[0, 2] += by_mix
+    else:
+        for i in range(len(g)):
+            wide, came, v = np.float64(g[i]), entered[i], np.float64(heard[i + 1])
+            through[i] = c[i, 2] * wide + c[i, 1] * came
+            gx[i] = (1 - c[i, 2]) * wide + came
+            gc[i, 0] = through[i] * (np.float64(heard[i]) - np.float64(heard[i + 2])) * half
+            gc[i, 1], gc[i, 2] = came * v, wide * (v - np.float64(x[i]))
 
 
 @inner

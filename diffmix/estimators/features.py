@@ -22,6 +22,11 @@ def _edges_hz(bands: int = BANDS) -> Tensor:
     return 700 * (10 ** (torch.linspace(low, high, bands + 2, dtype=torch.float64) / 2595) - 1)
 
 
+def band_hz(bands: int = BANDS) -> Tensor:
+    """The centres of the bands, (bands,) in Hz."""
+    return _edges_hz(bands)[1:-1].float()
+
+
 @lru_cache(maxsize=8)
 def mel_weights(n_fft: int, sample_rate: float, bands: int = BANDS) -> Tensor:
     """Triangular filters (n_fft // 2 + 1, bands) from 30 Hz to 20 kHz.

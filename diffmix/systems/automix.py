@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from diffmix.balance import balanced, placed_loudness, trims_db
 from diffmix.console import Console
-from diffmix.data.knowledge import STYLE
+from diffmix.data.knowledge import STYLE, THIRD_OCTAVES_HZ
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.recordings import Recordings
 from diffmix.data.songs import SongIndex
 from diffmix.data.synthetic import VALIDATION_SEED
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Heard
-from diffmix.estimators.features import FRAME_S, level_free
+from diffmix.estimators.features import FRAME_S, band_hz, level_free
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.kernels.units import db_to_gain
@@ -64,7 +64,8 @@ class Batch(NamedTuple):
     """Lessons of one length, tracks padded: as `Lesson`, with a leading dimension, and what is told with them.
 
     ``mask`` (B, N) is 0 where a track is padding or does not play; ``labels`` (B, N) are 0 where a role is not told;
-    ``wished`` (B, 6) says which numbers of the style are; the reference (B, 2, 64, F') and (B, 2, 4) is a mix of
+    ``shift_db`` (B, N, 28) is what the equalisers' curves have to do beyond ``wanted``, at `THIRD_OCTAVES_HZ`;
+    ``wished`` (B, 6) says which numbers of the style are told; the reference (B, 2, 64, F') and (B, 2, 4) is a mix of
     another song in the same style, or None for all.
     """
 
@@ -73,6 +74,7 @@ class Batch(NamedTuple):
     mask: Tensor
     labels: Tensor
     wanted: Vectors
+    shift_db: Tensor
     style: Tensor
     wished: Tensor
     reference: tuple[Tensor, Tensor] | None
@@ -82,6 +84,7 @@ class Drawn(NamedTuple):
     """A lesson as it is used once."""
 
     lesson: Lesson
+    shift_db: Tensor
     playing: Tensor
     labels: Tensor
     wished: Tensor
@@ -93,8 +96,8 @@ class Draws(Dataset[Drawn]):
     """Draw number i of a seed is always the same: a piece of a lesson, and what the mixer is told with it.
 
     Of each draw the style is told with a chance of one half (then each number of it with three quarters), the roles
-    with one of three tenths (then each with three quarters). Some mel spectrograms get noise under them, and some bands
-    and frames are blotted out (Park et al., "SpecAugment", 2019).
+    with one of three tenths (then each with three quarters). Some tracks come through another microphone, some with
+    noise, and some bands and frames are blotted out (Park et al., "SpecAugment", 2019).
     """
 
     def __init__(self, lessons: Lessons, seconds: float, seed: int) -> None:
@@ -115,6 +118,7 @@ class Draws(Dataset[Drawn]):
         piece = mel_db[..., start : start + self.frames]
         level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
         playing = level_db[:, start : start + self.frames].amax(1) > level_db.amax(1) - 30
+        piece, shift_db = _coloured(piece, rng)
         piece = _blotted(_noisy(piece, rng), rng)
         n = len(piece)
         told = (rng.random(n) < 0.75) & (rng.random() < 0.3)
@@ -123,12 +127,39 @@ class Draws(Dataset[Drawn]):
         other = self.lessons[others[int(rng.integers(len(others)))]]
         return Drawn(
             lesson._replace(mel_db=piece),
+            shift_db,
             playing if playing.any() else torch.ones(n, dtype=torch.bool),
             lesson.labels * torch.from_numpy(told),
             torch.from_numpy(wished).float(),
             (other.mix_mel_db.float(), other.mix_measured),
             bool(rng.random() < 0.4),
         )
+
+
+def _coloured(mel_db: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Every other track through another microphone, and what an engineer's equaliser then does otherwise, (N, 28) dB.
+
+    The colour is a tilt of up to 1.5 dB per octave and two bumps of up to 8 dB. An engineer undoes about 0.55 of it
+    where the track sounds (`diffmix.data.knowledge`).
+    """
+    n = len(mel_db)
+    some = (rng.random(n) < 0.5)[:, None]
+    tilt = rng.uniform(-1.5, 1.5, (n, 1))
+    centre, width = rng.uniform(-4, 4, (2, n, 1)), rng.uniform(0.4, 1.2, (2, n, 1))
+    height = rng.uniform(-8, 8, (2, n, 1))
+
+    def colour_db(octave: np.ndarray) -> np.ndarray:
+        bumps = (height * np.exp(-(((octave - centre) / width) ** 2))).sum(0)
+        return np.where(some, tilt * octave + bumps, 0.0)
+
+    bands, points = np.log2(band_hz().numpy() / 1000), np.log2(np.array(THIRD_OCTAVES_HZ) / 1000)
+    power_db = 10 * np.log10((10 ** (mel_db.numpy() / 10)).mean(2) + 1e-12)
+    spectrum_db = np.stack([np.interp(points, bands, row) for row in power_db]) + 10 * np.log10(2.0) * points
+    audible = np.clip((spectrum_db - spectrum_db.max(1, keepdims=True) + 50) / 25, 0.05, 1)
+    added_db = colour_db(points)
+    added_db -= (added_db * audible**2).sum(1, keepdims=True) / (audible**2).sum(1, keepdims=True)
+    coloured = mel_db + torch.from_numpy(colour_db(bands)).float()[..., None]
+    return coloured, torch.from_numpy(-0.55 * added_db * audible).float()
 
 
 def _noisy(mel_db: Tensor, rng: np.random.Generator) -> Tensor:
@@ -182,6 +213,7 @@ def collate(drawn: Sequence[Drawn]) -> Batch:
             torch.stack([x.bus for x in lessons]),
             torch.stack([x.master for x in lessons]),
         ),
+        shift_db=padded([d.shift_db for d in drawn]),
         style=torch.stack([x.style for x in lessons]),
         wished=torch.stack([d.wished for d in drawn]),
         reference=reference,
@@ -257,7 +289,7 @@ class Automix(lightning.LightningModule):
             "pan": (distance[..., code.amount] * mask * ~stereo).sum() / (mask * ~stereo).sum().clamp_min(1),
             "knobs": (distance * relevant * mask[..., None]).sum() / (relevant * mask[..., None]).sum().clamp_min(1),
         }
-        if (curves_db := code.distance_db("tracks", own, theirs)) is not None:
+        if (curves_db := code.distance_db("tracks", own, theirs, batch.shift_db)) is not None:
             losses["curve"] = (curves_db * mask).sum() / count
         master = [(a - b).abs().mean() for a, b in zip(answer[1:], wanted[1:], strict=True) if a.shape[-1]]
         if (curve_db := code.distance_db("master", answer.master, wanted.master)) is not None:

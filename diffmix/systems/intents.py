@@ -154,12 +154,15 @@ class IntentCode:
         response = frequency_response(effect.sections(False, **own), hz, self.console.sample_rate)
         return (20 * response.abs().clamp_min(1e-6).log10()).view(*u.shape[:-1], -1).to(u.dtype)
 
-    def distance_db(self, part: str, own: Tensor, wanted: Tensor) -> Tensor | None:
-        """Mean distance (...) of two `response_db`, differentiable in the first; None without an equaliser."""
+    def distance_db(self, part: str, own: Tensor, wanted: Tensor, shift_db: Tensor | float = 0.0) -> Tensor | None:
+        """Mean distance (...) of `response_db` of one vector to that of another plus ``shift_db`` (..., 28), in dB.
+
+        Differentiable in the first; no curve is asked to pass 12 dB. None without an equaliser.
+        """
         mine = self.response_db(part, own)
         with torch.no_grad():
             theirs = self.response_db(part, wanted)
-        return None if mine is None or theirs is None else (mine - theirs).abs().mean(-1)
+        return None if mine is None or theirs is None else (mine - (theirs + shift_db).clamp(-12, 12)).abs().mean(-1)
 
     def is_equaliser(self, part: str) -> Tensor:
         """Which columns of a part's vector (P,) `response_db` hears."""

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -19,10 +20,12 @@ from diffmix import train
 from diffmix._paths import conf_dir
 from diffmix.balance import balanced
 from diffmix.console import Console
+from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.recordings import Recordings
 from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsError
+from diffmix.estimators.features import band_hz
 from diffmix.settings import Settings
-from diffmix.systems.automix import Automix, Draws, HeldOutSongs, collate, equal_loudness
+from diffmix.systems.automix import Automix, Draws, HeldOutSongs, _coloured, collate, equal_loudness
 from diffmix.systems.automixer import Automixer
 from diffmix.systems.intents import IntentCode, Vectors, on_console
 from diffmix.systems.lessons import LABELS, Lessons
@@ -115,13 +118,29 @@ def test_a_draw_is_a_function_of_its_number(lessons: Lessons) -> None:
     )
 
 
+def test_another_microphone_is_undone_where_the_track_sounds() -> None:
+    mel_db = torch.full((40, 64, 50), -30.0)
+    mel_db[:, 40:] = -120.0  # nothing above 4 kHz
+    coloured, shift_db = _coloured(mel_db, np.random.default_rng(0))
+    colour_db = (coloured - mel_db)[..., 0]
+    plain = colour_db.abs().amax(1) == 0
+    assert 0.2 < plain.float().mean() < 0.8
+    assert torch.equal(shift_db.abs().amax(1) == 0, plain)
+    at_1k, at_250 = (band_hz() - 1000).abs().argmin(), (band_hz() - 250).abs().argmin()
+    points = torch.tensor(THIRD_OCTAVES_HZ)
+    step = shift_db[:, (points - 1000).abs().argmin()] - shift_db[:, (points - 250).abs().argmin()]
+    assert torch.allclose(step, -0.55 * (colour_db[:, at_1k] - colour_db[:, at_250]), atol=0.4)
+    assert shift_db[:, -2:].abs().amax() < 0.2 * shift_db.abs().amax()
+
+
 @torch.no_grad()
 def test_padding_costs_nothing_and_the_truth_scores_best(lessons: Lessons) -> None:
     draws = Draws(lessons, 1.0, 0)
     batch = collate([draws[k] for k in range(6)])
     assert batch.mask.shape == batch.mel_db.shape[:2] == batch.wanted.tracks.shape[:2]
     system = Automix(lessons.console, {"width": 32, "layers": 1}).eval()
-    assert all(float(v) < 1e-5 for v in system.losses(batch, batch.wanted).values())
+    true = batch._replace(shift_db=torch.zeros_like(batch.shift_db))
+    assert all(float(v) < 1e-5 for v in system.losses(true, batch.wanted).values())
     answer = system(batch)
     alone = collate([draws[0]])
     mine = system(alone._replace(reference=None))

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from benchmarks.common import Cell, publish, table
 from benchmarks.mixing import System, case, console, judged, portrait, relabelled, score, sound, unlabelled
 from diffmix._paths import example_dir
 from diffmix.api import MODEL
+from diffmix.balance import balanced
 from diffmix.console import Controls
 from diffmix.data import audio
 from diffmix.data.degrade import DEGRADATIONS, degrade
@@ -40,7 +42,7 @@ from diffmix.systems.automixer import Automixer
 SEED = VALIDATION_SEED + 500_000
 """The first song's; in-domain songs, those of the other tests and those to learn from have seeds of their own."""
 
-SECONDS = 10.0
+SECONDS = 8.0
 TRACKS = (4, 24)
 US, US_TOLD, EQUAL, RIDGE = "diffmix", "diffmix, labels", "equal loudness, centre", "kernel ridge, 54 features"
 Scores = dict[str, dict[str, float]]
@@ -63,17 +65,31 @@ COLUMNS = {
 # ------------------------------------------------------------------ systems and songs
 
 
-def automixer(song: Multitrack) -> Settings:
-    """What the shipped weights answer."""
-    mixer = Automixer.load(MODEL, song.sample_rate)
-    tracks, order = grouped(song)
-    controls = mixer.mix_controls(tracks)
-    strips = [song.tracks[n] for n in order]
-    found = mixer.console.settings(controls, [t.name for t in strips], [t.audio.shape[0] for t in strips])
-    return ordered(found, [t.name for t in song.tracks])
+@cache
+def _loaded(model: Path, sample_rate: int) -> Automixer:
+    return Automixer.load(model, sample_rate)
 
 
-def systems(seed: int, learned: Mapping[str, System]) -> dict[str, tuple[System, bool]]:
+def automixer(song: Multitrack, model: Path) -> Settings:
+    """What weights answer: with labels for tracks that have them."""
+    roles = {track.name: track.role for track in song.tracks}
+    intent = _loaded(model, song.sample_rate).intend(song, roles=roles)
+    return balanced(console(song.sample_rate), song, intent)
+
+
+class Rivals(NamedTuple):
+    """What every job needs: the systems that learned from the training songs here, and the weights to test."""
+
+    learned: Mapping[str, System]
+    model: Path
+
+    @property
+    def ours(self) -> System:
+        """The mixer under test."""
+        return partial(automixer, model=self.model)
+
+
+def systems(seed: int, rivals: Rivals) -> dict[str, tuple[System, bool]]:
     """Every system by name, and whether it is told labels; ``seed`` is the song's."""
     return {
         "raw sum, centre": (mixers.raw_sum, False),
@@ -81,9 +97,9 @@ def systems(seed: int, learned: Mapping[str, System]) -> dict[str, tuple[System,
         EQUAL: (mixers.equal_loudness, False),
         "equal loudness, left and right": (mixers.equal_alternating, False),
         "random ±12 dB, random pan": (mixers.random_mix, False),
-        **{name: (system, False) for name, system in learned.items()},
-        US: (automixer, False),
-        US_TOLD: (automixer, True),
+        **{name: (system, False) for name, system in rivals.learned.items()},
+        US: (rivals.ours, False),
+        US_TOLD: (rivals.ours, True),
         "usual for the role, labels": (mixers.rules, True),
         "another engineer, labels": (mixers.second_engineer(seed), True),
         "the truth ±1 dB, ±0.05": (mixers.nearly_true(seed), True),
@@ -114,18 +130,18 @@ def taught(seed: int) -> mixers.Lesson:
     return mixers.lesson(training_song(seed), seed)
 
 
-def scored(job: tuple[str, int, dict[str, System]]) -> Scores:
+def scored(job: tuple[str, int, Rivals]) -> Scores:
     """Scores of every system on one song."""
-    kind, seed, learned = job
+    kind, seed, rivals = job
     made = case((held_out_song if kind == "held_out" else in_domain_song)(seed), seed)
-    return {name: judged(made, *system) for name, system in systems(seed, learned).items()}
+    return {name: judged(made, *system) for name, system in systems(seed, rivals).items()}
 
 
-def flawed(job: tuple[int, dict[str, System]]) -> dict[str, Scores]:
+def flawed(job: tuple[int, Rivals]) -> dict[str, Scores]:
     """Scores of some systems on one song with each flaw alone; the engineer hears the same recordings."""
-    seed, learned = job
+    seed, rivals = job
     clean = generate_song(seed, SECONDS, tracks=(4, 12))
-    tried = {EQUAL: mixers.equal_loudness, RIDGE: learned[RIDGE], US: automixer}
+    tried = {EQUAL: mixers.equal_loudness, RIDGE: rivals.learned[RIDGE], US: rivals.ours}
     found = {}
     for flaw in ("none", *DEGRADATIONS):
         song = clean if flaw == "none" else degrade(clean, seed, only=flaw, held_out=True)
@@ -144,11 +160,12 @@ def repeated(song: Multitrack, count: int) -> Multitrack:
     return replace(song, tracks=tuple(tracks[:count]))
 
 
-def turned(seed: int) -> dict[str, float]:
+def turned(job: tuple[int, Rivals]) -> dict[str, float]:
     """What must not matter to the shipped mixer, on one song: largest changes of loudness, and balance errors."""
-    made = case(held_out_song(seed), seed)
+    seed, rivals = job
+    ours, made = rivals.ours, case(held_out_song(seed), seed)
     song, rate = made.blind, made.song.sample_rate
-    first = sound(made.song, relabelled(automixer(song), made.song))
+    first = sound(made.song, relabelled(ours(song), made.song))
 
     def change(settings: Settings, of: Multitrack) -> float:
         again = sound(of, relabelled(settings, of))
@@ -157,22 +174,22 @@ def turned(seed: int) -> dict[str, float]:
 
     backwards = replace(song, tracks=song.tracks[::-1])
     silent = Track("silence", torch.zeros(1, song.length))
-    beside = automixer(replace(song, tracks=(*song.tracks, silent)))
+    beside = ours(replace(song, tracks=(*song.tracks, silent)))
     beside = Settings({**beside, "tracks": {n: s for n, s in beside["tracks"].items() if n != "silence"}})
     faster = load({t.name: t.audio for t in made.song.tracks}, rate)
     faster = replace(made.song, sample_rate=48_000, tracks=tuple(_at_48k(t, rate) for t in faster.tracks))
     found = {
-        "order": change(automixer(backwards), made.song),
+        "order": change(ours(backwards), made.song),
         "silence": change(beside, made.song),
-        "48 kHz": change(automixer(unlabelled(faster, seed)), faster),
+        "48 kHz": change(ours(unlabelled(faster, seed)), faster),
         "as it is": score(first, made.truth, rate)["balance_error_db"],
     }
     for count in (64, 100):
         many = case(repeated(made.song, count), seed)
-        found[f"repeated to {count}"] = judged(many, automixer)["balance_error_db"]
+        found[f"repeated to {count}"] = judged(many, ours)["balance_error_db"]
         found[f"equal loudness {count}"] = judged(many, mixers.equal_loudness)["balance_error_db"]
     large = case(degrade(generate_song(seed, SECONDS, engines="held_out", tracks=(64, 100)), seed, held_out=True), seed)
-    found["a session of 64 to 100"] = judged(large, automixer)["balance_error_db"]
+    found["a session of 64 to 100"] = judged(large, ours)["balance_error_db"]
     found["equal loudness of it"] = judged(large, mixers.equal_loudness)["balance_error_db"]
     return found
 
@@ -256,14 +273,14 @@ def invariance_table(found: Sequence[dict[str, float]]) -> list[list[Cell]]:
     return rows
 
 
-def real_table(folder: Path | None, learned: Mapping[str, System]) -> dict[str, Any]:
+def real_table(folder: Path | None, rivals: Rivals) -> dict[str, Any]:
     """Real stems, of which nobody knows the true mix."""
     folders = sorted(f for f in folder.iterdir() if f.is_dir()) if folder else [Path(example_dir())]
     tried = {
         "raw sum": mixers.raw_sum,
         EQUAL: mixers.equal_loudness,
-        RIDGE: learned[RIDGE],
-        US: automixer,
+        RIDGE: rivals.learned[RIDGE],
+        US: rivals.ours,
         "usual for the role, labels": mixers.rules,
     }
     rows: list[list[Cell]] = []
@@ -272,8 +289,10 @@ def real_table(folder: Path | None, learned: Mapping[str, System]) -> dict[str, 
         first = max(0, (song.length - 60 * song.sample_rate) // 2)
         cut = slice(first, first + 60 * song.sample_rate)
         song = replace(song, tracks=tuple(replace(t, audio=t.audio[:, cut]) for t in song.tracks))
+        blind = unlabelled(song, 0)
         for name, system in tried.items():
-            told = portrait(song, system(song))
+            settings = system(song) if name.endswith("labels") else relabelled(system(blind), song)
+            told = portrait(song, settings)
             rows.append([f"{song.name}: {name}", *(None if np.isnan(v) else v for v in told.values())])
     columns = [
         *("song and system", "LUFS", "50–140 Hz, dB", "140–560 Hz", "0.56–2.8 kHz", "2.8–18 kHz"),
@@ -291,7 +310,7 @@ TIMED = """
 import json, resource, sys, time
 wall, cpu = time.perf_counter(), time.process_time()
 import diffmix
-mix = diffmix.automix(sys.argv[1])
+mix = diffmix.automix(sys.argv[1], model=sys.argv[3])
 mixed = time.perf_counter() - wall
 mix.save(sys.argv[2])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -299,7 +318,7 @@ print(json.dumps([mixed, time.perf_counter() - wall, time.process_time() - cpu, 
 """
 
 
-def timed() -> list[list[Cell]]:
+def timed(model: Path) -> list[list[Cell]]:
     """A song of 3 minutes and 24 tracks from its files to a saved mix, in a process of its own."""
     song = generate_song(SEED - 1, 180.0, tracks=(24, 24))
     with tempfile.TemporaryDirectory() as scratch:
@@ -307,7 +326,7 @@ def timed() -> list[list[Cell]]:
         stems.mkdir()
         for track in song.tracks:
             audio.write_wav(stems / f"{track.name}.wav", track.audio, song.sample_rate)
-        command = [sys.executable, "-c", TIMED, str(stems), str(Path(scratch) / "out")]
+        command = [sys.executable, "-c", TIMED, str(stems), str(Path(scratch) / "out"), str(model)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     mixed, wall, cpu, peak = json.loads(done.stdout.splitlines()[-1])
     rows: list[list[Cell]] = [["tracks", len(song.tracks)], ["until the mix is there, s", mixed]]
@@ -331,6 +350,7 @@ def learned_systems(lessons: Sequence[mixers.Lesson]) -> dict[str, System]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, help="a folder of songs, each a folder of stems; else the example")
+    parser.add_argument("--model", type=Path, default=MODEL, help="weights to test; else those that ship")
     parser.add_argument("--songs", type=int, default=50, help="held-out songs")
     parser.add_argument("--lessons", type=int, default=48, help="songs that the regressions learn from")
     parser.add_argument("--oracle", type=int, default=2, help="songs that gradient descent mixes, minutes each")
@@ -346,11 +366,11 @@ def main() -> None:
             print(f"{time.monotonic() - begun:6.0f} s  {task.__name__}, {len(found)} songs", flush=True)
             return found
 
-        learned = learned_systems(work(taught, range(a.lessons)))
-        held_out = work(scored, [("held_out", SEED + n, learned) for n in range(a.songs)])
-        in_domain = work(scored, [("in_domain", SEED + 1000 + n, learned) for n in range(-(-2 * a.songs // 5))])
-        flaws = work(flawed, [(SEED + 2000 + n, learned) for n in range(min(6, a.songs))])
-        turns = work(turned, [SEED + 3000 + n for n in range(min(4, a.songs))])
+        rivals = Rivals(learned_systems(work(taught, range(a.lessons))), a.model)
+        held_out = work(scored, [("held_out", SEED + n, rivals) for n in range(a.songs)])
+        in_domain = work(scored, [("in_domain", SEED + 1000 + n, rivals) for n in range(-(-2 * a.songs // 5))])
+        flaws = work(flawed, [(SEED + 2000 + n, rivals) for n in range(min(5, a.songs))])
+        turns = work(turned, [(SEED + 3000 + n, rivals) for n in range(min(3, a.songs))])
         fitted = work(oracle, [SEED + 4000 + n for n in range(a.oracle)])
     columns = ["system", *COLUMNS, "wins"]
     fit_row: list[Cell] = ["gradient descent", *(_mean([one[key] for one in fitted]) for key in COLUMNS.values())]
@@ -395,8 +415,8 @@ def main() -> None:
             if fitted
             else []
         ),
-        real_table(a.real, learned),
-        table("Time and memory", ["3 minutes of 24 tracks, one process", "value"], timed()),
+        real_table(a.real, rivals),
+        table("Time and memory", ["3 minutes of 24 tracks, one process", "value"], timed(a.model)),
     ]
     notes = [
         "The truth is what one engineer of `diffmix.data.knowledge`, whose style nobody is told, does with the same "

@@ -233,8 +233,8 @@ class KernelRidge:
         answer = np.exp(-_squares(x, self.x) / (2 * self.width**2)) @ self.weights + self.offset
         loudness = {track.name: float(lu) for track, lu in zip(song.tracks, answer[:, 0], strict=True)}
         amount = np.clip(answer[:, 1], 0, 1)
-        weight = torch.from_numpy(10 ** (answer[:, 0] / 20))[None]
-        side = balanced_sides(torch.from_numpy(amount)[None], weight)[0].numpy()
+        pull = torch.from_numpy(amount * 10 ** (answer[:, 0] / 20))
+        side = balanced_sides(pull[:, None]).numpy()
         strips = {}
         for track, pan in zip(song.tracks, amount * side, strict=True):
             place = {"pan": {"pan": float(pan)}} if len(track.audio) == 1 else {}

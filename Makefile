@@ -35,6 +35,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.gradients
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.console
+	$(BIN)/python -m benchmarks.automix
 	$(BIN)/python -m benchmarks.demo
 
 lock: $(STAMP)

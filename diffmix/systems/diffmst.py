@@ -1,0 +1,347 @@
+"""Training of mix style transfer, by both of Diff-MST's methods."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.data import DataLoader, Dataset
+
+from diffmix.console import Console, Controls
+from diffmix.data import audio
+from diffmix.data.degrade import degrade
+from diffmix.data.multitrack import Multitrack
+from diffmix.data.songs import Song
+from diffmix.data.synthetic import VALIDATION_SEED
+from diffmix.errors import AudioError, CheckpointError, SettingsError
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.losses import AudioFeatureLoss, SumDifferenceLoss, multi_resolution_stft
+from diffmix.mix import grouped
+from diffmix.systems.automixer import refuse_other_specs
+from diffmix.systems.mixes import (
+    Mixed,
+    at_loudness,
+    batched,
+    engineered,
+    equally_loud,
+    finished_mix,
+    read_mix,
+    songs_of,
+)
+from diffmix.systems.style_transfer import StyleTransfer
+from diffmix.systems.training import Numbers, Training, numbers_ahead
+
+METHODS = ("self-supervised", "reference")
+MIXES = ("random", "engineered")
+FADERS = ("input.gain_db", "gain.gain_db")
+"""Knobs that random mixes leave alone: what they do to the loudness of a whole mix is not heard in it."""
+
+SOUNDING_RMS = 1e-3
+"""Tracks below -60 dBFS RMS in a segment are left out of the example."""
+
+
+def prepare(config: Mapping[str, Any]) -> Training:
+    """The training that ``conf/recipe/diffmst.yaml`` describes; raises SettingsError for a console it cannot set."""
+    options, data = dict(config["system"]), config["data"]
+    network = {name: options.pop(name) for name in ("encoder", "controller", "sum_and_difference")}
+    try:
+        model = StyleTransfer(Console.from_layout(config["console"]), data["seconds"], **network)
+    except SettingsError as error:
+        raise SettingsError(f"recipe diffmst cannot train for this console: {error}") from None
+    system = DiffMST(model, total_steps=config["trainer"]["max_steps"], **options)
+    return Training(system, StyleData.from_config(data, model, system.method, config["seed"]), model.save)
+
+
+class StyleExample(NamedTuple):
+    """Tracks (C, T) each, their loudness (N,) in LUFS, the mix to be like and the mix to make of them, (2, T) each."""
+
+    tracks: tuple[Tensor, ...]
+    loudness_lufs: Tensor
+    reference: Tensor
+    target: Tensor
+
+
+class StyleBatch(NamedTuple):
+    """Mono (B, N1, 1, T), stereo (B, N2, 2, T), mask and loudness (B, N1 + N2), reference and target (B, 2, T)."""
+
+    mono: Tensor
+    stereo: Tensor
+    mask: Tensor
+    loudness_lufs: Tensor
+    reference: Tensor
+    target: Tensor
+
+
+class DiffMST(lightning.LightningModule):
+    """Learns to mix in the style of a reference.
+
+    ``method="self-supervised"``: a piece is mixed at random and cut in two; from the mix of its first half and the raw
+    tracks of its second the network is to make the mix of the second half. Loss: multi-resolution STFT distance of left
+    and right. ``method="reference"``: the reference is of another song, and the loss is `AudioFeatureLoss` between the
+    two. Mixes are compared at one loudness.
+
+    Args:
+        model: what learns.
+        method: one of ``METHODS``.
+        learning_rate: of Adam, with a linear warm-up and a cosine decay over ``total_steps``.
+        warmup_steps: of the learning rate.
+        features: weights of the audio features, where they are not the paper's.
+        legacy: audio features exactly as in the paper.
+        total_steps: length of the run.
+    """
+
+    def __init__(
+        self,
+        model: StyleTransfer,
+        *,
+        method: Literal["self-supervised", "reference"] = "self-supervised",
+        learning_rate: float = 1e-3,
+        warmup_steps: int = 20,
+        features: Mapping[str, float] | None = None,
+        legacy: bool = False,
+        total_steps: int = 1000,
+    ) -> None:
+        super().__init__()
+        if method not in METHODS:
+            raise SettingsError(f"method is one of {', '.join(METHODS)}, got {method!r}")
+        self.model, self.method = model, method
+        self.rate = model.console.sample_rate
+        self.distance = multi_resolution_stft()
+        self.features = AudioFeatureLoss(self.rate, features, legacy)
+        self.sides = SumDifferenceLoss()
+        self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
+
+    def forward(self, batch: StyleBatch) -> Controls:
+        """The controls that the model chooses for a batch."""
+        return self.model((batch.mono, batch.stereo), batch.loudness_lufs, batch.reference, batch.mask)
+
+    def training_step(self, batch: StyleBatch, _: int) -> Tensor:
+        """Loss of one batch."""
+        loss = self.loss(batch, self(batch))
+        self.log("train/loss", loss.detach(), batch_size=len(batch.mask), prog_bar=True)
+        return loss
+
+    def loss(self, batch: StyleBatch, chosen: Controls) -> Tensor:
+        """Distance of the mix under some controls from the target, or from the reference."""
+        with torch.autocast(self.device.type, enabled=False):  # audio stays in float32
+            mix = self.mixed(batch, Controls(*(u.float() for u in chosen)))
+            if self.method == "reference":
+                return self.features(mix, batch.reference)
+            return self.distance(*(x.flatten(0, 1)[:, None] for x in (mix, batch.target)))
+
+    def mixed(self, batch: StyleBatch, controls: Controls) -> Tensor:
+        """The mix (B, 2, T) of a batch at the loudness at which mixes are compared."""
+        mix = self.model.console((batch.mono, batch.stereo), controls, batch.mask)
+        return at_loudness(mix, self.rate)
+
+    @torch.no_grad()
+    def validation_step(self, batch: StyleBatch, _: int) -> None:
+        """Scores of the model, of equal loudness and of the plain sum, on held-out pieces."""
+        plain = torch.cat([batch.mono.expand(-1, -1, 2, -1), batch.stereo], 1).sum(1)
+        mixes = {
+            "model": self.mixed(batch, self(batch)),
+            "equal_loudness": at_loudness(self._equally_loud(batch), self.rate),
+            "plain_sum": at_loudness(plain, self.rate),
+        }
+        for name, mix in mixes.items():
+            scores = {
+                "stft_distance": self.sides(mix, batch.target),
+                "audio_features": self.features(mix, batch.reference),
+            }
+            logged = {f"val/{name}/{k}": v for k, v in scores.items()}
+            self.log_dict(logged, batch_size=len(batch.mask), on_epoch=True, on_step=False)
+
+    def _equally_loud(self, batch: StyleBatch) -> Tensor:
+        mixes = []
+        for mono, stereo, mask in zip(batch.mono, batch.stereo, batch.mask > 0.5, strict=True):
+            here = mask.split([len(mono), len(stereo)])
+            mixes.append(equally_loud([*mono[here[0]], *stereo[here[1]]], self.rate))
+        return torch.stack(mixes)
+
+    def configure_optimizers(self) -> Any:
+        """Adam with a linear warm-up and a cosine decay over ``total_steps``."""
+        optimizer = torch.optim.Adam(self.model.parameters(), self.learning_rate)
+        warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=self.warmup_steps)
+        cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.total_steps - self.warmup_steps))
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [self.warmup_steps])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the parameters' declarations with the weights."""
+        checkpoint["specs"] = {part: spec.to_dict() for part, spec in self.model.console.specs.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other parameters, naming the differing lines."""
+        if "specs" not in checkpoint:
+            raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
+        refuse_other_specs(self.model.console.specs, checkpoint["specs"], "the checkpoint")
+
+
+class StyleExamples(Dataset[StyleExample]):
+    """Example number i of a seed is always the same, whichever process asks for it and whatever came before.
+
+    A piece of twice ``seconds`` is cut in two: the mix of the first half is the reference, that of the second the
+    target, both at one loudness. The mix is the song's finished one if its folder has such a file; else
+    ``mixes="random"`` draws every knob of the model's console evenly, but for faders, and ``"engineered"`` mixes as
+    `mixes.engineered` does. With ``references``, files of finished songs, or with ``unpaired``, the reference is a
+    segment of one of them, or the mix of another song.
+    """
+
+    def __init__(
+        self,
+        songs: Sequence[Song],
+        model: StyleTransfer,
+        *,
+        seconds: float,
+        max_tracks: int,
+        seed: int,
+        mixes: str = "random",
+        degraded: float = 0.8,
+        unpaired: bool = False,
+        references: Sequence[Path] = (),
+    ) -> None:
+        if mixes not in MIXES:
+            raise SettingsError(f"data.mixes is one of {', '.join(MIXES)}, got {mixes!r}")
+        self.songs, self.model, self.mixes = songs, model, mixes
+        self.sample_rate = round(model.console.sample_rate)
+        self.length = round(seconds * self.sample_rate)
+        self.seconds = self.length / self.sample_rate
+        self.max_tracks, self.seed, self.degraded = max_tracks, seed, degraded
+        self.unpaired, self.references = unpaired, references
+
+    def __getitem__(self, index: int) -> StyleExample:
+        """Example ``index``; segments in which fewer than two tracks sound, or a mix is silent, are passed over."""
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        for _ in range(20):
+            if (found := self._drawn(rng, [self.seed, index, 1])) is None:
+                continue
+            piece, (reference, target) = found
+            if self.references:
+                reference = self._read(rng)
+            elif self.unpaired:
+                if (other := self._drawn(rng, [self.seed, index, 2])) is None:
+                    continue
+                reference = other[1][0]
+            loud = integrated_loudness(torch.stack([reference, target]), self.sample_rate)
+            if loud.min() <= -60:
+                continue
+            tracks = tuple(track.audio[:, self.length :] for track in piece.tracks)
+            loudness = torch.cat([integrated_loudness(x[None], self.sample_rate) for x in tracks])
+            reference, target = at_loudness(torch.stack([reference, target]), self.sample_rate)
+            return StyleExample(tracks, loudness, reference, target)
+        raise AudioError(
+            f"no {2 * self.seconds:g} s segment with a mix and two sounding tracks was found in {len(self.songs)} songs"
+        )
+
+    def _drawn(self, rng: np.random.Generator, seed: list[int]) -> tuple[Multitrack, Tensor] | None:
+        """A piece of twice the length, and the mixes of its halves (2, 2, T); None if fewer than two tracks sound."""
+        song = self.songs[int(rng.integers(len(self.songs)))]
+        start_s = float(rng.uniform(0, max(song.seconds - 2 * self.seconds, 0)))
+        piece = song.segment(start_s, 2 * self.seconds, self.sample_rate)
+        drawn = [piece.tracks[n] for n in rng.permutation(len(piece.tracks))]
+        sounding = [t for t in drawn if t.audio[:, self.length :].square().mean() > SOUNDING_RMS**2]
+        if len(sounding) < 2:
+            return None
+        file = finished_mix(song.folder)
+        if file:  # its mix holds every track: the louder ones explain most of it
+            sounding = sorted(sounding, key=lambda track: -float(track.audio.square().mean()))
+        kept = tuple(replace(t, audio=_fitted(t.audio, 2 * self.length)) for t in sounding[: self.max_tracks])
+        piece = replace(piece, tracks=kept)
+        if file:
+            mix = _fitted(read_mix(file, start_s, 2 * self.seconds, self.sample_rate), 2 * self.length)
+            return piece, torch.stack(mix.split(self.length, -1))
+        if rng.random() < self.degraded:
+            piece = degrade(piece, seed=int(rng.integers(2**31)))
+        if self.mixes == "engineered":
+            return piece, torch.stack(engineered(piece, seed)[0].split(self.length, -1))
+        return piece, self._random_mix(piece, int(rng.integers(2**31)))
+
+    @torch.no_grad()
+    def _random_mix(self, piece: Multitrack, seed: int) -> Tensor:
+        """Both halves (2, 2, T) of a piece under one random setting, each from rest as the network's mix will be."""
+        console = self.model.console
+        (mono, stereo), _ = grouped(piece)
+        halves = tuple(torch.cat(x.split(self.length, -1)) for x in (mono, stereo))
+        second = tuple(x[1:] for x in halves)
+        loudness = [integrated_loudness(x.flatten(0, 1), self.sample_rate) for x in second if x.shape[1]]
+        drawn = console.sample(1, len(piece.tracks), torch.Generator().manual_seed(seed))
+        parts = []
+        for spec, u in zip(console.specs.values(), drawn, strict=True):
+            kept = torch.tensor([name in FADERS for name in spec.names])
+            parts.append(torch.where(kept, spec.default(), u))
+        controls = self.model.trimmed(Controls(*parts), self.model.trim_db(torch.cat(loudness)[None]))
+        return console((halves[0], halves[1]), Controls(*(u.expand(2, *u.shape[1:]) for u in controls)))
+
+    def _read(self, rng: np.random.Generator) -> Tensor:
+        """A segment (2, T) of one of the reference files."""
+        file = self.references[int(rng.integers(len(self.references)))]
+        start_s = float(rng.uniform(0, max(audio.info(file).seconds - self.seconds, 0)))
+        return _fitted(read_mix(file, start_s, self.seconds, self.sample_rate), self.length)
+
+
+def _fitted(x: Tensor, length: int) -> Tensor:
+    """Audio (C, T) of exactly this length, a sample or two cut off or silent at its end."""
+    return pad(x[:, :length], (0, max(0, length - x.shape[1])))
+
+
+def collate(examples: Sequence[StyleExample]) -> StyleBatch:
+    """Pad every example of a batch to the same number of mono and of stereo tracks."""
+    batch = batched([Mixed(e.tracks, e.target, e.loudness_lufs) for e in examples])
+    references = torch.stack([e.reference for e in examples])
+    return StyleBatch(batch.mono, batch.stereo, batch.mask, batch.loudness_lufs, references, batch.mix)
+
+
+class StyleData(lightning.LightningDataModule):
+    """Examples for training, numbered by step so that a resumed run goes on where it stopped, and held-out ones."""
+
+    def __init__(
+        self, train: StyleExamples, held_out: StyleExamples, *, batch_size: int, examples: int, workers: int
+    ) -> None:
+        super().__init__()
+        self.train, self.held_out = train, held_out
+        self.batch_size, self.examples, self.workers = batch_size, examples, workers
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], model: StyleTransfer, method: str, seed: int) -> "StyleData":
+        """Data as ``conf/data/style.yaml`` describes it; examples that are held out are those of the first method."""
+        train, held_out = songs_of(config, round(model.console.sample_rate))
+        copy = deepcopy(model)  # workers stay on the CPU when the system's console moves to a GPU
+        shared: dict[str, Any] = {name: config[name] for name in ("seconds", "max_tracks", "mixes", "degraded")}
+        references: list[Path] = []
+        if config["references"]:
+            found = Path(config["references"]).rglob("*") if Path(config["references"]).is_dir() else ()
+            references = sorted(file for file in found if file.suffix.lower() in audio.EXTENSIONS)
+            if not references:
+                raise AudioError(f"{config['references']}: no folder with audio files, which references are")
+        unpaired: dict[str, Any] = {"unpaired": True, "references": references} if method == "reference" else {}
+        return cls(
+            StyleExamples(train, copy, seed=seed, **shared, **unpaired),
+            StyleExamples(held_out, copy, seed=VALIDATION_SEED, **shared),
+            batch_size=config["batch_size"],
+            examples=config["held_out_examples"],
+            workers=config["workers"],
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches from the trainer's step on."""
+        return self._loader(self.train, numbers_ahead(self, self.batch_size))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The same held-out examples each time."""
+        return self._loader(self.held_out, range(self.examples))
+
+    def _loader(self, dataset: StyleExamples, numbers: Numbers | range) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=numbers,
+            collate_fn=collate,
+            num_workers=self.workers,
+            multiprocessing_context="fork" if self.workers else None,
+        )

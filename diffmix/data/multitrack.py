@@ -82,18 +82,37 @@ class Multitrack:
 
 @dataclass(frozen=True)
 class Source:
-    """The file of one track, or its two files (left, right), known from their headers only."""
+    """The file of one track, or its two files (left, right), known from their headers only.
+
+    It is `seconds` long, begins at `start_s` of the song, and is read with a gain of `gain_db`.
+    """
 
     name: str
     role: str | None
     files: tuple[Path, ...]
     sample_rate: int
     seconds: float
+    gain_db: float = 0.0
+    start_s: float = 0.0
 
     @property
     def label(self) -> str:
         """The file names, for messages."""
         return " + ".join(file.name for file in self.files)
+
+    @property
+    def end_s(self) -> float:
+        """Where it ends in the song, in seconds."""
+        return self.start_s + self.seconds
+
+    def segment(self, start_s: float, seconds: float) -> Tensor:
+        """Read `seconds` seconds from `start_s` of the song on: (C, round(seconds · sample_rate)), silent outside."""
+        begin_s = max(start_s - self.start_s, 0.0)
+        x = join(self, [audio.read_segment(file, begin_s, seconds)[0] for file in self.files])
+        length = x.shape[1]
+        late = min(max(round((self.start_s - start_s) * self.sample_rate), 0), length)
+        x = pad(x, (late, 0))[:, :length]
+        return x * 10 ** (self.gain_db / 20) if self.gain_db else x
 
 
 def load(stems: Any, sample_rate: int | None = None) -> Multitrack:
@@ -126,7 +145,7 @@ def load(stems: Any, sample_rate: int | None = None) -> Multitrack:
         return assemble(_song_name(folder), [(source, *_read(source)) for source in sources], sample_rate, notes)
     if isinstance(stems, Iterable) and not isinstance(stems, Tensor | np.ndarray):
         files = [_path(file) for file in stems]
-        sources, notes = _plan(files, "the list of files")
+        sources, notes = plan(files, "the list of files")
         name = _song_name(files[0].parent)
         return assemble(name, [(source, *_read(source)) for source in sources], sample_rate, notes)
     raise AudioError(
@@ -144,10 +163,10 @@ def scan(folder: Path) -> tuple[list[Source], list[str]]:
     if inner is None:
         inside = [child.name for child in subfolders(folder) if song_folder(child)]
         hint = f"its folders {', '.join(inside[:5])} hold audio: name one of them" if inside else "no audio files in it"
-        if any(_is_mixture(file) for file in _files(folder)):
+        if any(is_mixture(file) for file in files_in(folder)):
             hint += " besides a finished mix, which is never an input"
         raise AudioError(f"{folder}: {hint} (read are {', '.join(e[1:] for e in audio.EXTENSIONS)})")
-    sources, notes = _plan(_files(inner), str(folder))
+    sources, notes = plan(files_in(inner), str(folder))
     return sources, ([f"tracks read from {inner.relative_to(folder)}/"] if inner != folder else []) + notes
 
 
@@ -167,7 +186,7 @@ def song_folder(folder: Path, depth: int = 3) -> Path | None:
 
 def stem_files(folder: Path) -> list[Path]:
     """The files in `folder` itself that are tracks by their names, in natural order."""
-    return [file for file in _files(folder) if _left_out(file) is None]
+    return [file for file in files_in(folder) if left_out(file) is None]
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -202,16 +221,18 @@ def join(source: Source, parts: Sequence[Tensor]) -> Tensor:
 # ------------------------------------------------------------------ which files are tracks
 
 
-def _files(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
+    """Every file in `folder` itself, in natural order."""
     return sorted((file for file in folder.iterdir() if file.is_file()), key=natural)
 
 
-def _is_mixture(file: Path) -> bool:
+def is_mixture(file: Path) -> bool:
+    """Whether a name is that of a finished mix: `mix.wav`, `Song_MASTER.flac`."""
     return file.suffix.lower() in audio.EXTENSIONS and _MIXTURE.search(file.stem) is not None
 
 
-def _left_out(file: Path) -> str | None:
-    """Why a file is not a track, or None if it is one (or claims to be)."""
+def left_out(file: Path, mixtures: bool = False) -> str | None:
+    """Why a file is not a track (or a finished mix, with `mixtures`), or None if it is one, or claims to be."""
     if file.name.startswith("."):
         return "hidden file"
     if file.suffix.lower() not in (*audio.EXTENSIONS, *_UNREAD_AUDIO):
@@ -221,13 +242,17 @@ def _left_out(file: Path) -> str | None:
     with open(file, "rb") as head:
         if head.read(23) == b"version https://git-lfs":
             return "Git LFS pointer (fetch it with `git lfs pull`)"
-    if _is_mixture(file):
+    if not mixtures and is_mixture(file):
         return "a finished mix, never an input"
     return None
 
 
-def _plan(files: Sequence[Path], where: str) -> tuple[list[Source], list[str]]:
-    """Decide which of `files` are tracks and which two belong together; returns sources and notes."""
+def plan(files: Sequence[Path], where: str, *, forgiving: bool = False) -> tuple[list[Source], list[str]]:
+    """Decide which of `files` are tracks and which two belong together; returns sources and notes.
+
+    Raises AudioError when no track is left, and for a file that claims to be audio and cannot be read; if `forgiving`,
+    that one is left out and noted.
+    """
     if not files:
         raise AudioError(f"{where}: no audio files in it (read are {', '.join(e[1:] for e in audio.EXTENSIONS)})")
     chosen: list[Path] = []
@@ -238,7 +263,7 @@ def _plan(files: Sequence[Path], where: str) -> tuple[list[Source], list[str]]:
         if file.is_dir():
             raise AudioError(f"{file}: is a folder; give one folder alone, or a list of audio files")
         try:
-            reason = _left_out(file)
+            reason = left_out(file)
         except OSError as error:
             raise AudioError(f"{file}: cannot be read ({error.strerror})") from error
         if reason:
@@ -247,15 +272,22 @@ def _plan(files: Sequence[Path], where: str) -> tuple[list[Source], list[str]]:
             raise AudioError(f"{file}: {file.suffix[1:]} audio is not read; convert it to wav or flac, or move it away")
         else:
             chosen.append(file)
-    if not chosen:
+    infos: dict[Path, audio.AudioInfo] = {}
+    for file in chosen:
+        try:
+            infos[file] = audio.info(file)
+        except AudioError as error:
+            if not forgiving:
+                raise
+            notes.append(f"{file.name}: left out, {str(error).removeprefix(f'{file}: ')}")
+    if not infos:
         raise AudioError(f"{where}: no usable audio file: {'; '.join(notes)}")
-    infos = {file: audio.info(file) for file in chosen}
     sources, taken = [], set[str]()
-    for name, group in _pairs(chosen, infos, notes):
+    for name, group in _pairs(list(infos), infos, notes):
         first = infos[group[0]]
         sources.append(
             Source(
-                _distinct(name, taken), guess_role(name), group, first.sample_rate, max(infos[f].seconds for f in group)
+                distinct(name, taken), guess_role(name), group, first.sample_rate, max(infos[f].seconds for f in group)
             )
         )
     return sources, notes
@@ -298,7 +330,7 @@ def _stem(file: Path) -> str:
     return unicodedata.normalize("NFC", file.stem)
 
 
-def _distinct(name: str, taken: set[str]) -> str:
+def distinct(name: str, taken: set[str]) -> str:
     """`name`, or `name_2`, `name_3`... when it is taken already (letter case aside)."""
     candidate, number = name, 2
     while candidate.casefold() in taken:

@@ -1,6 +1,7 @@
 """The calls most people need: mix stems, render settings, fit a console to a mix."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -8,16 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.balance import balanced
+from diffmix import automixing
 from diffmix.console import Console, Limits
 from diffmix.data.audio import read, resample
+from diffmix.data.inspection import inspect, without_mixes
+from diffmix.data.knowledge import Style, parse_style
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import AudioError, SettingsError
 from diffmix.graph import Graph, Renderer
 from diffmix.mix import Mix, finished, grouped, muted_tracks, ordered
 from diffmix.mix import render as render_audio
+from diffmix.playback import Progress
+from diffmix.refine import refine
 from diffmix.settings import Settings
 from diffmix.types import Path
+from diffmix.wishes import Wishes
 
 MODEL = FilePath(__file__).parent / "weights" / "automix"
 """The automatic mixer that ships with the package."""
@@ -30,6 +36,14 @@ def automix(
     loudness_lufs: float = -16.0,
     ceiling_db: float = -1.0,
     model: Path = MODEL,
+    roles: Mapping[str, str] | None = None,
+    reference: Any = None,
+    lock: Sequence[str] | Mapping[str, float] = (),
+    bound: Sequence[str] | Mapping[str, Any] = (),
+    only: str | Sequence[str] = (),
+    style: str | Style | None = None,
+    refine: int = 0,
+    progress: Progress | None = None,
 ) -> Mix:
     """Mix stems with the trained automatic mixer.
 
@@ -37,20 +51,114 @@ def automix(
         stems: a folder, a list of paths, a dict of name to array or tensor ((T,), (C, T) or (T, C)), or a Multitrack.
         sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
         loudness_lufs: integrated loudness of the mix, -40..-5 LUFS (ITU-R BS.1770-4).
-        ceiling_db: true peak that the mix keeps below, -20..0 dBTP; it wins over the loudness.
-        model: a folder written by training; by default the weights that ship with the package.
+        ceiling_db: true peak that the mix keeps below, -20..0 dBTP.
+        model: a folder written by training, by default the weights that ship with the package; or ``"rules"``.
+        roles: what tracks are, by name, where their names do not say it: ``{"Audio 7": "lead_vocal"}``.
+        reference: a song that the mix is to sound like, a path at any rate or an array (2, T) at the session's.
+        lock: knobs that stay: ``["vox.pan=0", "bass.eq"]``; without a value they change nothing. See
+            `diffmix.wishes` for what can be named.
+        bound: knobs to keep in a range: ``["drums.gain=±2", "*.pan=-0.5..0.5"]``, or ``{"vox.gain": (-3, 0)}``.
+        only: the kinds of knobs that may be touched: ``"gain,pan"``.
+        style: words, ``"wider,drier,vocal+2"``, or a `diffmix.data.knowledge.Style`.
+        refine: steps of gradient descent on the knobs from where the model puts them, which they do not leave far.
+        progress: called with what is being done and the share done.
 
     Raises AudioError, SettingsError, CheckpointError (all of them DiffmixError), each in one sentence.
     """
-    _check(loudness_lufs, -40, -5, "loudness_lufs", "LUFS")
-    _check(ceiling_db, -20, 0, "ceiling_db", "dBTP")
-    from diffmix.systems.automixer import Automixer
+    given = _Asked(loudness_lufs, ceiling_db, model, reference, lock, bound, only, refine)
+    return next(_mixes(stems, sample_rate, roles, given, [style], progress))
 
-    multitrack = load(stems, sample_rate)
-    mixer = Automixer.load(model, multitrack.sample_rate)
+
+def automix_variants(stems: Any, count: int = 5, *, seed: int = 0, **asked: Any) -> Iterator[Mix]:
+    """Several mixes of the same stems in styles far apart, drawn by ``seed``; other arguments as of `automix`.
+
+    The first is as `automix` makes it, and what its ``style`` asks for holds in all.
+    """
+    if not 1 <= count <= 100:
+        raise SettingsError(f"{count} variants are asked for, allowed are 1..100")
+    sample_rate, roles, progress = (asked.pop(name, None) for name in ("sample_rate", "roles", "progress"))
+    words = asked.pop("style", None)
+    given = _Asked(**asked)
+    return _mixes(stems, sample_rate, roles, given, automixing.styles(words, count, seed), progress)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is the same for every variant of a mix."""
+
+    loudness_lufs: float = -16.0
+    ceiling_db: float = -1.0
+    model: Path = MODEL
+    reference: Any = None
+    lock: Sequence[str] | Mapping[str, float] = ()
+    bound: Sequence[str] | Mapping[str, Any] = ()
+    only: str | Sequence[str] = ()
+    refine: int = 0
+
+
+def _mixes(
+    stems: Any,
+    sample_rate: int | None,
+    roles: Mapping[str, str] | None,
+    asked: _Asked,
+    styles: Sequence[str | Style | None],
+    progress: Progress | None,
+) -> Iterator[Mix]:
+    """Mixes in styles, one after the other; the stems are read and inspected once."""
+    _check(asked.loudness_lufs, -40, -5, "loudness_lufs", "LUFS")
+    _check(asked.ceiling_db, -20, 0, "ceiling_db", "dBTP")
+    _check(asked.refine, 0, 10_000, "refine", "steps")
+    named = [parse_style(style) if isinstance(style, str) else style for style in styles]
+    return _made(stems, sample_rate, roles, asked, named, progress)
+
+
+def _made(
+    stems: Any,
+    sample_rate: int | None,
+    roles: Mapping[str, str] | None,
+    asked: _Asked,
+    styles: Sequence[Style | None],
+    progress: Progress | None,
+) -> Iterator[Mix]:
+    several = len(styles)
+    weights = {"reading": 2.0, "inspecting": 1.0}
+    for k in range(several):
+        weights |= {f"{what}{k}": w for what, w in (("listening", 5.0), ("rendering", 3.0), ("setting the level", 3.0))}
+        weights[f"refining{k}"] = 0.2 * asked.refine
+    course = automixing.Course(progress, weights)
+    course("reading", 0.0)
+    multitrack = automixing.with_roles(load(stems, sample_rate), roles or {})
+    course("inspecting", 0.0)
+    multitrack, left_out = without_mixes(multitrack)
+    rate = multitrack.sample_rate
+    mixer = automixing.mixer_of(asked.model, rate)
     _ = mixer.console.loudness_knob  # said before the work begins, if there is none
-    settings = mixer.console.check(balanced(mixer.console, multitrack, mixer.intend(multitrack)))
-    return finished(mixer.console, multitrack, settings, loudness_lufs, ceiling_db)
+    wishes = Wishes.read(mixer.console, multitrack, asked.lock, asked.bound, asked.only)
+    reference = None if asked.reference is None else automixing.reference_audio(asked.reference, rate)
+    found = inspect(multitrack)
+    faults = tuple(f"{f.track}: {f.text}." for f in (*left_out, *found))
+    for k, style in enumerate(styles):
+
+        def part(stage: str, done: float, k: int = k) -> None:
+            course(f"{stage}{k}", done)
+
+        part("listening", 0.0)
+        settings = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
+        notes = faults + tuple(automixing.cautions(mixer, style, reference))
+        if asked.refine:
+            refined = refine(mixer.console, multitrack, settings, wishes, asked.refine, reference, part)
+            settings, notes = refined.settings, (*notes, *refined.notes)
+        mix = finished(
+            mixer.console,
+            multitrack,
+            settings,
+            asked.loudness_lufs,
+            asked.ceiling_db,
+            notes,
+            limits=wishes.limits,
+            progress=part,
+        )
+        yield replace(mix, style=automixing.in_words(style))
 
 
 def render(

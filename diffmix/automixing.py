@@ -1,7 +1,7 @@
 """From stems and wishes to settings: what a model proposes, kept to what a person locked, bounded or left free."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Protocol
@@ -19,7 +19,6 @@ from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError, SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import integrated_loudness
-from diffmix.mix import grouped, ordered
 from diffmix.settings import Settings
 from diffmix.types import Path
 from diffmix.wishes import Wishes
@@ -45,7 +44,6 @@ class Mixer(Protocol):
         roles: Mapping[str, str] | None = None,
         style: Style | None = None,
         reference: Tensor | None = None,
-        seed: int = 0,
     ) -> Intent:
         """What it wants of these tracks.
 
@@ -69,9 +67,8 @@ class RuleMixer:
         roles: Mapping[str, str] | None = None,
         style: Style | None = None,
         reference: Tensor | None = None,
-        seed: int = 0,
     ) -> Intent:
-        """The usual treatment of each role, in a style; the seed and a reference change nothing."""
+        """The usual treatment of each role, in a style; a reference changes nothing."""
         return class_mean(with_roles(multitrack, roles or {}), style)
 
 
@@ -83,14 +80,8 @@ class _Settled:
 
     def settings(self, multitrack: Multitrack) -> Settings:
         """Every knob."""
-        if hasattr(self.model, "settings_for"):
-            found: Settings = self.model.settings_for(multitrack)
-            return found
-        tracks, order = grouped(multitrack)
-        strips = [multitrack.tracks[n] for n in order]
-        controls = self.model.mix_controls(tracks)
-        found = self.console.settings(controls, [t.name for t in strips], [t.audio.shape[0] for t in strips])
-        return ordered(found, [t.name for t in multitrack.tracks])
+        found: Settings = self.model.settings_for(multitrack)
+        return found
 
 
 def mixer_of(model: Path, sample_rate: float) -> Any:
@@ -131,7 +122,6 @@ def proposed(
     *,
     style: Style | None = None,
     reference: Tensor | None = None,
-    seed: int = 0,
 ) -> Settings:
     """The settings that a mixer proposes, with every wish kept. Locked tracks still inform the others."""
     console: Console = mixer.console
@@ -141,7 +131,7 @@ def proposed(
             settings = wishes.projected(console, wishes.remapped(console, settings))
         return settings
     roles = {track.name: track.role for track in multitrack.tracks if track.role}
-    intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference, seed=seed)
+    intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference)
     if wishes:
         plain = intent.settings
         kept = wishes.remapped(console, plain)
@@ -215,6 +205,17 @@ def reference_audio(reference: Any, sample_rate: int) -> Tensor:
     return audio.expand(2, -1)
 
 
+def cautions(mixer: Any, style: Style | None, reference: Tensor | None) -> Iterator[str]:
+    """What was asked for and this kind of mixer does not hear."""
+    if isinstance(mixer, _Settled):
+        if style is not None and any(style):
+            yield "This model knows no styles: the mix is the same without."
+        if reference is not None:
+            yield "This model hears no reference; refine=100 brings the mix towards it."
+    elif isinstance(mixer, RuleMixer) and reference is not None:
+        yield "Rules hear no reference; refine=100 brings the mix towards it."
+
+
 class Course:
     """Progress of work in stages, as one share from 0 to 1."""
 
@@ -231,4 +232,4 @@ class Course:
         """Say how far a stage is."""
         if self.progress:
             start, share = self.places.get(stage, (0.0, 0.0))
-            self.progress(stage, start + share * min(max(done, 0.0), 1.0))
+            self.progress(stage.rstrip("0123456789"), start + share * min(max(done, 0.0), 1.0))

@@ -79,7 +79,25 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--loudness", type=float, default=-16.0, metavar="LUFS", help="loudness of the mix (default -16)")
     sub.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
     sub.add_argument("--sample-rate", type=int, metavar="HZ", help="default: what most files have")
-    sub.add_argument("--model", type=Path, metavar="FOLDER", help="a model of your own (RUN/model of a training)")
+    text = "a model of your own (RUN/model of a training), or 'rules': by the tracks' names, without a network"
+    sub.add_argument("--model", metavar="FOLDER", help=text)
+    text = "what a track is, where its name does not say it, e.g. 'Audio 7=lead_vocal'"
+    sub.add_argument("--role", action="append", default=[], metavar="TRACK=ROLE", help=text)
+    sub.add_argument("--reference", type=Path, metavar="FILE", help="a song that the mix is to sound like")
+    text = "hold a knob, e.g. 'vox.pan=0', 'drums.gain=-3', 'bass.eq' (changes nothing); tracks, roles and patterns"
+    sub.add_argument("--lock", action="append", default=[], metavar="KNOB[=VALUE]", help=text)
+    text = "keep a knob in a range, e.g. 'drums.gain=±2', '*.pan=-0.5..0.5'"
+    sub.add_argument("--bound", action="append", default=[], metavar="KNOB=RANGE", help=text)
+    text = "the kinds of knobs that may be touched: gain, pan, width, eq, comp, send"
+    sub.add_argument("--only", default="", metavar="KINDS", help=text)
+    text = "words: wider, narrower, drier, wetter, brighter, darker, denser, open, vocal+2, bass-1"
+    sub.add_argument("--style", default="", metavar="WORDS", help=text)
+    text = "several mixes in styles far apart, in the folders 1, 2, ... (default 1: one mix)"
+    sub.add_argument("--variants", type=int, default=1, metavar="N", help=text)
+    text = "steps of gradient descent on the knobs, from where the model puts them (default 0)"
+    sub.add_argument("--refine", type=int, default=0, metavar="STEPS", help=text)
+    sub.add_argument("--seed", type=int, default=0, help="of whatever is drawn (default 0)")
+    sub.add_argument("--no-stems", action="store_true", help="do not write the tracks after processing")
 
     sub = command("render", _render, "Mix stems under given settings, for example an edited settings.json.")
     sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
@@ -88,6 +106,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*'")
     sub.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
     console(sub)
+
+    sub = command("master", _master, "Master a finished mix: equaliser, dynamics and limiter towards a target.")
+    sub.add_argument("mix", type=Path, help="an audio file")
+    output(sub)
+    text = "auto, a genre (pop, rock, ...; several with commas), a recording, or a loudness such as -14 (default auto)"
+    sub.add_argument("--target", default="auto", metavar="TARGET", help=text)
+    text = "loudness of the master (default: that of a recording as target, else -14)"
+    sub.add_argument("--loudness", type=float, metavar="LUFS", help=text)
+    sub.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
+    sub.add_argument("--amount", type=float, default=1.0, metavar="0..1", help="how far to go (default 1)")
+    text = "hold a knob, e.g. 'compressor', 'eq.peak1_gain_db=-2' (without a value it changes nothing)"
+    sub.add_argument("--lock", action="append", default=[], metavar="KNOB[=VALUE]", help=text)
+    sub.add_argument("--bound", action="append", default=[], metavar="KNOB=RANGE", help="keep it so, e.g. 'eq=±2'")
+    sub.add_argument("--only", default="", metavar="STAGES", help="of eq, dynamics, limiter; with commas")
 
     sub = command("fit", _fit, "Set the console's knobs so that stems sound like a given mix.")
     sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
@@ -140,18 +172,67 @@ def _stems(paths: list[Path]) -> Any:
 def _automix(options: argparse.Namespace) -> None:
     from diffmix import api
 
-    with _stages(f"Mixing {', '.join(map(str, options.stems))}", 2) as advance:
-        mix = api.automix(
-            _stems(options.stems),
-            sample_rate=options.sample_rate,
+    count = options.variants
+    asked: dict[str, Any] = {
+        "sample_rate": options.sample_rate,
+        "loudness_lufs": options.loudness,
+        "ceiling_db": options.ceiling,
+        "model": options.model or api.MODEL,
+        "roles": dict(_role(text) for text in options.role),
+        "reference": options.reference,
+        "lock": options.lock,
+        "bound": options.bound,
+        "only": options.only,
+        "style": options.style or None,
+        "seed": options.seed,
+        "refine": options.refine,
+    }
+    made: list[tuple[Mix, dict[str, Path]]] = []
+    with _stages(f"Mixing {', '.join(map(str, options.stems))}", 100) as advance:
+        mixes = api.automix_variants(
+            _stems(options.stems), count, **asked, progress=lambda what, done: advance(round(80 * done), what)
+        )
+        for number, mix in enumerate(mixes, 1):
+            advance(80 * number // count, "writing")
+            folder = options.output if count == 1 else options.output / str(number)
+            files = mix.save(folder, stems=not options.no_stems)
+            made.append((mix, files))
+        advance(100, "")
+    for number, (mix, files) in enumerate(made, 1):
+        if count > 1:
+            print(f"{'' if number == 1 else chr(10)}{number}: {mix.style or 'as usual'}")
+        _show(mix, files)
+
+
+def _master(options: argparse.Namespace) -> None:
+    from diffmix.mastering import master
+    from diffmix.master_report import summary
+
+    with _stages(f"Mastering {options.mix}", 100) as advance:
+        made = master(
+            options.mix,
+            options.target,
             loudness_lufs=options.loudness,
             ceiling_db=options.ceiling,
-            model=options.model or api.MODEL,
+            amount=options.amount,
+            lock=options.lock,
+            bound=options.bound,
+            only=options.only,
+            progress=lambda what, done: advance(round(90 * done), what),
         )
-        advance(1, "writing")
-        files = mix.save(options.output)
-        advance(2, "")
-    _show(mix, files)
+        advance(90, "writing")
+        files = made.save(options.output)
+        advance(100, "")
+    print(summary(made.report))
+    for file in files.values():
+        print(file)
+
+
+def _role(text: str) -> tuple[str, str]:
+    track, _, role = text.rpartition("=")
+    if not track:
+        raise SettingsError(f"--role {text}: TRACK=ROLE is expected, e.g. 'Audio 7=lead_vocal'")
+    return track, role.strip()
 
 
 def _render(options: argparse.Namespace) -> None:
@@ -373,5 +454,9 @@ def _show(mix: "Mix", files: dict[str, Path]) -> None:
         print(f"{title:<{width}}  {level['loudness_lufs']:>8.1f} LUFS, true peak {level['true_peak_db']:.1f} dBTP")
     for note in report["notes"]:
         print(f"note: {note}")
+    stems = [file for file in files.values() if file.parent.name == "stems"]
     for file in files.values():
-        print(file)
+        if file not in stems:
+            print(file)
+    if stems:
+        print(f"{stems[0].parent} ({len(stems)} tracks after processing)")

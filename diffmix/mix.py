@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,8 +33,11 @@ class Mix:
 
     ``audio`` is float32 (2, T) at ``sample_rate`` Hz; ``settings`` holds every knob; ``notes`` says what a person
     should know (files skipped, loudness not reached); ``muted`` names tracks that are not heard. Edit ``settings`` and
-    call `rendered` to hear the change.
+    call `rendered` to hear the change. ``style`` says in words what was asked for or drawn.
     """
+
+    AUDIO: ClassVar[str] = "mix.wav"
+    """The file that the audio is saved in."""
 
     audio: np.ndarray
     sample_rate: int
@@ -43,6 +46,7 @@ class Mix:
     multitrack: Multitrack = field(repr=False)
     notes: tuple[str, ...] = ()
     muted: tuple[str, ...] = ()
+    style: str = ""
 
     @property
     def controls(self) -> Controls:
@@ -142,29 +146,35 @@ class Mix:
 
         return overview(self)
 
-    def save(self, folder: Path) -> dict[str, FilePath]:
+    def write_report(self, folder: Path) -> None:
+        """Write report.html, report.png and report.json into an existing folder. Raises OutputError."""
+        from diffmix.report import write_report
+
+        write_report(self, folder)
+
+    def save(self, folder: Path, stems: bool = False) -> dict[str, FilePath]:
         """Write the mix and all that made it; returns the files' paths by name.
 
-        These are mix.wav, settings.json, graph.json and graph.svg, report.html and report.png; if Pedalboard can play
-        the mix (see `unplayable`), preset.json and preset.py; and for another console than the default one its layout,
-        console.json.
+        These are mix.wav, settings.json, graph.json and graph.svg, report.html, report.png and report.json; if
+        Pedalboard can play the mix (see `unplayable`), preset.json and preset.py; for another console than the default
+        one its layout, console.json; and with ``stems`` every track as it reaches the master, ``stems/NAME.wav``.
 
         The files are made beside the folder first and moved in when all are complete. Raises OutputError if the
-        folder cannot be written.
+        folder cannot be written, or if the tracks themselves lie where the stems would go.
         """
         from diffmix.data.audio import write_wav
         from diffmix.export import preset
         from diffmix.graph.draw import to_svg
-        from diffmix.report import write_report
 
         folder = FilePath(folder)
+        self._spare_tracks(folder / "stems" if stems else None)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             temporary = FilePath(tempfile.mkdtemp(prefix=".diffmix.", dir=folder))
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
         try:
-            write_wav(temporary / "mix.wav", torch.from_numpy(self.audio), self.sample_rate)
+            write_wav(temporary / self.AUDIO, torch.from_numpy(self.audio), self.sample_rate)
             self.settings.to_json(temporary / "settings.json")
             if self.console.description != Console(self.sample_rate).description:
                 layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
@@ -175,11 +185,18 @@ class Mix:
             if not self.unplayable:
                 preset.save(self.preset(), temporary / "preset.json")
                 preset.write_player(temporary / "preset.py")
-            write_report(self, temporary)
+            self.write_report(temporary)
+            if stems:
+                (temporary / "stems").mkdir()
+                self._write_stems(temporary / "stems")
             written = {}
-            for file in sorted(temporary.iterdir()):
-                os.replace(file, folder / file.name)
-                written[file.name] = folder / file.name
+            for file in sorted(temporary.rglob("*")):
+                if file.is_dir():
+                    (folder / file.name).mkdir(exist_ok=True)
+                    continue
+                name = file.relative_to(temporary).as_posix()
+                os.replace(file, folder / name)
+                written[name] = folder / name
             for name in {
                 "preset.json",
                 "preset.py",
@@ -191,6 +208,35 @@ class Mix:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _spare_tracks(self, folder: FilePath | None) -> None:
+        """Raise OutputError if a folder holds the tracks that were mixed."""
+        if folder is None or not folder.is_dir():
+            return
+        for track in self.multitrack.tracks:
+            for file in track.files:
+                if FilePath(file).resolve().parent == folder.resolve():
+                    raise OutputError(f"{folder} holds the tracks themselves: choose another folder for the results")
+
+    def _write_stems(self, folder: FilePath) -> None:
+        from diffmix.data.audio import WavWriter
+
+        player = Player(self.console, self.multitrack, self.muted)
+        peaks = self.report["tracks"]
+        taken: set[str] = set()
+        writers = []
+        for name in player.names:
+            file = name.replace("/", "_").replace("\0", "_").strip(". ") or "track"
+            while file.casefold() in taken:
+                file += "_"
+            taken.add(file.casefold())
+            loudest = 10 ** ((peaks[name]["peak_after_db"] + 0.01) / 20)
+            writers.append(WavWriter(folder / f"{file}.wav", self.sample_rate, 2, loudest))
+        for found in player.played(self.settings, player.wired.ends):
+            for writer, end in zip(writers, player.wired.ends, strict=True):
+                writer.write(found[end])
+        for writer in writers:
+            writer.close()
 
 
 def grouped(multitrack: Multitrack) -> tuple[Tracks, list[int]]:

@@ -113,11 +113,19 @@ class Player:
 
     def levels(self, settings: Settings, progress: Callable[[float], None] | None = None) -> Tensor:
         """Loudness (N,) in LUFS of each track, in the order of `names`, as it reaches its group or the master."""
-        meters = [LoudnessMeter(self.console.sample_rate) for _ in self.names]
-        for found in self.played(settings, self.wired.ends, progress):
-            for meter, end in zip(meters, self.wired.ends, strict=True):
+        return self.levels_and_peaks(settings, progress)[0]
+
+    def levels_and_peaks(
+        self, settings: Settings, progress: Callable[[float], None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`levels`, and the largest magnitudes (N,)."""
+        ends = self.wired.ends
+        meters, peaks = [LoudnessMeter(self.console.sample_rate) for _ in ends], torch.zeros(len(ends))
+        for found in self.played(settings, ends, progress):
+            for meter, end in zip(meters, ends, strict=True):
                 meter.add(found[end][None])
-        return torch.cat([meter.loudness() for meter in meters]).float()
+            peaks = torch.maximum(peaks, torch.stack([found[end].abs().amax() for end in ends]))
+        return torch.cat([meter.loudness() for meter in meters]).float(), peaks
 
     def finished(self, before: Tensor, settings: Settings, start: Value | None = None) -> Tensor:
         """The mix (2, T) from the signal (2, T) that enters the master's gain, or ``start``."""

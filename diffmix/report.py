@@ -5,6 +5,7 @@ The page is one file that works offline; it holds its charts as inline SVG and a
 
 import base64
 import io
+import json
 import math
 import wave
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,9 @@ import torch
 
 from diffmix import plots
 from diffmix.errors import OutputError
+from diffmix.explain import explained, hertz, master_bypass, ordered_changes
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
+from diffmix.playback import Player
 from diffmix.processors import Gain
 from diffmix.types import Path
 
@@ -50,7 +53,8 @@ def measure(mix: "Mix") -> dict[str, Any]:
     fader_db, pan from -1 to 1 (for a stereo track its balance), width (None for a mono track), a level for each send
     (``send_db``), and the curves: ``eq`` of all its filters together, ``compressor`` of its dynamics in series, with
     their knobs and what they do in words, None where it has none. ``groups`` likewise, with the names of their tracks.
-    ``notes``.
+    What `diffmix.explain.explained` found stands beside: crest_db, dominant_hz, masked, done, why, bypass; and
+    peak_after_db and warnings, the notes about the track. ``style`` in words; ``notes``.
     """
     before = unmixed(mix.multitrack)
     rate = mix.sample_rate
@@ -58,6 +62,7 @@ def measure(mix: "Mix") -> dict[str, Any]:
     centres, mix_db = plots.third_octaves(mix.audio, rate)
     return {
         "name": mix.multitrack.name,
+        "style": mix.style,
         "sample_rate": rate,
         "seconds": mix.audio.shape[-1] / rate,
         "mix": _level(mix.audio, rate),
@@ -67,7 +72,11 @@ def measure(mix: "Mix") -> dict[str, Any]:
             "mix_db": mix_db.tolist(),
             "unmixed_db": plots.third_octaves(before, rate)[1].tolist(),
         },
-        "master": {**_curves_of(mix, mix.console.master, settings["master"]), "gain_db": _gain_db(mix, settings)},
+        "master": {
+            **_curves_of(mix, mix.console.master, settings["master"]),
+            "gain_db": _gain_db(mix, settings),
+            "bypass": master_bypass(mix),
+        },
         "buses": {name: settings["buses"][name] for name in mix.console.buses},
         "sends": dict(mix.console.layout["sends"]),
         "tracks": _tracks(mix, settings["tracks"]),
@@ -97,7 +106,11 @@ def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:
 
 
 def _tracks(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    after = {name: _loudness(audio, mix.sample_rate) for name, audio in mix.processed}
+    player = Player(mix.console, mix.multitrack, mix.muted)
+    loudness, peaks = player.levels_and_peaks(mix.settings)
+    after = dict(zip(player.names, loudness.tolist(), strict=True))
+    peak = dict(zip(player.names, peaks.tolist(), strict=True))
+    about = explained(mix, after)
     found = {}
     for track in mix.multitrack.tracks:
         knobs, mono = settings[track.name], track.audio.shape[0] == 1
@@ -105,8 +118,11 @@ def _tracks(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]
             "role": track.role,
             "channels": track.audio.shape[0],
             "group": mix.console.group_of(track.name),
-            "loudness_before_lufs": _loudness(track.audio, mix.sample_rate),
+            "loudness_before_lufs": mix.multitrack.loudness_lufs[track.name],
             "loudness_after_lufs": after[track.name],
+            "peak_after_db": 20 * math.log10(max(peak[track.name], 1e-6)),
+            **about[track.name],
+            "warnings": [n.removeprefix(f"{track.name}: ") for n in mix.notes if n.startswith(f"{track.name}: ")],
             "fader_db": knobs["fader"]["gain_db"],
             "pan": knobs["pan"]["pan"] if mono else knobs["image"]["balance"],
             "width": None if mono else knobs["image"]["width"],
@@ -152,7 +168,7 @@ def _curves_of(mix: "Mix", stages: Mapping[str, Any], knobs: Mapping[str, Any]) 
 
 
 def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
-    """Write ``report.html`` and ``report.png`` into an existing folder; returns what `measure` found.
+    """Write ``report.html``, ``report.png`` and ``report.json`` into an existing folder; returns what `measure` found.
 
     Raises OutputError if a file cannot be written.
     """
@@ -160,7 +176,12 @@ def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
     with plots.style():
         picture = io.BytesIO()
         plots.console_overview(measured).savefig(picture, format="png", dpi=110)
-    for name, data in (("report.html", page(mix, measured).encode()), ("report.png", picture.getvalue())):
+    files = {
+        "report.html": page(mix, measured).encode(),
+        "report.png": picture.getvalue(),
+        "report.json": (json.dumps(measured, indent=1, ensure_ascii=False) + "\n").encode(),
+    }
+    for name, data in files.items():
         try:
             FilePath(folder, name).write_bytes(data)
         except OSError as error:
@@ -172,12 +193,12 @@ def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
     """The report as one HTML text."""
     name = escape(measured["name"])
     filters, dynamics = plots.curved(mix.console.master, mix.console.check(mix.settings)["master"])
-    charts = [f'<figure style="flex-grow:6.4">{_svg(plots.spectrum(measured["spectrum"]))}</figure>']
+    charts = [f'<figure style="flex-grow:6.4">{svg(plots.spectrum(measured["spectrum"]))}</figure>']
     if filters:
-        charts.append(f'<figure style="flex-grow:4">{_svg(plots.eq_curve(filters, "Master equaliser"))}</figure>')
+        charts.append(f'<figure style="flex-grow:4">{svg(plots.eq_curve(filters, "Master equaliser"))}</figure>')
     if dynamics:
         title = f"Master {measured['master']['compressor']['title'].lower()}"
-        charts.append(f'<figure style="flex-grow:2.6">{_svg(plots.compressor_curve(dynamics, title))}</figure>')
+        charts.append(f'<figure style="flex-grow:2.6">{svg(plots.compressor_curve(dynamics, title))}</figure>')
     up = plots.ROW_DB
     strips = plots.rows(measured)
     eq = any(strip["eq"] for _, strip in strips)
@@ -191,10 +212,10 @@ def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name} – mix report</title>
-<style>{_CSS}</style>
+<style>{STYLESHEET}</style>
 <main>
 <header><h1>{name}</h1><p>{plots.facts(measured)}</p></header>
-<section class="cards">{_cards(measured)}{_listen(mix)}</section>
+<section class="cards">{_cards(measured)}{listen(mix, "Unmixed, as loud as the mix", "Mix")}</section>
 <section class="charts">{charts[0]}
 {"".join(charts[1:])}</section>
 <p class="quiet">{escape(_others(measured))}</p>
@@ -204,9 +225,43 @@ def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
 <thead><tr><th>Track<th>Level, −60 to 0 LUFS<th class="n">LUFS before<th class="n">after{heads}</thead>
 <tbody>{rows}</tbody></table></div></section>
 {f"<section><h2>Notes</h2><ul>{notes}</ul></section>" if notes else ""}
+<section><h2>What was done, and why</h2>
+<p class="quiet">Leaving a processor out would change the sum of all tracks, in front of the master, by so much.</p>
+{_reasons(measured)}</section>
 <section><details><summary>All settings</summary><pre>{escape(mix.settings.table())}</pre></details></section>
 </main></html>
 """
+
+
+def _reasons(measured: Mapping[str, Any]) -> str:
+    """What was measured, done and why, track by track, to be opened."""
+
+    def block(title: str, rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+        lines = "".join(f"<dt>{head}<dd>{'<br>'.join(map(escape, texts))}" for head, texts in rows if texts)
+        return f"<details><summary>{escape(title)}</summary><dl>{lines}</dl></details>"
+
+    found = []
+    for name, track in measured["tracks"].items():
+        if plots.silent(track):
+            continue
+        facts = [
+            f"{plots.number(track['loudness_before_lufs'])} LUFS, peaks {plots.number(track['crest_db'])} dB above"
+        ]
+        facts[0] += f" the mean, most of it around {hertz(track['dominant_hz'])}"
+        by = ", ".join(f"{other} ({100 * share:.0f} %)" for other, share in track["masked"]["by"].items())
+        if by:
+            facts.append(f"in the mix {100 * track['masked']['share']:.0f} % of it is covered, most by {by}")
+        rows = (
+            ("Measured", facts),
+            ("Done", track["done"]),
+            ("Why", track["why"]),
+            ("Without", ordered_changes(track["bypass"])),
+            ("Warnings", track["warnings"]),
+        )
+        found.append(block(name + (" ⚠" if track["warnings"] else ""), rows))
+    if changes := ordered_changes(measured["master"]["bypass"]):
+        found.append(block("Master", [("Without", changes)]))
+    return "\n".join(found)
 
 
 def _cards(measured: Mapping[str, Any]) -> str:
@@ -307,7 +362,7 @@ def _pan(track: Mapping[str, Any]) -> str:
     return f'<svg width="90" height="20"><path class="axis" d="M7 10H83M45 4V16"/>{mark}</svg><small>{text}</small>'
 
 
-def _svg(figure: "Figure") -> str:
+def svg(figure: "Figure") -> str:
     """A figure as inline SVG whose ink follows the page's colours."""
     text = io.StringIO()
     with plots.style():
@@ -319,7 +374,7 @@ def _svg(figure: "Figure") -> str:
     return svg
 
 
-def _listen(mix: "Mix") -> str:
+def listen(mix: "Mix", before_label: str, label: str) -> str:
     """The same seconds of the unmixed sum, brought to the mix's loudness, and of the mix: the loudest ones."""
     rate, length = mix.sample_rate, mix.audio.shape[-1]
     frames = min(length, _SOUND_BYTES // 4)
@@ -329,14 +384,14 @@ def _listen(mix: "Mix") -> str:
     start = min(start, length - frames)
     before = unmixed(mix.multitrack)
     match_db = _loudness(mix.audio, rate) - _loudness(before, rate)
-    sounds = {"Unmixed, as loud as the mix": before * 10 ** (match_db / 20), "Mix": mix.audio}
+    sounds = {before_label: before * 10 ** (match_db / 20), label: mix.audio}
     where = f"{frames / rate:.0f} s" + (
         f" from {start // rate // 60}:{start // rate % 60:02d}" if frames < length else ""
     )
     return "".join(
-        f'<div class="listen"><small>{label}, {where}</small>'
+        f'<div class="listen"><small>{title}, {where}</small>'
         f'<audio controls src="data:audio/wav;base64,{_wav(x[:, start : start + frames], rate)}"></audio></div>'
-        for label, x in sounds.items()
+        for title, x in sounds.items()
     )
 
 
@@ -352,7 +407,7 @@ def _wav(audio: np.ndarray, sample_rate: int) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-_CSS = """
+STYLESHEET = """
 :root{--paper:#fff;--card:#f7f8fa;--ink:#1f2933;--muted:#6b7785;--line:#e3e7ec;--before:#9aa5b1;--after:#2463d6;
 --gain:#d9662b;color-scheme:light dark}
 @media(prefers-color-scheme:dark){:root{--paper:#14181d;--card:#1c2229;--ink:#e6eaef;--muted:#93a0ae;--line:#303943;
@@ -382,4 +437,5 @@ circle.after{fill:var(--after)}.image{stroke:var(--after);stroke-width:6;stroke-
 i.before{background:var(--before)}i.after{background:var(--after)}
 pre{font:12.5px/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;color:var(--muted)}
 summary{cursor:pointer}
+dl{margin:4px 0 14px 18px;display:grid;grid-template-columns:90px 1fr;gap:4px 12px}dt{color:var(--muted)}dd{margin:0}
 """

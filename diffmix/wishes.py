@@ -129,7 +129,7 @@ class Wishes:
                 for knob in knobs:
                     name = f"{stage}.{knob}"
                     param = spec.params[name]
-                    if not self._free(stage, knob, strip in full["buses"]):
+                    if not self.frees(stage, knob, strip in full["buses"]):
                         knobs[knob] = shortest(param.default)
                     limit = self.limits.get(f"{strip}.{name}")
                     if limit and name != "fader.gain_db":
@@ -139,7 +139,7 @@ class Wishes:
                 del stages[place]
         return full
 
-    def _free(self, stage: str, knob: str, of_bus: bool) -> bool:
+    def frees(self, stage: str, knob: str, of_bus: bool = False) -> bool:
         """Whether ``only`` lets a knob be touched; levels may be, and buses are heard by sends."""
         if self.only is None or of_bus or stage in ("trim", "fader", "gain", "limiter"):
             return True

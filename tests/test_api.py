@@ -18,7 +18,17 @@ from diffmix.mix import finished
 from diffmix.systems.automixer import Automixer
 
 RATE = 16000
-FILES = ["graph.json", "graph.svg", "mix.wav", "preset.json", "preset.py", "report.html", "report.png", "settings.json"]
+FILES = [
+    "graph.json",
+    "graph.svg",
+    "mix.wav",
+    "preset.json",
+    "preset.py",
+    "report.html",
+    "report.json",
+    "report.png",
+    "settings.json",
+]
 
 
 def stems(n: int = 3, seconds: float = 1.5, rate: int = RATE) -> dict[str, np.ndarray]:

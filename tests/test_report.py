@@ -239,7 +239,7 @@ def test_a_report_shows_what_a_strip_has() -> None:
     assert kick["compressor"]["gain_db"][-1] == pytest.approx(-10)
     assert kick["compressor"]["gain_db"][0] == pytest.approx(-20, abs=0.1)
     assert drums["compressor"] is None
-    assert found["master"] == {"eq": None, "compressor": None, "gain_db": 0}
+    assert found["master"] == {"eq": None, "compressor": None, "gain_db": 0, "bypass": {}}
     parsed = Page(page(mix, found))
     assert parsed.open == []
     for text in ("Hall send", "Echo send", "Dynamics", "group of kick", "group of no track", "Echo bus: delay seconds"):

@@ -128,6 +128,36 @@ def write_wav(path: str | os.PathLike[str], audio: Tensor, sample_rate: int, bit
         raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
+class WavWriter:
+    """A WAV file that is written piece by piece, in 24 bits, or in floating point where a piece passes 0 dBFS.
+
+    ``path`` holds the file only once `close` was called.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], sample_rate: int, channels: int, loudest: float = 1.0) -> None:
+        """``loudest`` is the highest magnitude that will come: above 1 the file is 32-bit floating point."""
+        import soundfile
+
+        self.path = Path(path)
+        self._part = self.path.with_name(f".{self.path.name}.part")
+        kind = "PCM_24" if loudest <= 1 else "FLOAT"
+        try:
+            self._file = soundfile.SoundFile(self._part, "w", sample_rate, channels, subtype=kind, format="WAV")
+        except soundfile.SoundFileError as error:
+            raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+    def write(self, audio: Tensor) -> None:
+        """Append (C, T)."""
+        frames = audio.detach().to("cpu", torch.float32).T.numpy()
+        for start in range(0, len(frames), _BLOCK):
+            self._file.write(frames[start : start + _BLOCK])
+
+    def close(self) -> None:
+        """End the file and give it its name."""
+        self._file.close()
+        os.replace(self._part, self.path)
+
+
 def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Change the sample rate with a windowed-sinc filter (Kaiser, β = 14.77, 64 zero crossings: below −120 dB alias).
 

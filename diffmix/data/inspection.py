@@ -162,6 +162,8 @@ def _beside(multitrack: Multitrack) -> Iterator[Finding]:
         return
     x = _excerpts(multitrack)
     envelope = np.stack([_envelope(rows, rate) for rows in x])
+    if envelope.shape[1] < 10:
+        return  # too short to tell
     envelope -= envelope.mean(1, keepdims=True)
     size = np.linalg.norm(envelope, axis=1)
     energy = (x.astype(np.float64) ** 2).sum((1, 2))

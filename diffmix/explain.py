@@ -1,0 +1,275 @@
+"""Why a mix is as it is: what was measured of each track, what was done to it, and what undoing that would change."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmix.console import Console, DeskValues
+from diffmix.data.knowledge import THIRD_OCTAVES_HZ
+from diffmix.data.knowledge.spectrum import band_powers, k_weighting_db
+from diffmix.data.multitrack import Multitrack
+from diffmix.graph.node import Endpoint
+from diffmix.playback import Player
+from diffmix.settings import Settings
+
+if TYPE_CHECKING:
+    from diffmix.mix import Mix
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+HEARD_S = 6.0
+"""Seconds of the song, its fullest, by which spectra, masking and bypassing are judged."""
+
+_HZ = np.array(THIRD_OCTAVES_HZ)
+_NAMES = ((60, "sub bass"), (250, "bass"), (500, "low mids"), (2000, "mids"), (6000, "presence"), (1e9, "treble"))
+_SILENT_LUFS = -69.0
+
+
+def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """For each track by name, as plain data: ``crest_db`` and ``dominant_hz`` of the recording, ``masked``: the share
+    of its spectrum in which the others together are louder and who covers how much of it, ``done`` and ``why`` in
+    words, and ``bypass``: what leaving out each processor would change in the sum of all tracks, in front of the
+    master's effects: ``level_lu`` and the third octave that changes most, ``hz`` by ``change_db``.
+    """
+    player = Player(mix.console, mix.multitrack, mix.muted)
+    start, stop = _fullest(mix.multitrack)
+    settings = mix.console.check(mix.settings)
+    master = Endpoint("master", "out")
+    ends = player.wired.ends
+    found = list(player.played(mix.settings, [*ends, master], start=start, stop=stop))
+    sound = {end: torch.cat([part[end] for part in found], -1) for end in ends}
+    total = torch.cat([part[master] for part in found], -1)
+    rate = mix.sample_rate
+    placed = {name: band_powers(sound[end], rate).numpy() for name, end in zip(player.names, ends, strict=True)}
+    raw = {t.name: band_powers(t.audio[:, start:stop], rate).mean(0).numpy() for t in mix.multitrack.tracks}
+    tracks = {t.name: t for t in mix.multitrack.tracks}
+    leads = [n for n, t in tracks.items() if t.role == "lead_vocal" and loudness_after[n] > _SILENT_LUFS]
+    sum_lufs = 10 * np.log10(sum(10 ** (level / 10) for level in loudness_after.values()))
+    result = {}
+    for name, track in tracks.items():
+        sounding = loudness_after[name] > _SILENT_LUFS and float(placed[name].sum()) > 0
+        stages = settings["tracks"][name]
+        peak, rms = float(track.audio.abs().max()), float(track.audio.square().mean(dtype=torch.float64).sqrt())
+        entry: dict[str, Any] = {
+            "crest_db": round(20 * np.log10(peak / rms), 1) if rms > 0 else None,
+            "dominant_hz": float(_HZ[int(raw[name].argmax())]) if sounding else None,
+            "masked": _masked(name, placed) if sounding else {"share": 0.0, "by": {}},
+            "done": list(_done(mix.console, stages, track.audio.shape[0])) if sounding else [],
+            "why": [],
+            "bypass": {},
+        }
+        if sounding:
+            others = [n for n in leads if n != name]
+            vocal = np.mean([placed[n].mean(0) for n in others], 0) if others else None
+            relative = loudness_after[name] - sum_lufs
+            entry["why"] = list(_why(entry, stages, raw[name], vocal, relative, mix.multitrack.loudness_lufs[name]))
+            if name not in mix.muted:
+                entry["bypass"] = dict(_bypassed(mix, settings, name, total, (start, stop)))
+        result[name] = entry
+    return result
+
+
+def master_bypass(mix: "Mix") -> dict[str, dict[str, float]]:
+    """What leaving out each of the master's effects would change in the mix, as in `explained`."""
+    player = Player(mix.console, mix.multitrack, mix.muted)
+    start, stop = _fullest(mix.multitrack)
+    before = player.whole(mix.settings, Endpoint("master", "out"), start=start, stop=stop)
+    plain = band_powers(player.finished(before, mix.settings, Endpoint("master", "out")), mix.sample_rate).mean(0)
+    found = {}
+    settings = mix.console.check(mix.settings)
+    for stage, effect in mix.console.master.items():
+        neutral = {k: p.default for k, p in effect.spec}
+        if settings["master"][stage] == neutral or stage == "gain":
+            continue
+        without = Settings({**settings, "master": {**settings["master"], stage: neutral}})
+        if stage == "limiter":
+            without["master"][stage] = {**neutral, "ceiling_db": 0.0}
+        y = player.finished(before, without, Endpoint("master", "out"))
+        found[stage] = _change(plain.numpy(), band_powers(y, mix.sample_rate).mean(0).numpy(), mix.sample_rate)
+    return found
+
+
+def _fullest(multitrack: Multitrack) -> tuple[int, int]:
+    """The seconds in which most tracks play, (start, stop) in samples."""
+    rate, step = multitrack.sample_rate, multitrack.sample_rate
+    size = min(multitrack.length, round(HEARD_S * rate))
+    count = multitrack.length // step
+    if count * step <= size:
+        return 0, size
+    total = np.zeros(count)
+    for track in multitrack.tracks:
+        energy = track.audio[:, : count * step].reshape(len(track.audio), count, step).square().sum((0, 2))
+        total += (energy / energy.max().clamp_min(1e-12)).sqrt().numpy()
+    window = max(1, size // step)
+    start = int(np.convolve(total, np.ones(window), "valid").argmax()) * step
+    return start, min(start + size, multitrack.length)
+
+
+def _masked(name: str, placed: Mapping[str, Array]) -> dict[str, Any]:
+    """Where the others are louder than a track while it plays, weighted by its own energy in each third octave."""
+    own = placed[name]
+    total = own.sum(1)
+    active = total > 1e-3 * total.max()
+    mean = own[active].mean(0)
+    weight = mean / mean.sum()
+    others = {n: p[active].mean(0) for n, p in placed.items() if n != name}
+    every = np.sum(list(others.values()), 0) if others else np.zeros_like(mean)
+    covered = {n: float(weight[p > mean].sum()) for n, p in others.items()}
+    most = sorted((n for n in covered if covered[n] >= 0.1), key=lambda n: -covered[n])[:3]
+    return {"share": round(float(weight[every > mean].sum()), 2), "by": {n: round(covered[n], 2) for n in most}}
+
+
+def _bypassed(
+    mix: "Mix", settings: Settings, name: str, total: Tensor, span: tuple[int, int]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """What leaving out each processor of one track would change in the sum of all."""
+    console, rate = mix.console, mix.sample_rate
+    track = next(t for t in mix.multitrack.tracks if t.name == name)
+    stages = settings["tracks"][name]
+    place = ("pan" if track.audio.shape[0] == 1 else "image") if console.track_spec.size else ""
+    effects = {**console.strip, place: getattr(console, place), **console.sends}
+    variants: dict[str, Any] = {}
+    for stage, effect in effects.items():
+        neutral = {knob: p.default for knob, p in effect.spec}
+        if stage != "trim" and any(abs(stages[stage][k] - v) > 1e-6 for k, v in neutral.items()):
+            variants[stage] = {**stages, stage: neutral}
+    if not variants:
+        return
+    alone = Multitrack(name, rate, (track,))
+    player = Player(console, alone)
+    each = [console.numbers(Settings({**settings, "tracks": {name: knobs}})) for knobs in (stages, *variants.values())]
+    values = DeskValues(*({k: torch.cat([v[n][k] for v in each]) for k in each[0][n]} for n in range(3)))
+    x = track.audio[:, span[0] : span[1]].expand(len(each), 1, -1, -1)
+    sources = player.wired.sources(x)
+    master = Endpoint("master", "out")
+    from diffmix.graph import Renderer
+
+    with torch.no_grad():
+        renderer = Renderer(player.graph, console.sample_rate, targets=[master])
+        made = renderer.signals(sources, player.wired.knobs(values, None))[master]
+    before = band_powers(total, rate).mean(0).numpy()
+    for (stage, _), y in zip(variants.items(), made[1:], strict=True):
+        yield stage, _change(before, band_powers(total - made[0] + y, rate).mean(0).numpy(), rate)
+
+
+def _change(before: Array, after: Array, rate: float) -> dict[str, float]:
+    """From one spectrum (28,) to another: loudness in LU, and the third octave that changes most, of those heard."""
+    weight = 10 ** (k_weighting_db(rate) / 10)
+    level = 10 * np.log10(max(float((after * weight).sum()), 1e-20) / max(float((before * weight).sum()), 1e-20))
+    heard = np.maximum(before, after) > 1e-5 * max(before.max(), after.max())
+    bands = np.where(heard, 10 * np.log10(np.maximum(after, 1e-20) / np.maximum(before, 1e-20)), 0.0)
+    most = int(np.abs(bands).argmax())
+    return {"level_lu": round(level, 2), "hz": float(_HZ[most]), "change_db": round(float(bands[most]), 2)}
+
+
+# ------------------------------------------------------------------ words
+
+
+def hertz(value: float) -> str:
+    """A frequency as people say it."""
+    return f"{value / 1000:.2g} kHz" if value >= 1000 else f"{value:.0f} Hz"
+
+
+def region(hz: float) -> str:
+    """What a range of frequencies is called."""
+    return next(name for top, name in _NAMES if hz < top)
+
+
+def _bands(knobs: Mapping[str, float]) -> list[tuple[float, float]]:
+    """(Hz, dB) of an equaliser's bands that do something, the strongest first."""
+    found = [
+        (knobs.get(f"{name[:-8]}_cutoff_frequency_hz", 0.0), gain)
+        for name, gain in knobs.items()
+        if name.endswith("_gain_db") and abs(gain) >= 0.5
+    ]
+    return sorted(found, key=lambda band: -abs(band[1]))
+
+
+def _done(console: Console, stages: Mapping[str, Mapping[str, float]], channels: int) -> Iterator[str]:
+    """What was done to a track, in words."""
+    trim, fader = (stages.get(s, {}).get("gain_db", 0.0) for s in ("trim", "fader"))
+    yield f"gain {trim + fader:+.1f} dB (trim {trim:+.1f}, fader {fader:+.1f})"
+    highpass = stages.get("highpass", {}).get("cutoff_frequency_hz", 0.0)
+    if highpass > 11:
+        yield f"highpass at {hertz(highpass)}"
+    for stage in stages:
+        if bands := _bands(stages[stage]):
+            yield f"{stage} " + ", ".join(f"{gain:+.1f} dB at {hertz(hz)}" for hz, gain in bands[:4])
+    squeeze = stages.get("compressor", {})
+    if squeeze.get("ratio", 1) > 1.01 and squeeze.get("threshold_db", 0) < -0.05:
+        yield f"compression {squeeze['ratio']:.1f}:1 above {squeeze['threshold_db']:.0f} dB"
+    pan = stages.get("pan", {}).get("pan", 0.0) if channels == 1 else stages.get("image", {}).get("balance", 0.0)
+    if abs(pan) >= 0.02:
+        yield f"{'pan' if channels == 1 else 'balance'} {'left' if pan < 0 else 'right'} {100 * abs(pan):.0f} %"
+    if channels == 2 and abs(width := stages.get("image", {}).get("width", 1.0) - 1) >= 0.02:
+        yield f"width {100 * (1 + width):.0f} %"
+    for send, bus in console.layout["sends"].items():
+        if (level := stages.get(send, {}).get("gain_db", -60.0)) > -59:
+            yield f"{bus} at {level:.0f} dB"
+
+
+def _why(
+    entry: Mapping[str, Any],
+    stages: Mapping[str, Mapping[str, float]],
+    raw: Array,
+    vocal: Array | None,
+    relative_lu: float,
+    before_lufs: float,
+) -> Iterator[str]:
+    """Reasons, from what was measured and what departs from neutral."""
+    trim = stages.get("trim", {}).get("gain_db", 0.0)
+    if abs(trim) >= 3:
+        how = "softly" if trim > 0 else "loudly"
+        yield f"it was recorded {how}, at {before_lufs:.0f} LUFS: the trim brings it to the level of the others"
+    yield f"in the mix it is to be {abs(relative_lu):.1f} LU under the sum of all tracks, and the fader follows"
+    level = 10 * np.log10(np.maximum(raw, 1e-12))
+    highpass = stages.get("highpass", {}).get("cutoff_frequency_hz", 0.0)
+    if highpass > 11:
+        share = float(raw[highpass * 0.9 > _HZ].sum() / max(raw.sum(), 1e-20))
+        less = f"is {-10 * np.log10(share):.0f} dB weaker than the whole" if share > 1e-8 else "is nothing"
+        yield f"what lies under {hertz(highpass)} {less}: the highpass leaves that range to others"
+    for hz, gain in _bands(stages.get("eq", {}))[:2]:
+        if abs(gain) >= 1:
+            yield _about_band(hz, gain, level, vocal, entry)
+    squeeze = stages.get("compressor", {})
+    crest = entry["crest_db"]
+    if squeeze.get("ratio", 1) > 1.01 and squeeze.get("threshold_db", 0) < -0.05 and crest is not None:
+        peaks = "stand far out" if crest > 16 else "stand out" if crest > 11 else "are even already"
+        yield f"its peaks are {crest:.0f} dB above its mean and {peaks}: the compressor starts there"
+    masked = entry["masked"]
+    if masked["share"] >= 0.3 and masked["by"]:
+        names = " and ".join(list(masked["by"])[:2])
+        yield f"{names} still cover{'s' if len(masked['by']) == 1 else ''} much of it ({100 * masked['share']:.0f} %)"
+
+
+def _about_band(hz: float, gain: float, level: Array, vocal: Array | None, entry: Mapping[str, Any]) -> str:
+    """Why an equaliser's band is where it is."""
+    near = np.abs(np.log2(_HZ / hz)) < 0.4
+    around = (np.abs(np.log2(_HZ / hz)) < 2) & ~near
+    excess = float(level[near].mean() - level[around].mean()) if near.any() and around.any() else 0.0
+    what = f"{gain:+.1f} dB at {hertz(hz)}"
+    if gain < 0:
+        if vocal is not None and 1000 <= hz <= 6000:
+            share = float(vocal[near].sum() / max(vocal.sum(), 1e-20))
+            if share > 0.04:
+                return f"{what} makes room for the vocal, which is understood there"
+        if excess > 1:
+            return f"{what}: in the {region(hz)} it stands out by {excess:.0f} dB"
+        return f"{what}: less {region(hz)}, as is usual for such a track"
+    if excess < -1:
+        return f"{what}: in the {region(hz)} it is {-excess:.0f} dB weaker than around"
+    names = ", ".join(entry["masked"]["by"])
+    return f"{what}: more {region(hz)}" + (f", to be heard beside {names}" if names else ", as is usual")
+
+
+def ordered_changes(bypass: Mapping[str, Mapping[str, float]]) -> Sequence[str]:
+    """What leaving out each processor would change, in words, the most audible first."""
+    rank = sorted(bypass.items(), key=lambda item: -abs(item[1]["change_db"]))
+    return [
+        f"without {stage}: {c['level_lu']:+.1f} LU, {c['change_db']:+.1f} dB at {hertz(c['hz'])}"
+        for stage, c in rank
+        if abs(c["change_db"]) >= 0.1
+    ]

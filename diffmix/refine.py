@@ -1,0 +1,231 @@
+"""Gradient descent on the knobs of a mix, from where a model put them and with that as the prior.
+
+The prior is Gaussian in the logits of the normalised knobs: 0.5 * mean((z - z0)^2 / SPREAD^2), so that a knob near the
+end of its range moves less. What is descended is heard in the fullest seconds of the song, in front of the master's
+gain. After the maximum a posteriori fits of C.-Y. Yu et al., "DiffVox" (2025), here for a whole console.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffmix.console import Console, Controls
+from diffmix.data.knowledge import THIRD_OCTAVES_HZ
+from diffmix.data.knowledge.classes import MIX_DB
+from diffmix.data.knowledge.spectrum import band_powers
+from diffmix.data.multitrack import Multitrack
+from diffmix.graph import Renderer
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.units import db_to_gain
+from diffmix.losses.audio_features import AudioFeatureLoss
+from diffmix.mix import ordered
+from diffmix.params import split_name
+from diffmix.playback import Player, cut
+from diffmix.settings import Settings, shortest
+from diffmix.wishes import Wishes
+
+WINDOWS, WINDOW_S = 3, 2.5
+"""How many moments of the song are heard, and how long each is."""
+
+SPREAD = 0.5
+"""Standard deviation of the prior, in logits."""
+
+PATIENCE = 25
+"""Steps without a gain after which there is no sense in more."""
+
+_FIXED = ("trim", "gain", "limiter")  # set by measuring
+_VOCAL_HZ = (1000.0, 5000.0)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Settings, how far they were from what was wanted before and after, and what moved, in words."""
+
+    settings: Settings
+    before: float
+    after: float
+    notes: tuple[str, ...]
+
+
+class _Wanted:
+    """How far a mix is from what is wanted: a reference's features, or what mixes in general are like."""
+
+    def __init__(self, sample_rate: float, reference: Tensor | None) -> None:
+        self.rate = sample_rate
+        self.features = AudioFeatureLoss(sample_rate)
+        self.reference = None
+        hz = torch.tensor(THIRD_OCTAVES_HZ)
+        self.heard = (hz >= 50) & (hz <= min(12500.0, 0.4 * sample_rate))
+        self.vocal = (hz >= _VOCAL_HZ[0]) & (hz <= _VOCAL_HZ[1])
+        self.spectrum = self._curve(torch.as_tensor(MIX_DB, dtype=torch.float32))
+        if reference is not None:
+            self.reference = _level(_loudest(reference, 30.0, sample_rate)[None], sample_rate)
+            self.spectrum = self._curve(_db(band_powers(self.reference[0], sample_rate).mean(0)))
+
+    def _curve(self, spectrum_db: Tensor) -> Tensor:
+        heard = spectrum_db[..., self.heard]
+        return heard - heard.mean(-1, keepdim=True)
+
+    def __call__(self, mix: Tensor, vocals: Tensor | None) -> Tensor:
+        """A number, about 1 for a mix that is far away; ``mix`` and the sum of the lead ``vocals`` are (B, 2, T)."""
+        mix = torch.cat(list(mix), -1)[None]  # the moments one after the other
+        powers = band_powers(mix[0], self.rate).mean(0)
+        off = (self._curve(_db(powers)) - self.spectrum).square().mean() / 36
+        middle, side = mix[:, 0] + mix[:, 1], mix[:, 0] - mix[:, 1]
+        left, right = mix.square().mean(-1)[0]
+        lean = ((right - left) / (right + left).clamp_min(1e-12)).square()
+        if self.reference is not None:
+            return off + self.features(_level(mix, self.rate), self.reference)
+        width_db = _db(side.square().mean()) - _db(middle.square().mean())
+        wide = ((width_db + 6).clamp_min(0) + (-14 - width_db).clamp_min(0)).square() / 36
+        total = off + wide + 4 * lean
+        if vocals is not None:
+            vocal = band_powers(torch.cat(list(vocals), -1), self.rate).mean(0)
+            ratio_db = _db(vocal[..., self.vocal].sum()) - _db((powers - vocal)[..., self.vocal].sum().clamp_min(1e-12))
+            total = total + 0.5 * (-ratio_db).clamp_min(0).square() / 36  # at least as loud there as all the rest
+        return total
+
+
+def _db(power: Tensor) -> Tensor:
+    return 10 * torch.log10(power.clamp_min(1e-12))
+
+
+def _level(x: Tensor, rate: float) -> Tensor:
+    """x (1, 2, T) at -20 LUFS; the gain is a constant for the gradient."""
+    return x * db_to_gain(-20 - integrated_loudness(x.detach(), rate))[:, None, None]
+
+
+def _loudest(x: Tensor, seconds: float, rate: float) -> Tensor:
+    size = round(seconds * rate)
+    if x.shape[-1] <= size:
+        return x
+    step = round(rate)
+    energy = torch.stack([part.square().sum() for part in x.split(step, -1)])
+    total = energy.unfold(0, max(1, size // step), 1).sum(-1)
+    start = min(int(total.argmax()) * step, x.shape[-1] - size)
+    return x[:, start : start + size]
+
+
+def _moments(multitrack: Multitrack) -> list[int]:
+    """Where the fullest moments begin: those in which most tracks play at their usual level."""
+    size = min(multitrack.length, round(WINDOW_S * multitrack.sample_rate))
+    count = multitrack.length // size
+    total = torch.zeros(count)
+    for track in multitrack.tracks:
+        energy = torch.stack([track.audio[:, n * size : (n + 1) * size].square().sum() for n in range(count)])
+        total += (energy / energy.max().clamp_min(1e-12)).sqrt()
+    return sorted(int(n) * size for n in total.topk(min(WINDOWS, count)).indices)
+
+
+def refine(
+    console: Console,
+    multitrack: Multitrack,
+    settings: Settings,
+    wishes: Wishes,
+    steps: int,
+    reference: Tensor | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    learning_rate: float = 0.05,
+) -> Refined:
+    """Descend from ``settings`` in at most ``steps`` steps; the best of what was tried is returned.
+
+    Towards ``reference`` (2, T) if there is one: its `AudioFeatureLoss` and spectrum. Else towards the spectrum of
+    finished mixes, a lead vocal that is not masked where words are understood, and a usual width. Knobs locked,
+    bounded or not named in ``only`` keep to that; knobs at the end of their range, such as a closed send, stay there.
+    """
+    player = Player(console, multitrack)
+    names, rate = player.names, multitrack.sample_rate
+    specs = console.limited(names, dict(wishes.limits))
+    start = ordered(settings, names)
+    first = console.encode(start, specs)
+    moments = _moments(multitrack)
+    size = min(multitrack.length, round(WINDOW_S * rate))
+    parts = [cut(multitrack, n, n + size) for n in moments]
+    tracks = tuple(torch.cat([part[k] for part in parts]) for k in (0, 1))
+    sources = player.wired.sources((tracks[0], tracks[1]))
+    roles = {track.name: track.role for track in multitrack.tracks}
+    leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
+    renderer = Renderer(player.graph, console.sample_rate, targets=[player.before_gain, *leads])
+    free = Controls(*_free(console, wishes, names, first, [multitrack.loudness_lufs[n] > -69 for n in names]))
+    logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
+    moved = [torch.zeros_like(u).requires_grad_() for u in first]
+    optimizer = torch.optim.Adam(moved, learning_rate)
+    wanted = _Wanted(rate, reference)
+
+    def controls() -> Controls:
+        return Controls(
+            *(torch.where(f, torch.sigmoid(z + d), u) for f, z, d, u in zip(free, logits, moved, first, strict=True))
+        )
+
+    count = max(1, sum(int(f.sum()) for f in free))
+    best, best_at, begun = float("inf"), 0, 0.0
+    kept = [d.detach().clone() for d in moved]
+    for step in range(steps + 1):
+        found = renderer.signals(sources, player.wired.knobs(console.values(controls(), specs), None))
+        vocals = torch.stack([found[end] for end in leads]).sum(0) if leads else None
+        prior = sum((d.square() * f).sum() for d, f in zip(moved, free, strict=True)) / (2 * count * SPREAD**2)
+        loss = wanted(found[player.before_gain], vocals) + prior
+        value = float(loss.detach())
+        begun = value if step == 0 else begun
+        if step == 0 or value < best * (1 - 1e-4):
+            best, best_at, kept = value, step, [d.detach().clone() for d in moved]
+        if progress:
+            progress("refining", step / max(1, steps))
+        if step == steps or step - best_at >= PATIENCE or not torch.isfinite(loss):
+            break
+        optimizer.zero_grad()
+        torch.as_tensor(loss).backward()
+        optimizer.step()
+    with torch.no_grad():
+        for d, value_of in zip(moved, kept, strict=True):
+            d.copy_(value_of)
+        end = console.settings(controls(), names, player.channels, specs)
+    refined, changes = _taken(console, start, end, moved, free)
+    text = f"Refined in {best_at} steps: {begun:.3f} to {best:.3f} away from what is wanted"
+    text += f"; moved most: {', '.join(changes)}." if changes else "; nothing had to move."
+    return Refined(ordered(refined, [t.name for t in multitrack.tracks]), begun, best, (text,))
+
+
+def _free(
+    console: Console, wishes: Wishes, names: Sequence[str], first: Controls, sounding: Sequence[bool]
+) -> list[Tensor]:
+    """Which controls may move."""
+
+    def allowed(knobs: Sequence[str], of_bus: bool = False) -> Tensor:
+        stages = [split_name(name) for name in knobs]
+        return torch.tensor([s not in _FIXED and wishes.frees(s, knob, of_bus) for s, knob in stages], dtype=torch.bool)
+
+    masks = [
+        allowed(console.track_spec.names)[None, None] & torch.tensor(sounding)[None, :, None],
+        torch.ones(1, console.bus_spec.size, dtype=torch.bool),
+        allowed(console.master_spec.names)[None],
+    ]
+    return [mask & (u > 0.003) & (u < 0.997) for mask, u in zip(masks, first, strict=True)]
+
+
+def _taken(
+    console: Console, start: Settings, end: Settings, moved: Sequence[Tensor], free: Controls
+) -> tuple[Settings, list[str]]:
+    """The start with the knobs that moved, and the eight that moved most, in words."""
+    names = list(start["tracks"])
+    rows = [("tracks", name, console.track_spec.names, moved[0][0, n], free[0][0, n]) for n, name in enumerate(names)]
+    rows.append(("buses", "", console.bus_spec.names, moved[1][0], free[1][0]))
+    rows.append(("master", "master", console.master_spec.names, moved[2][0], free[2][0]))
+    full = console.check(start)
+    changes: list[tuple[float, str]] = []
+    for part, strip, knobs, by, mask in rows:
+        for knob, distance, is_free in zip(knobs, by.tolist(), mask.tolist(), strict=True):
+            path = (strip, knob) if part != "buses" else split_name(knob)
+            stage, name = split_name(path[1])
+            here, there = (full[part], end[part]) if part == "master" else (full[part][path[0]], end[part][path[0]])
+            if not is_free or abs(distance) < 1e-3 or stage not in there:
+                continue
+            before, after = here[stage][name], there[stage][name]
+            here[stage][name] = shortest(after)
+            changes.append((abs(distance), f"{path[0]}.{path[1]} {before:.4g} to {after:.4g}"))
+    for name, stages in full["tracks"].items():
+        for place in {"pan", "image"} - start["tracks"][name].keys():
+            del stages[place]
+    return full, [text for _, text in sorted(changes, reverse=True)[:8]]

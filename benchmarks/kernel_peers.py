@@ -1,12 +1,12 @@
 """Single effects out of other packages, at the settings at which they are right and fastest.
 
-A competitor is a pair of functions of the audio (B, C, T): ``forward`` gives the output without a graph, ``both`` the
-gradients to the audio and to every setting, for a given gradient of the output. Packages that are not installed, or do
-not run, are named with the reason.
+A competitor is a pair of functions of the audio (B, C, T): ``forward`` gives the output of each item without a graph,
+``both`` the gradients to the audio and to every setting, for a given gradient of the output. Packages that are not
+installed, or do not run, are named with the reason.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ Gradients = dict[str, np.ndarray]
 class Competitor:
     """An effect set up for one signal; ``both`` is None where there is no gradient."""
 
-    forward: Callable[[], np.ndarray]
+    forward: Callable[[], Sequence[np.ndarray]]
     both: Callable[[], Gradients] | None = None
 
 
@@ -75,7 +75,7 @@ def pedalboards(effect: Processor, x: Tensor, values: Values) -> Competitor:
         for v in numbers
     ]
     audio = x.numpy()
-    return Competitor(lambda: np.stack([b(a, SAMPLE_RATE) for b, a in zip(boards, audio, strict=True)]))
+    return Competitor(lambda: [b(a, SAMPLE_RATE) for b, a in zip(boards, audio, strict=True)])
 
 
 def sections(values: Values) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffmix.kernels._operator import operator
+from diffmix.kernels._operator import operator, unwatched
 
 Formula = Callable[..., Sequence[Any]]
 _formulas: dict[str, Formula] = {}
@@ -35,8 +35,8 @@ def _c_function(name: str, arguments: int) -> Callable[..., float]:
 
 def _map(name: str, *arrays: NDArray[np.float32]) -> NDArray[np.float32]:
     function = _c_function(name, len(arrays))
-    values = zip(*(a.ravel().tolist() for a in arrays), strict=True)
-    return np.array([function(*v) for v in values], np.float32).reshape(arrays[0].shape)
+    values = map(function, *(a.ravel().tolist() for a in arrays))
+    return np.array(list(values), np.float32).reshape(arrays[0].shape)
 
 
 # `gain` is amplitude from decibels, 10^(dB/20); `decay` is exp(rate/time), which Pedalboard rounds only afterwards;
@@ -92,9 +92,18 @@ def evaluate(name: str, settings: Sequence[Tensor], sample_rate: float, twin: bo
     another is constant along the last ones, as (B,) beside (B, T) is. With ``twin`` the values are those of the
     float32 arithmetic, on any device; the gradient is always that of the float64 one.
     """
+    if twin and not torch.compiler.is_compiling() and unwatched(settings):
+        return _twin_values(torch.stack(aligned(*settings)), sample_rate, name)
     values = aligned(*(s.to(torch.float64) for s in settings))
     ideal = torch.stack(tuple(_formulas[name](_float64, *values, sample_rate)), -1)
     return _twin_coefficients(ideal, torch.stack(values).detach(), float(sample_rate), name) if twin else ideal
+
+
+def _twin_values(settings: Tensor, sample_rate: float, name: str) -> Tensor:
+    """The float32 values (as float64) of a formula at ``settings`` (S, ...)."""
+    values = settings.cpu().numpy().astype(np.float32).reshape(len(settings), -1)
+    twin = np.array(_formulas[name](_float32, *values, sample_rate), np.float64).T
+    return torch.from_numpy(twin).reshape(*settings.shape[1:], -1).to(settings.device)
 
 
 @operator(
@@ -102,7 +111,5 @@ def evaluate(name: str, settings: Sequence[Tensor], sample_rate: float, twin: bo
     backward=lambda ctx, gradient: (gradient, None, None, None),
 )
 def _twin_coefficients(ideal: Tensor, settings: Tensor, sample_rate: float, name: str) -> Tensor:
-    """The float32 values (as float64) at ``settings`` (S, ...), with the gradient of ``ideal``."""
-    values = settings.cpu().numpy().astype(np.float32).reshape(len(settings), -1)
-    twin = np.stack(tuple(_formulas[name](_float32, *values, sample_rate)), -1).astype(np.float64)
-    return torch.from_numpy(twin).reshape(ideal.shape).to(ideal.device)
+    """The float32 values at ``settings`` (S, ...), with the gradient of ``ideal``."""
+    return _twin_values(settings, sample_rate, name)

@@ -20,17 +20,21 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from diffmix.kernels._compile import inner
 from diffmix.kernels._operator import Loops
 from diffmix.kernels._simd import (
     cast,
     fma,
     lanes,
     load,
+    load_rows,
     load_tuple,
     read,
     read_tile,
     store,
+    store_rows,
     store_tuple,
+    transpose,
     write,
     write_tile,
 )
@@ -76,10 +80,12 @@ def step(typingctx: Any, signals: Any, at: Any, between: Any, states: Any, coeff
     return states(signals, types.intp, between, states, coefficients), codegen
 
 
-@njit(nogil=True)
-def play(signals, between, count, saved, s, c, positions, tiny):
+@inner
+def play(x, y, offsets, start, signals, between, count, saved, s, c, positions, tiny):
     """``count`` samples of a tile through all sections, from and to the states ``saved``; s is any tuple of as many.
 
+    If x is not None, the tile gets samples from ``offsets + start`` of x on, a block at a time, which end up in y: one
+    or two sections leave the processor idle for most of a dozen cycles a sample, in which it transposes blocks.
     At every multiple of `BLOCK` states of at most ``tiny`` become zero; positions (lanes,) count from the last one.
     """
     i = 0
@@ -95,8 +101,22 @@ def play(signals, between, count, saved, s, c, positions, tiny):
             positions[lane] = (positions[lane] + stop - i) % BLOCK
         s = load_tuple(saved, 0, s, s[0])
         while i < stop:
-            s = step(signals, i * ROWS, between, s, c)
-            i += 1
+            if x is None:
+                s = step(signals, i * ROWS, between, s, c)
+                i += 1
+            else:
+                part = min(ROWS, stop - i)
+                if part == ROWS:
+                    store_tuple(signals, 0, transpose(load_rows(x, offsets, start + i, s[0])))
+                else:
+                    read_tile(x, offsets, start + i, part, signals, s[0])
+                for j in range(part):
+                    s = step(signals, j * ROWS, between, s, c)
+                if part == ROWS:
+                    store_rows(y, offsets, start + i, transpose(load_tuple(signals, 0, s[0], s[0])))
+                else:
+                    write_tile(signals, y, offsets, start + i, part, s[0])
+                i += part
         store_tuple(saved, 0, s)
 
 
@@ -107,6 +127,7 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
     The closures capture integers only: numba's disk cache misses a closure over anything compiled.
     """
     K, STATES, COEFFICIENTS = sections, 2 * sections, 5 * sections  # literals inside the loops
+    WAITS = sections <= 2
 
     @njit(nogil=True, cache=True)
     def forward(x, c, states, y, rows, length, tiny, tile, saved, positions):
@@ -124,9 +145,12 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
         for t in range(tiles):
             start = t * length
             count = min(length, samples - start)
-            read_tile(x, offsets, start, count, tile, s[0])
-            play(tile, None, count, saved, s, c, positions, tiny)
-            write_tile(tile, y, offsets, start, count, s[0])
+            if WAITS:
+                play(x, y, offsets, start, tile, None, count, saved, s, c, positions, tiny)
+            else:
+                read_tile(x, offsets, start, count, tile, s[0])
+                play(None, None, offsets, start, tile, None, count, saved, s, c, positions, tiny)
+                write_tile(tile, y, offsets, start, count, s[0])
             for lane in range(ROWS):
                 for k in range(STATES):
                     states[rows[lane], t + 1, k] = saved[k * ROWS + lane]
@@ -161,7 +185,7 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
                 for i in range(count):
                     store(g, half * length + i * HALF, cast(load(signals, i * ROWS + half, HALF), np.float64))
             read_tile(x, offsets, start, count, signals, s[0])
-            play(signals, between, count, saved, s, c, positions, tiny)
+            play(None, None, offsets, start, signals, between, count, saved, s, c, positions, tiny)
             for half in range(0, used, HALF):
                 for k in range(K - 1, -1, -1):
                     d0, d1, d2, e1, e2 = load_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
@@ -217,6 +241,7 @@ def aligned(count: int, dtype: Any) -> NDArray[Any]:
     return room[skip : skip + count * np.dtype(dtype).itemsize].view(dtype)
 
 
+@lru_cache
 def loops(coefficients: int) -> Loops:
     """What `recursion` takes for so many coefficients, five for each section; the state ends with the position."""
     states_of_lane = 2 * (coefficients // 5)

@@ -161,3 +161,10 @@ def test_resonant_designs_pass_gradcheck() -> None:
     f, q = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in ([0.12, 3.0], [0.5, 6.0]))
     for kind in ("lowpass", "highpass", "bandpass", "bandreject"):
         assert torch.autograd.gradcheck(lambda *p, k=kind: biquad.resonant(k, p[0] * 1e3, p[1], 48000), (f, q))
+
+
+def test_a_twins_coefficients_are_the_same_with_and_without_gradients() -> None:
+    settings = [torch.rand(50, generator=torch.Generator().manual_seed(5)) * s + 1 for s in (5000, 10, 3)]
+    learned = biquad.peak(*(s.clone().requires_grad_() for s in settings), 44100, twin=True)
+    assert learned.requires_grad
+    assert torch.equal(biquad.peak(*settings, 44100, twin=True), learned)

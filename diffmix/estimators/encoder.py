@@ -21,8 +21,10 @@ class TrackEncoder(nn.Module):
 
     def __init__(self, width: int, channels: tuple[int, ...] = (16, 32, 64, 96), dropout: float = 0.1) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for a, b in itertools.pairwise((1, *channels)):
+        # the first layer takes four frames to one: the finest timing is in the statistics
+        layers: list[nn.Module] = [nn.Conv2d(1, channels[0], (3, 5), stride=(2, 4), padding=(1, 2))]
+        layers += [nn.GroupNorm(8, channels[0]), nn.GELU()]
+        for a, b in itertools.pairwise(channels):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU()]
         self.conv = nn.Sequential(*layers)
         pooled = 2 * channels[-1] * math.ceil(BANDS / 2 ** len(channels))
@@ -38,7 +40,7 @@ class TrackEncoder(nn.Module):
 
     def forward(self, mel: Tensor, scalars: Tensor) -> Tensor:
         """``mel`` (R, 64, F), ``scalars`` (R, 8), as `features.level_free` gives them."""
-        maps = self.conv(mel.unsqueeze(1)).flatten(1, 2)  # (R, channels * bands / 16, F / 16)
+        maps = self.conv(mel.unsqueeze(1)).flatten(1, 2)  # (R, channels * bands / 16, F / 32)
         described = self.from_maps(torch.cat([maps.mean(2), maps.amax(2)], 1))
         described = described + self.from_statistics(torch.cat([statistics(mel), scalars], 1))
         return self.project(described)

@@ -83,10 +83,18 @@ class Estimator(nn.Module):
         mel, scalars = (torch.cat(parts, 1) for parts in zip(*described, strict=True))
         return self.decide(Heard(mel, scalars, mask))
 
+    def _embedded(self, mel: Tensor, scalars: Tensor, mask: Tensor | None) -> Tensor:
+        """Embeddings (R, width) of tracks; those of padding are zero and cost nothing."""
+        if mask is None:
+            return self.encoder(mel, scalars)
+        there = (mask.flatten() > 0.5).nonzero()[:, 0]
+        found = self.encoder(mel[there], scalars[there])
+        return found.new_zeros(len(mel), found.shape[1]).index_copy(0, there, found)
+
     def decide(self, heard: Heard) -> tuple[Tensor, ...]:
         """As `forward`, from descriptions."""
         batch, n = heard.mel.shape[:2]
-        embedded = self.encoder(heard.mel.flatten(0, 1), heard.scalars.flatten(0, 1)).view(batch, n, -1)
+        embedded = self._embedded(heard.mel.flatten(0, 1), heard.scalars.flatten(0, 1), heard.mask).view(batch, n, -1)
         if heard.labels is not None:
             embedded = embedded + self.label(heard.labels)
         # where to look stands in kind: 0 the tracks, 1... the further parts, the last one a reference

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diffmix.data.datasets import song_at
 from diffmix.data.degrade import degrade
-from diffmix.data.multitrack import Multitrack, Track, scan
+from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.songs import Song
 from diffmix.data.synthetic import generate_song
 from diffmix.errors import AudioError
@@ -25,7 +25,8 @@ class Recordings:
     """A number of songs, each recorded several times (``takes``), ``seconds`` long at ``sample_rate`` Hz.
 
     ``song`` holds further arguments of `generate_song`, ``recording`` those of `degrade`. With ``folders`` the songs
-    are those, of each take another piece. Plain data: another process makes the same from ``dataclasses.asdict``.
+    are those that lie there (`datasets.address`), of each take another piece. Plain data: another process makes the
+    same from ``dataclasses.asdict``.
     """
 
     count: int
@@ -44,18 +45,17 @@ class Recordings:
             plain = generate_song(self.seed + number, self.seconds, self.sample_rate, **self.song)
         for take in range(self.takes):
             rng = np.random.default_rng([self.seed + number, take])
-            piece = plain or self._piece(Path(self.folders[number]), rng)
+            piece = plain or self._piece(song_at(self.folders[number]), rng)
             piece = degrade(piece, int(rng.integers(2**31)), **self.recording)
             yield replace(piece, tracks=_sounding(piece) or piece.tracks[:1])
 
-    def _piece(self, folder: Path, rng: np.random.Generator) -> Multitrack:
-        song = Song(folder.name, folder, tuple(scan(folder)[0]))
+    def _piece(self, song: Song, rng: np.random.Generator) -> Multitrack:
         for _ in range(10):
             start_s = float(rng.uniform(0, max(song.seconds - self.seconds, 0)))
             piece = song.segment(start_s, self.seconds, self.sample_rate)
             if len(_sounding(piece)) >= 2:
                 return piece
-        raise AudioError(f"{folder}: no {self.seconds:g} s in which two tracks sound were found in ten tries")
+        raise AudioError(f"{song.folder}: no {self.seconds:g} s in which two tracks sound were found in ten tries")
 
 
 def _sounding(piece: Multitrack) -> tuple[Track, ...]:

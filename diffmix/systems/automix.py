@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from diffmix.balance import balanced, placed_loudness, trims_db
 from diffmix.console import Console
+from diffmix.data.datasets import address, training_and_held_out
 from diffmix.data.knowledge import STYLE, THIRD_OCTAVES_HZ
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.recordings import Recordings
-from diffmix.data.songs import SongIndex
 from diffmix.data.synthetic import VALIDATION_SEED
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Heard
@@ -424,11 +424,10 @@ class AutomixData(lightning.LightningDataModule):
         rate, length = round(console.sample_rate), float(config["song_seconds"])
         shared: dict[str, Any] = {"song": dict(config["song"] or {}), "recording": dict(config["recording"] or {})}
         if config["root"]:
-            found = [str(folder) for folder in SongIndex(config["root"]).folders]
-            kept = found[::5] if len(found) > 1 else found
-            train_on = tuple(folder for folder in found if folder not in kept) or tuple(found)
+            sets = training_and_held_out(config["root"], config.get("kind"))
+            train_on, kept = (tuple(address(songs, place.name) for place in songs.places) for songs in sets)
             train = Recordings(len(train_on), config["takes"], 0, length, rate, folders=train_on, **shared)
-            held = Recordings(len(kept), 1, VALIDATION_SEED, length, rate, folders=tuple(kept), **shared)
+            held = Recordings(len(kept), 1, VALIDATION_SEED, length, rate, folders=kept, **shared)
         else:
             train = Recordings(config["songs"], config["takes"], 0, length, rate, **shared)
             held = Recordings(config["held_out_songs"], 1, VALIDATION_SEED, length, rate, **shared)

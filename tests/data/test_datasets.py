@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from diffmix.data import audio
 from diffmix.data.alignment import aligned, lag
-from diffmix.data.datasets import KINDS, open_dataset, training_and_held_out
+from diffmix.data.datasets import KINDS, address, open_dataset, song_at, training_and_held_out
 from diffmix.data.datasets.musdb import VALIDATION
+from diffmix.data.recordings import Recordings
 from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError
 from tests.fabricate import RATE, put, tone
@@ -506,3 +508,19 @@ def test_every_kind_tells_its_licence_and_that_nothing_is_downloaded():
         if kind.name != "manifest":
             assert "othing is downloaded" in about
             assert any(word in about for word in ("CC BY", "educational", "research", "belong to"))
+
+
+def test_recordings_are_pieces_of_a_data_set_that_another_process_finds_again(tmp_path):
+    root = musdb(tmp_path)
+    train, held_out = training_and_held_out(root)
+    found = tuple(address(songs, place.name) for songs in (train, held_out) for place in songs.places)
+    assert song_at(found[0]).sources == train[0].sources
+    recordings = Recordings(len(found), 2, 0, 0.45, RATE, recording={"strength": 0.0}, folders=found)
+    again = Recordings(**json.loads(json.dumps(asdict(recordings))))
+    first, second = list(recordings.of(0)), list(again.of(0))
+    assert [track.role for track in first[0].tracks] == ["drums", "bass", "lead_vocal", None]
+    assert all(
+        torch.equal(a.audio, b.audio)
+        for x, y in zip(first, second, strict=True)
+        for a, b in zip(x.tracks, y.tracks, strict=True)
+    )

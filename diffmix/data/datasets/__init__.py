@@ -10,9 +10,10 @@ Nothing is ever downloaded. Each module says whose data set it reads, and under 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from diffmix.data.datasets.cambridge import CAMBRIDGE
@@ -30,7 +31,7 @@ from diffmix.data.multitrack import subfolders
 from diffmix.data.songs import Dataset, Place, Song
 from diffmix.errors import AudioError
 
-__all__ = ["KINDS", "Dataset", "Kind", "Song", "open_dataset", "training_and_held_out"]
+__all__ = ["KINDS", "Dataset", "Kind", "Song", "address", "open_dataset", "song_at", "training_and_held_out"]
 
 KINDS = {
     kind.name: kind
@@ -73,6 +74,22 @@ def training_and_held_out(root: str | os.PathLike[str], kind: str | None = None)
         open_dataset(root, whole.kind, next((split for split in wanted if split in there), None))
         for wanted in (("train",), ("valid", "test"))
     )
+
+
+def address(dataset: Dataset, name: str) -> str:
+    """A text from which `song_at` finds the song of that name again, in another process too."""
+    return json.dumps([str(dataset.root.resolve()), dataset.kind, name])
+
+
+def song_at(address: str) -> Song:
+    """The song of an `address`; the data set is searched once in a process."""
+    root, kind, name = json.loads(address)
+    return _opened(root, kind).named(name)
+
+
+@cache
+def _opened(root: str, kind: str) -> Dataset:
+    return open_dataset(root, kind)
 
 
 def _recognised(root: Path, kind: str | None) -> tuple[Kind, list[Place]]:

@@ -127,13 +127,15 @@ class Player:
             peaks = torch.maximum(peaks, torch.stack([found[end].abs().amax() for end in ends]))
         return torch.cat([meter.loudness() for meter in meters]).float(), peaks
 
-    def finished(self, before: Tensor, settings: Settings, start: Value | None = None) -> Tensor:
-        """The mix (2, T) from the signal (2, T) that enters the master's gain, or ``start``."""
+    def finished(
+        self, before: Tensor, settings: Settings, start: Value | None = None, piece: int = PIECE // 2
+    ) -> Tensor:
+        """The mix (2, T) from the signal (2, T) that enters the master's gain, or ``start``; ``piece`` at a time."""
         start = start or self.before_gain
         if start == self.end:
             return before
         renderer = self._renderer(settings, [self.end], [start])
-        size = 1 << 22 if self._exact(renderer) else before.shape[-1]
+        size = piece if self._exact(renderer) else before.shape[-1]
         pieces = ({start: before[None, :, n : n + size]} for n in range(0, before.shape[-1], size))
         y, at = torch.empty_like(before), 0
         for found in self._signals(renderer, pieces, settings, size < before.shape[-1]):

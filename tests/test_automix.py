@@ -1,0 +1,301 @@
+"""Automixing as a musician meets it: wishes kept, levels reached, songs in pieces, and every way to get it wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import diffmix
+from diffmix import api
+from diffmix.automixing import CONSOLE, RuleMixer, proposed, reference_audio, styles
+from diffmix.cli import main
+from diffmix.console import Console
+from diffmix.data.audio import write_wav
+from diffmix.data.inspection import inspect, without_mixes
+from diffmix.data.multitrack import Multitrack, Track, load
+from diffmix.errors import AudioError, OutputError, SettingsError
+from diffmix.kernels.loudness import LoudnessMeter, integrated_loudness, true_peak_db
+from diffmix.mix import finished, render
+from diffmix.playback import Player
+from diffmix.refine import refine
+from diffmix.wishes import Wishes
+
+RATE = 16000
+
+
+def song(seconds: float = 4.0, more: dict[str, torch.Tensor] | None = None) -> Multitrack:
+    """Seven unlike tracks, one of them stereo."""
+    generator = torch.Generator().manual_seed(0)
+    t = torch.arange(round(seconds * RATE)) / RATE
+
+    def noise(channels: int = 1) -> torch.Tensor:
+        return torch.randn(channels, len(t), generator=generator)
+
+    beat = torch.exp(-12 * (t % 0.5))[None]
+    off = torch.exp(-20 * ((t + 0.25) % 0.5))[None]
+    tracks = {
+        "kick": 0.5 * beat * torch.sin(2 * torch.pi * 60 * t),
+        "snare": 0.2 * off * noise(),
+        "bass": 0.3 * torch.sin(2 * torch.pi * 82 * t)[None] + 0.01 * noise(),
+        "vox": 0.1 * torch.sign(torch.sin(2 * torch.pi * 220 * t) + 0.3 * torch.sin(6 * t))[None] + 0.02 * noise(),
+        "pad": 0.02 * noise(2) + 0.05 * torch.sin(2 * torch.pi * 440 * t),
+        "gtr 1": 0.05 * noise() * (0.6 + 0.4 * torch.sin(9 * t)),
+        "gtr 2": 0.05 * noise() * (0.6 + 0.4 * torch.sin(7 * t)),
+    } | (more or {})
+    return load(tracks, RATE)
+
+
+@pytest.fixture(scope="module")
+def multitrack() -> Multitrack:
+    return song()
+
+
+@pytest.fixture(scope="module")
+def console() -> Console:
+    return Console.from_layout(CONSOLE, RATE)
+
+
+def flat(mix: diffmix.Mix) -> dict[str, float]:
+    return {".".join(path[1:] if path[0] != "master" else path): v for path, v in mix.settings.flat()}
+
+
+# ------------------------------------------------------------------ rendering in pieces, levels
+
+
+def test_pieces_change_no_sample(multitrack: Multitrack, console: Console) -> None:
+    generator = torch.Generator().manual_seed(1)
+    player = Player(console, multitrack)
+    settings = console.settings(console.sample(1, 7, generator), player.names, player.channels)
+    whole = render(console, multitrack, settings)
+    short = Player(console, multitrack, piece=8 * 5000)
+    assert short.piece == 5000
+    before = short.whole(settings, short.before_gain)
+    assert torch.equal(before, player.whole(settings, player.before_gain))
+    assert torch.equal(short.finished(before, settings), whole)
+    assert torch.equal(short.finished(before, settings, piece=3000), whole)  # a limiter looks ahead across the cut
+
+
+def test_a_meter_in_pieces_reads_the_same() -> None:
+    x = torch.randn(2, 2, 50_001) * torch.linspace(0.001, 1, 50_001)
+    meter = LoudnessMeter(RATE)
+    for part in x.split(7001, -1):
+        meter.add(part)
+    torch.testing.assert_close(meter.loudness().float(), integrated_loudness(x, RATE), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("loudness", [-24.0, -14.0])
+def test_loudness_and_true_peak_are_both_had(multitrack: Multitrack, console: Console, loudness: float) -> None:
+    settings = proposed(RuleMixer(RATE), multitrack, Wishes())
+    mix = finished(console, multitrack, settings, loudness, -1.0)
+    audio = torch.from_numpy(mix.audio)[None]
+    assert float(integrated_loudness(audio, RATE)) == pytest.approx(loudness, abs=0.05)
+    assert float(true_peak_db(audio, RATE)) <= -0.99
+    assert torch.equal(render(console, multitrack, mix.settings), audio[0])
+    locked = finished(console, multitrack, settings, loudness, -1.0, limits={"master.gain.gain_db": -9.0})
+    assert locked.settings["master"]["gain"]["gain_db"] == -9
+    assert any("the master's gain is locked" in note for note in locked.notes)
+
+
+def test_what_cannot_be_had_is_said(multitrack: Multitrack, console: Console) -> None:
+    mix = finished(console, multitrack, proposed(RuleMixer(RATE), multitrack, Wishes()), -5.0, -1.0)
+    assert any("instead of -5" in note for note in mix.notes)
+    assert float(true_peak_db(torch.from_numpy(mix.audio)[None], RATE)) <= -0.9
+
+
+# ------------------------------------------------------------------ wishes
+
+
+def test_wishes_are_kept_and_the_rest_is_mixed(multitrack: Multitrack) -> None:
+    plain = flat(api.automix(multitrack, model="rules"))
+    mix = api.automix(
+        multitrack,
+        model="rules",
+        lock=["vox.pan=0.25", "bass.eq", "kick.gain=-3"],
+        bound=["gtr *.pan=-0.2..0.2", "drums.gain=±4", "*.send=-40..-20"],
+    )
+    found = flat(mix)
+    assert found["vox.pan.pan"] == 0.25
+    assert found["kick.fader.gain_db"] == -3
+    assert all(found[name] == 0 for name in found if name.startswith("bass.eq") and name.endswith("gain_db"))
+    assert abs(found["snare.fader.gain_db"]) <= 4
+    assert all(-40 <= found[f"{track.name}.send.gain_db"] <= -20 for track in multitrack.tracks)
+    assert found["gtr 1.pan.pan"] == pytest.approx(0.2 * plain["gtr 1.pan.pan"], abs=1e-6)  # mapped, not cut off
+    assert found["gtr 1.pan.pan"] * plain["gtr 1.pan.pan"] > 0
+    # the balance of the free tracks is that without wishes, shifted
+    shift = found["pad.fader.gain_db"] - plain["pad.fader.gain_db"]
+    assert found["gtr 2.fader.gain_db"] - plain["gtr 2.fader.gain_db"] == pytest.approx(shift, abs=0.3)
+
+
+def test_only_some_kinds_of_knobs(multitrack: Multitrack) -> None:
+    mix = api.automix(multitrack, model="rules", only="gain,pan")
+    found = flat(mix)
+    assert {v for k, v in found.items() if ".eq." in k and k.endswith("gain_db")} == {0.0}
+    assert {v for k, v in found.items() if k.endswith("compressor.ratio")} == {1.0}
+    assert {v for k, v in found.items() if k.endswith("send.gain_db")} == {-60.0}
+    assert len({v for k, v in found.items() if k.endswith("fader.gain_db")}) > 3
+    levels = flat(api.automix(multitrack, model="rules", only="eq"))
+    kept = [levels[f"{t.name}.trim.gain_db"] + levels[f"{t.name}.fader.gain_db"] for t in multitrack.tracks]
+    assert np.ptp(kept) < 0.01  # the balance stays as it was recorded
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [
+        ({"lock": ["vox.pan=0", "v*.pan=0.5"]}, "two locks want vox.pan.pan at 0 and at 0.5"),
+        ({"lock": ["vox.pan=0.5"], "bound": ["vox.pan=-0.2..0.2"]}, "'vox.pan=0.5' is outside of the bound"),
+        ({"bound": ["drums.gain=±2", "kick.gain=3..5"]}, "leave kick.fader.gain_db no value"),
+        ({"lock": ["voxx.pan=0"]}, "no track or strip is called 'voxx'; tracks: kick"),
+        ({"lock": ["vox.shine=1"]}, "there is no such knob; say gain, pan"),
+        ({"lock": ["vox.gain=90"]}, "vox.fader.gain_db goes from -48..12 dB"),
+        ({"bound": ["vox.gain=3..1"]}, "3 is more than 1"),
+        ({"bound": ["vox.gain"]}, "KNOB=LOW..HIGH or KNOB=±REACH"),
+        ({"lock": ["vox.pan=middle"]}, "'middle' is no value"),
+        ({"only": "gain,colour"}, "--only colour: there are gain, pan"),
+    ],
+)
+def test_wishes_that_cannot_be_had_are_one_sentence(
+    multitrack: Multitrack, wishes: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        api.automix(multitrack, model="rules", **wishes)
+
+
+def test_style_words_and_roles_are_checked(multitrack: Multitrack) -> None:
+    with pytest.raises(SettingsError, match="wider"):
+        api.automix(multitrack, model="rules", style="shinier")
+    with pytest.raises(SettingsError, match="cannot have the role 'boss'"):
+        api.automix(multitrack, model="rules", roles={"vox": "boss"})
+    with pytest.raises(SettingsError, match="'voxx', which is no track"):
+        api.automix(multitrack, model="rules", roles={"voxx": "lead_vocal"})
+
+
+def test_styles_are_far_apart_and_repeatable() -> None:
+    found = styles("vocal+2", 4, 3)
+    assert found == styles("vocal+2", 4, 3)
+    assert all(style is not None and style.vocal_db == 2 for style in found)
+    points = np.array([style.normalised for style in found if style])
+    apart = [np.linalg.norm(a - b) for n, a in enumerate(points) for b in points[:n]]
+    assert min(apart) > 0.5
+
+
+# ------------------------------------------------------------------ reference and refinement
+
+
+def test_references(tmp_path: Path) -> None:
+    tone = 0.3 * torch.sin(torch.arange(22050) * 0.1)[None]
+    write_wav(tmp_path / "ref.wav", tone, 22050)
+    assert reference_audio(tmp_path / "ref.wav", RATE).shape == (2, 16000)
+    write_wav(tmp_path / "silent.wav", 0 * tone, 22050)
+    with pytest.raises(AudioError, match=r"silent\.wav is silent"):
+        reference_audio(tmp_path / "silent.wav", RATE)
+    with pytest.raises(AudioError, match="no such file"):
+        reference_audio(tmp_path / "none.wav", RATE)
+
+
+def test_refinement_comes_nearer_and_keeps_locks(console: Console) -> None:
+    multitrack = song(1.5)
+    wishes = Wishes.read(console, multitrack, lock=["vox.pan=0.1"], bound=["*.eq=±3"])
+    start = proposed(RuleMixer(RATE), multitrack, wishes)
+    found = refine(console, multitrack, start, wishes, 3)
+    assert found.after < found.before
+    assert "moved most" in found.notes[0]
+    assert found.settings["tracks"]["vox"]["pan"]["pan"] == 0.1
+    assert found.settings["tracks"]["vox"]["trim"] == start["tracks"]["vox"]["trim"]
+    gains = [v for path, v in found.settings.flat() if path[2:3] == ("eq",) and path[-1].endswith("gain_db")]
+    assert max(map(abs, gains)) <= 3 + 1e-5
+
+
+# ------------------------------------------------------------------ recordings with faults
+
+
+def kinds(multitrack: Multitrack, track: str) -> set[str]:
+    return {finding.kind for finding in inspect(multitrack) if finding.track == track}
+
+
+def test_faults_are_found_and_sound_tracks_are_not(multitrack: Multitrack) -> None:
+    assert inspect(multitrack) == []
+    snare = next(t for t in multitrack.tracks if t.name == "snare").audio
+    faults = {
+        "empty": 0 * snare,
+        "inverted": -snare,
+        "clipped": (8 * snare).clamp(-1, 1),
+        "dc": snare + 0.1,
+        "left only": torch.cat([snare, 0 * snare]),
+    }
+    found = {name: kinds(song(4.0, {name: x}), name) for name, x in faults.items()}
+    expected = {"empty": "silent", "inverted": "polarity", "clipped": "clipping", "dc": "offset"}
+    for name, kind in {**expected, "left only": "one_sided"}.items():
+        assert kind in found[name]
+    assert kinds(song(4.0, {"copy": 0.5 * snare}), "copy") == {"copy"}
+    assert kinds(song(4.0, {"late": torch.roll(snare, 40, -1)}), "late") == {"delay"}
+
+
+def test_a_mix_among_the_stems_is_left_out(multitrack: Multitrack) -> None:
+    total = sum(t.audio.mean(0, keepdim=True) for t in multitrack.tracks)
+    bus = torch.tanh(2 * torch.as_tensor(total))
+    with_mix = song(4.0, {"song 24bit": torch.nn.functional.pad(bus, (90, 0))[:, : bus.shape[1]]})
+    kept, found = without_mixes(with_mix)
+    assert [t.name for t in kept.tracks] == [t.name for t in multitrack.tracks]
+    assert "it is a mix of the others" in found[0].text
+    submix = multitrack.tracks[0].audio + multitrack.tracks[1].audio
+    assert without_mixes(song(4.0, {"drums": submix}))[1] == []
+
+
+def test_many_tracks_and_copies() -> None:
+    tone = torch.arange(RATE // 2) / RATE
+    made = {f"t{n}": 0.1 * torch.sin(2 * torch.pi * (80 + 11 * n) * tone)[None] for n in range(200)}
+    mix = api.automix(made | {"t0 copy": made["t0"]}, sample_rate=RATE, model="rules")
+    assert np.isfinite(mix.audio).all()
+    assert len(mix.settings["tracks"]) == 201
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_writes_everything(
+    multitrack: Multitrack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stems = tmp_path / "song" / "stems"
+    stems.mkdir(parents=True)
+    for track in song(1.0).tracks:
+        write_wav(stems / f"{track.name}.wav", track.audio, RATE)
+    out = tmp_path / "out"
+    command = ["automix", str(stems), "-o", str(out), "--model", "rules", "--lock", "vox.pan=0.5", "--variants", "2"]
+    main([*command, "--style", "wider"])
+    printed = capsys.readouterr().out
+    assert "1: wider" in printed
+    for number in ("1", "2"):
+        files = {f.relative_to(out / number).as_posix() for f in (out / number).rglob("*") if f.is_file()}
+        assert {"mix.wav", "settings.json", "preset.json", "report.html", "stems/gtr 1.wav"} <= files
+        settings = json.loads((out / number / "settings.json").read_text(encoding="utf-8"))
+        assert settings["tracks"]["vox"]["pan"]["pan"] == 0.5
+    report = json.loads((out / "1" / "report.json").read_text(encoding="utf-8"))
+    vox = report["tracks"]["vox"]
+    assert all(vox[part] for part in ("done", "why", "bypass"))
+    assert 0 <= vox["masked"]["share"] <= 1
+    with pytest.raises(OutputError, match="holds the tracks themselves"):
+        api.automix(stems, model="rules").save(tmp_path / "song", stems=True)
+    with pytest.raises(SystemExit):
+        main(["automix", str(tmp_path / "nothing"), "-o", str(out)])
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_bypassing_in_the_report_is_what_bypassing_does(multitrack: Multitrack) -> None:
+    mix = api.automix(multitrack, model="rules", only="gain,eq")
+    change = mix.report["tracks"]["vox"]["bypass"]["eq"]
+    player = Player(mix.console, mix.multitrack)
+    neutral = {k: p.default for k, p in mix.console.strip["eq"].spec}
+    tracks = {**mix.settings["tracks"], "vox": {**mix.settings["tracks"]["vox"], "eq": neutral}}
+    levels = [
+        integrated_loudness(player.whole(s, player.before_gain)[None], RATE)
+        for s in (mix.settings, diffmix.Settings({**mix.settings, "tracks": tracks}))
+    ]
+    assert change["level_lu"] == pytest.approx(float(levels[1] - levels[0]), abs=0.4)
+
+
+def test_a_silent_track_says_so_in_the_report() -> None:
+    tracks = (Track("a", 0.1 * torch.randn(1, RATE)), Track("b", torch.zeros(1, RATE)))
+    mix = api.automix(Multitrack("two", RATE, tracks), model="rules")
+    assert mix.report["tracks"]["b"]["warnings"] == ["it is silent."]

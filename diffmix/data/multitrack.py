@@ -190,8 +190,9 @@ def stem_files(folder: Path) -> list[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder` that are not hidden, in natural order."""
-    return sorted((f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")), key=natural)
+    """The folders in `folder` that are not hidden and may be looked into, in natural order."""
+    inside = (f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return sorted((f for f in inside if os.access(f, os.R_OK | os.X_OK)), key=natural)
 
 
 def nested_folders(folder: Path) -> list[Path]:

@@ -180,7 +180,7 @@ class Dataset(Sequence[Song]):
         return len(self.places)
 
     def __str__(self) -> str:
-        return f"{self.root}: {len(self)} songs{f' for {self.split}' if self.split else ''} ({self.kind})"
+        return f"{self.root}: {len(self)} song{'s' * (len(self) != 1)}{f' for {self.split}' if self.split else ''} ({self.kind})"
 
     def __getitem__(self, index: int) -> Song:  # type: ignore[override]
         """Song number `index`; its headers are read the first time. Raises AudioError naming what is broken."""

@@ -254,6 +254,13 @@ def test_musdb_has_its_official_splits_and_notes_what_is_missing(tmp_path):
     assert train.mixed(0, 0.5).numpy() == pytest.approx(tone(channels=2).T, abs=1e-4)
 
 
+def test_a_data_set_like_musdb_with_further_tracks_keeps_them(tmp_path):
+    for name in (*STEMS, "guitar"):
+        put(tmp_path / "train" / "A" / f"{name}.wav")
+    (song,) = open_dataset(tmp_path)
+    assert "guitar" in roles(song)
+
+
 def test_compressed_musdb_names_the_way_out(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "A - B.stem.mp4").write_bytes(b"\0\0\0\x20ftypM4A ")

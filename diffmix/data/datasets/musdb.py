@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from diffmix.data.datasets.layout import Kind, Wanted, collect, mixes
-from diffmix.data.multitrack import subfolders
+from diffmix.data.multitrack import stem_files, subfolders
 from diffmix.data.songs import Place, Song
 from diffmix.errors import AudioError
 
@@ -36,6 +36,7 @@ VALIDATION = {
 
 def _find(root: Path) -> list[Place]:
     places = []
+    others = 0  # songs with further tracks: somebody's own data set, not this one
     for part in ("train", "test"):
         if not (root / part).is_dir():
             continue
@@ -44,13 +45,14 @@ def _find(root: Path) -> list[Place]:
             if stems >= 2 or (stems and (folder / "mixture.wav").is_file()):
                 split = "valid" if part == "train" and folder.name in VALIDATION else part
                 places.append(Place(folder.name, partial(_read, folder), split))
+                others += not {file.stem for file in stem_files(folder)} <= set(ROLES)
         if not places and (compressed := sorted((root / part).glob("[!.]*.stem.mp4"))):
             raise AudioError(
                 f"{compressed[0]}: this is the compressed MUSDB18, which cannot be read; take MUSDB18-HQ, the same "
                 "songs as WAV, or decode the five streams of each file with ffmpeg, to mixture.wav, drums.wav, "
                 "bass.wav, other.wav and vocals.wav in a folder of the song's name"
             )
-    return places
+    return [] if 2 * others > len(places) else places
 
 
 def _read(folder: Path) -> Song:

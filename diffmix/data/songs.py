@@ -180,7 +180,8 @@ class Dataset(Sequence[Song]):
         return len(self.places)
 
     def __str__(self) -> str:
-        return f"{self.root}: {len(self)} song{'s' * (len(self) != 1)}{f' for {self.split}' if self.split else ''} ({self.kind})"
+        number = f"{len(self)} song{'' if len(self) == 1 else 's'}"
+        return f"{self.root}: {number}{f' for {self.split}' if self.split else ''} ({self.kind})"
 
     def __getitem__(self, index: int) -> Song:  # type: ignore[override]
         """Song number `index`; its headers are read the first time. Raises AudioError naming what is broken."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from diffmix.graph import Graph
     from diffmix.kernels.backend import backend
+    from diffmix.mastering import master
     from diffmix.mix import Mix  # type: ignore[assignment]
     from diffmix.params import Param, ParamSpec
     from diffmix.plugins import plugin
@@ -50,6 +51,7 @@ _HOME = {
     ),
     "diffmix.graph": ("Graph",),
     "diffmix.kernels.backend": ("backend",),
+    "diffmix.mastering": ("master",),
     "diffmix.mix": ("Mix",),
     "diffmix.params": ("Param", "ParamSpec"),
     "diffmix.plugins": ("plugin",),

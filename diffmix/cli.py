@@ -205,8 +205,8 @@ def _automix(options: argparse.Namespace) -> None:
 
 
 def _master(options: argparse.Namespace) -> None:
-    from diffmix.mastering import master
     from diffmix.master_report import summary
+    from diffmix.mastering import master
 
     with _stages(f"Mastering {options.mix}", 100) as advance:
         made = master(

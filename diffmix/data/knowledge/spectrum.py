@@ -17,6 +17,7 @@ THIRD_OCTAVES_HZ: tuple[float, ...] = tuple(1000 * 10 ** (n / 10) for n in range
 
 FRAME_S = 4096 / 44100
 FLOOR_DB = -80.0
+_FRAMES = 4096  # at a time
 ACTIVE_DB = -25.0
 """A frame counts where it is at most this far below the loudest ones."""
 
@@ -42,10 +43,13 @@ def band_powers(x: Tensor, sample_rate: float) -> Tensor:
     n_fft = 2 * round(FRAME_S * sample_rate / 2)
     if x.shape[-1] < n_fft:
         x = torch.nn.functional.pad(x, (0, n_fft - x.shape[-1]))
-    window = torch.hann_window(n_fft)
-    spectrum = torch.stft(x.float(), n_fft, n_fft // 2, window=window, center=False, return_complex=True)
-    power = (spectrum.real.square() + spectrum.imag.square()).mean(0).T
-    return power @ _bands(n_fft, float(sample_rate)) * (2 / (n_fft * float(window.square().sum())))
+    window, bands = torch.hann_window(n_fft), _bands(n_fft, float(sample_rate))
+    hop, found = n_fft // 2, []
+    for first in range(0, x.shape[-1] - n_fft + 1, _FRAMES * hop):  # in pieces, for the memory
+        piece = x[:, first : first + (_FRAMES + 1) * hop].float()
+        spectrum = torch.stft(piece, n_fft, hop, window=window, center=False, return_complex=True)
+        found.append((spectrum.real.square() + spectrum.imag.square()).mean(0).T @ bands)
+    return torch.cat(found) * (2 / (n_fft * float(window.square().sum())))
 
 
 def frame_peaks(x: Tensor, sample_rate: float) -> Tensor:

@@ -146,6 +146,7 @@ class StripProxy(nn.Module):
         """
         from safetensors import safe_open
 
+        strip_knobs(console)  # says so, if there can be no proxy of it
         effect = NeuralEffect.load(path)
         with safe_open(FilePath(path), "pt") as file:
             stored = json.loads(file.metadata()["config"]).get("console")

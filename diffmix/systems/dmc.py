@@ -24,7 +24,7 @@ from diffmix.settings import Settings, shortest
 from diffmix.systems.automixer import refuse_other_specs
 from diffmix.systems.channel import StripProxy
 from diffmix.systems.folder import fill, read_model, write_model
-from diffmix.systems.mixes import Batch, MixData, MixLoss, at_loudness, optimizers, peak_gain_db
+from diffmix.systems.mixes import Batch, MixData, MixLoss, as_strong_as, at_loudness, optimizers, peak_gain_db
 from diffmix.systems.training import Training
 from diffmix.types import Path
 
@@ -214,10 +214,11 @@ def telling_windows(tracks: Tracks, window: int) -> tuple[list[int], Tensor]:
     counts where it sounds at all, and a silent one everywhere.
     """
     kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
-    length = kinds[0].shape[-1]
-    count = max(1, length // window)
-    energy = torch.cat(
-        [x[0, ..., : count * window].reshape(*x.shape[1:3], count, -1).square().mean((1, 3)) for x in kinds]
+    last = max(0, kinds[0].shape[-1] - window)
+    count = -(-last // window) + 1
+    starts = [round(k * last / max(1, count - 1)) for k in range(count)]
+    energy = torch.stack(
+        [torch.cat([x[0, ..., s : s + window].square().mean((1, 2)) for x in kinds]) for s in starts], 1
     )  # (N, windows)
     plays = (energy >= 0.06 * energy.amax(1, keepdim=True)) & (energy > SILENT_RMS**2)
     sounds = energy > SILENT_RMS**2
@@ -232,13 +233,13 @@ def telling_windows(tracks: Tracks, window: int) -> tuple[list[int], Tensor]:
     share = plays[:, chosen]
     share = torch.where(share.any(1, keepdim=True), share, sounds[:, chosen])
     share = torch.where(share.any(1, keepdim=True), share, True)
-    return [k * window for k in chosen], share.to(kinds[0])
+    return [starts[k] for k in chosen], share.to(kinds[0])
 
 
 class MixingConsole(lightning.LightningModule):
     """Learns to set a console so that its mixes sound as the examples' do, from the sound alone.
 
-    Loss: `MixLoss` of the mixes at one loudness. With a `StripProxy`, the effects of the strips are its imitation in
+    Loss: `MixLoss` of the mixes at one power. With a `StripProxy`, the effects of the strips are its imitation in
     training; scores are always of the console itself.
     """
 
@@ -280,8 +281,7 @@ class MixingConsole(lightning.LightningModule):
             controls = Controls(*(u.float() for u in chosen))
             tracks, values = (batch.mono, batch.stereo), self.model.console.values(controls)
             mixed = self.proxy.mix if self.proxy else self.model.console.mix
-            rate = self.model.console.sample_rate
-            return self.loss(at_loudness(mixed(tracks, values, batch.mask), rate), batch.mix)
+            return self.loss(as_strong_as(mixed(tracks, values, batch.mask), batch.mix), batch.mix)
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, _: int) -> None:

@@ -202,6 +202,16 @@ def at_loudness(mix: Tensor, sample_rate: float, loudness_lufs: float = MIX_LUFS
     return mix * db_to_gain(gain_db)[:, None, None]
 
 
+def as_strong_as(mix: Tensor, target: Tensor) -> Tensor:
+    """Mixes (B, 2, T) scaled to the power of their targets; the gain carries its gradient.
+
+    So the level of a mix costs nothing and gets no gradient. A gain without gradient would push it, and with it all
+    faders, to one end.
+    """
+    power = mix.square().mean((1, 2), keepdim=True)
+    return mix * (target.square().mean((1, 2), keepdim=True) / power.clamp_min(1e-10)).sqrt()
+
+
 def equally_loud(tracks: Sequence[Tensor], sample_rate: float) -> Tensor:
     """The rule to beat, as audio: tracks (C, T) at one loudness, in the centre, as one (2, T)."""
     total = torch.zeros(2, tracks[0].shape[-1])

@@ -19,12 +19,16 @@ from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError, SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import integrated_loudness
+from diffmix.playback import fullest
 from diffmix.settings import Settings
 from diffmix.types import Path
 from diffmix.wishes import Wishes
 
 RULES = "rules"
 """In place of a model's folder: the mix that the roles of the tracks call for by rule, without a network."""
+
+LISTENED_S = 30.0
+"""Seconds of each track, its fullest, that rules listen to."""
 
 CONSOLE: dict[str, Any] = {
     "master": {"eq": "ParametricEQ", "compressor": "Compressor", "gain": "Gain", "limiter": "BrickwallLimiter"}
@@ -69,7 +73,9 @@ class RuleMixer:
         reference: Tensor | None = None,
     ) -> Intent:
         """The usual treatment of each role, in a style; a reference changes nothing."""
-        return class_mean(with_roles(multitrack, roles or {}), style)
+        alone = [(t, fullest(replace(multitrack, tracks=(t,)), LISTENED_S)) for t in multitrack.tracks]
+        tracks = tuple(replace(t, audio=t.audio[:, start:stop]) for t, (start, stop) in alone)
+        return class_mean(with_roles(replace(multitrack, tracks=tracks), roles or {}), style)
 
 
 class _Settled:

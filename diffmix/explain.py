@@ -12,7 +12,7 @@ from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.spectrum import band_powers, k_weighting_db
 from diffmix.data.multitrack import Multitrack
 from diffmix.graph.node import Endpoint
-from diffmix.playback import Player
+from diffmix.playback import Player, fullest
 from diffmix.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict
     master's effects: ``level_lu`` and the third octave that changes most, ``hz`` by ``change_db``.
     """
     player = Player(mix.console, mix.multitrack, mix.muted)
-    start, stop = _fullest(mix.multitrack)
+    start, stop = fullest(mix.multitrack, HEARD_S)
     settings = mix.console.check(mix.settings)
     master = Endpoint("master", "out")
     ends = player.wired.ends
@@ -75,7 +75,7 @@ def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict
 def master_bypass(mix: "Mix") -> dict[str, dict[str, float]]:
     """What leaving out each of the master's effects would change in the mix, as in `explained`."""
     player = Player(mix.console, mix.multitrack, mix.muted)
-    start, stop = _fullest(mix.multitrack)
+    start, stop = fullest(mix.multitrack, HEARD_S)
     before = player.whole(mix.settings, Endpoint("master", "out"), start=start, stop=stop)
     plain = band_powers(player.finished(before, mix.settings, Endpoint("master", "out")), mix.sample_rate).mean(0)
     found = {}
@@ -90,22 +90,6 @@ def master_bypass(mix: "Mix") -> dict[str, dict[str, float]]:
         y = player.finished(before, without, Endpoint("master", "out"))
         found[stage] = _change(plain.numpy(), band_powers(y, mix.sample_rate).mean(0).numpy(), mix.sample_rate)
     return found
-
-
-def _fullest(multitrack: Multitrack) -> tuple[int, int]:
-    """The seconds in which most tracks play, (start, stop) in samples."""
-    rate, step = multitrack.sample_rate, multitrack.sample_rate
-    size = min(multitrack.length, round(HEARD_S * rate))
-    count = multitrack.length // step
-    if count * step <= size:
-        return 0, size
-    total = np.zeros(count)
-    for track in multitrack.tracks:
-        energy = track.audio[:, : count * step].reshape(len(track.audio), count, step).square().sum((0, 2))
-        total += (energy / energy.max().clamp_min(1e-12)).sqrt().numpy()
-    window = max(1, size // step)
-    start = int(np.convolve(total, np.ones(window), "valid").argmax()) * step
-    return start, min(start + size, multitrack.length)
 
 
 def _masked(name: str, placed: Mapping[str, Array]) -> dict[str, Any]:

@@ -225,6 +225,8 @@ def _mixes(multitrack: Multitrack) -> Iterator[Finding]:
         inner = inner / np.outer(scale, scale) + 1e-6 * np.eye(len(others))
         row = flat[others] @ shifted[n] if n in shifted else gram[others, n]
         aim = row / scale / math.sqrt(gram[n, n])
+        if np.mean(aim > 0.005) < 0.6 or float((aim.clip(0) ** 2).sum()) < 0.3:
+            continue  # a mix is like most of its parts
         upper = np.linalg.cholesky(inner).T
         weight, _ = nnls(upper, np.linalg.solve(upper.T, aim))
         explained = float(2 * weight @ aim - weight @ inner @ weight)

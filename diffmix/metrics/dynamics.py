@@ -12,7 +12,8 @@ DYNAMICS_MS = ((50, 1000), (100, 2000))
 
 def crest_db(x: Tensor) -> Tensor:
     """Peak over RMS (B,) dB of mixes (B, C, T), the mean of the channels; 0 for silence."""
-    peak, rms = x.abs().amax(-1), x.double().square().mean(-1).sqrt().to(x.dtype)
+    peak = torch.linalg.vector_norm(x, float("inf"), dim=-1)  # norms, for the memory of long mixes
+    rms = (torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64) / x.shape[-1] ** 0.5).to(x.dtype)
     ratio = torch.where(rms > 1e-6, peak / rms.clamp_min(1e-6), 1.0)
     return (20 * ratio.log10()).mean(1)
 

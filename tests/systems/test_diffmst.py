@@ -92,7 +92,9 @@ def test_the_order_of_tracks_and_padding_change_nothing() -> None:
     assert torch.allclose(turned.master, first.master, atol=1e-5)
     more = torch.cat([mono, torch.randn(2, 1, 1, 8000)], 1)
     mask = torch.tensor([[1.0, 1, 1, 0, 1, 1]] * 2)
-    padded = style((more, stereo), torch.cat([loudness, loudness[:, :1] * torch.nan], 1), reference, mask)
+    padded = style(
+        (more, stereo), torch.cat([loudness[:, :3], loudness[:, :1] * torch.nan, loudness[:, 3:]], 1), reference, mask
+    )
     assert torch.allclose(padded.tracks[:, [0, 1, 2, 4, 5]], first.tracks, atol=1e-5)
     assert torch.allclose(padded.bus, first.bus, atol=1e-5)
     quieter = style((0.01 * mono, stereo), loudness - torch.tensor([40.0] * 3 + [0] * 2), reference)
@@ -166,7 +168,7 @@ def test_it_learns_a_batch(root: str) -> None:
     system, data = made.system, made.data.train
     assert isinstance(system, DiffMST)
     batch = collate([data[k] for k in range(2)])
-    optimizer = torch.optim.Adam(system.model.parameters(), 2e-2)
+    optimizer = torch.optim.Adam(system.model.parameters(), 3e-3)
     losses = []
     for _ in range(12):
         loss = system.loss(batch, system(batch))
@@ -174,7 +176,7 @@ def test_it_learns_a_batch(root: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert min(losses[-3:]) < 0.9 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_examples_are_functions_of_their_number(root: str) -> None:

@@ -27,7 +27,7 @@ NETWORK = {
 TINY = [
     "recipe=fxnorm",
     f"data.sample_rate={RATE}",
-    "data.seconds=0.4",
+    "data.seconds=0.5",
     "data.held_out_examples=2",
     *(f"system.network.{name}={size}" for name, size in NETWORK.items()),
     "system.pretrain_steps=2",
@@ -101,13 +101,13 @@ def test_it_learns_one_song(root: str) -> None:
     batch = fxnorm.StemBatch(*(part[None] for part in made.data.train[0]))
     optimizer = torch.optim.Adam(system.model.parameters(), 1e-2)
     losses = []
-    for _ in range(20):
+    for _ in range(12):
         loss = system.distance(system(batch), batch.mix)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_a_stopped_run_resumes_to_the_same_model(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,16 +148,16 @@ def test_the_best_is_kept_and_a_run_without_progress_ends(
         losses.update(self.heard)
 
     monkeypatch.setattr(FxNorm, "_evaluate", listens)
-    # a rate at which every step makes it worse, after the first that was heard
-    run = config(
-        root, f"output={tmp_path}", "system.learning_rate=0.5", "system.patience=2", "trainer.max_steps=40",
-        "system.pretrain_steps=0", "system.warmup_steps=30",
-    )  # fmt: skip
-    train.run(run)
-    assert max(heard) < 40, "it went on to the end"
+    tries = ["system.pretrain_steps=0", "system.warmup_steps=0", "trainer.max_steps=8"]
+    train.run(config(root, f"output={tmp_path / 'wild'}", "system.learning_rate=0.3", *tries))
+    assert set(losses) == {2, 4, 6, 8}
     best = min(losses, key=losses.get)
-    learned = StemMixer.load(tmp_path / "model").state_dict()
+    learned = StemMixer.load(tmp_path / "wild" / "model").state_dict()
     assert all(torch.equal(learned[name], heard[best][name]) for name in learned)
+    losses.clear()
+    idle = ["system.learning_rate=0", "system.patience=2", "trainer.max_steps=20"]
+    train.run(config(root, f"output={tmp_path / 'idle'}", *tries, *idle))
+    assert 6 <= max(losses) < 20, "it went on to the end"
 
 
 def test_a_model_mixes_songs_of_any_length(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:

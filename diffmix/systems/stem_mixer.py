@@ -37,7 +37,7 @@ class StemMixer(nn.Module):
             for name, value in found._asdict().items():
                 if value.shape != getattr(empty, name).shape:
                     raise SettingsError(f"averages of {stem}: {name} is not of {sample_rate} Hz")
-                self.register_buffer(f"{stem}_{name}", value.float())
+                self.register_buffer(f"{stem}_{name}", value.float().clone())  # not one for all
 
     def averages(self, stem: str) -> Averages:
         """The averages that stems of a class are brought to."""

@@ -137,12 +137,12 @@ class Player:
     ) -> tuple[Tensor, Tensor]:
         """`levels`, and the largest magnitudes (N,)."""
         ends = self.wired.ends
-        meters, peaks = [LoudnessMeter(self.console.sample_rate) for _ in ends], torch.zeros(len(ends))
+        meter, peaks = LoudnessMeter(self.console.sample_rate), torch.zeros(len(ends))
         for found in self.played(settings, ends, progress):
-            for meter, end in zip(meters, ends, strict=True):
-                meter.add(found[end][None])
-            peaks = torch.maximum(peaks, torch.stack([found[end].abs().amax() for end in ends]))
-        return torch.cat([meter.loudness() for meter in meters]).float(), peaks
+            placed = torch.stack([found[end] for end in ends])
+            meter.add(placed)
+            peaks = torch.maximum(peaks, placed.abs().amax((1, 2)))
+        return meter.loudness().float(), peaks
 
     def finished(
         self, before: Tensor, settings: Settings, start: Value | None = None, piece: int = PIECE // 2

@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from diffmix.data import audio
 from diffmix.data.roles import guess_role
 from diffmix.errors import AudioError
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import LoudnessMeter
 
 _UNREAD_AUDIO = (".m4a", ".aac", ".mp4", ".wma", ".opus", ".alac", ".ape", ".caf", ".w64", ".wv", ".mka")
 _NESTED = ("tracks", "raw", "stems", "multitrack", "multitracks", "audio")  # in order of preference
@@ -76,8 +76,15 @@ class Multitrack:
     @cached_property
     def loudness_lufs(self) -> dict[str, float]:
         """Integrated loudness of each track by name, in LUFS (ITU-R BS.1770-4); -70 for silence. Measured once."""
-        with torch.no_grad():
-            return {t.name: float(integrated_loudness(t.audio[None], self.sample_rate)) for t in self.tracks}
+        found: dict[str, float] = {}
+        for channels in (1, 2):
+            alike = [t for t in self.tracks if t.audio.shape[0] == channels]
+            for several in (alike[n : n + 16] for n in range(0, len(alike), 16)):  # together they are heard faster
+                meter = LoudnessMeter(self.sample_rate)
+                for start in range(0, self.length, 1 << 17):
+                    meter.add(torch.stack([t.audio[:, start : start + (1 << 17)] for t in several]))
+                found |= dict(zip((t.name for t in several), meter.loudness().tolist(), strict=True))
+        return found
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ class Draws(Dataset[Drawn]):
     """Draw number i of a seed is always the same: a piece of a lesson, and what the mixer is told with it.
 
     Of each draw the style is told with a chance of one half (then each number of it with three quarters), the roles
-    with one of three tenths (then each with three quarters). Some tracks come through another microphone, some with
-    noise, and some bands and frames are blotted out (Park et al., "SpecAugment", 2019).
+    with one of six tenths (then each with nine). Some tracks come through another microphone, some with noise, and
+    some bands and frames are blotted out (Park et al., "SpecAugment", 2019).
     """
 
     def __init__(self, lessons: Lessons, seconds: float, seed: int) -> None:
@@ -121,7 +121,7 @@ class Draws(Dataset[Drawn]):
         piece, shift_db = _coloured(piece, rng)
         piece = _blotted(_noisy(piece, rng), rng)
         n = len(piece)
-        told = (rng.random(n) < 0.75) & (rng.random() < 0.3)
+        told = (rng.random(n) < 0.9) & (rng.random() < 0.6)
         wished = (rng.random(STYLE.size) < 0.75) & (rng.random() < 0.5)
         others = [k for k in self.alike[which] if k != which] or [which]
         other = self.lessons[others[int(rng.integers(len(others)))]]

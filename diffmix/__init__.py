@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffmix.processors import *  # noqa: F403, I001  (first, since its `Mix` is not the one offered here)
-    from diffmix.api import automix, fit, play, render
+    from diffmix.api import automix, automix_variants, fit, play, render
     from diffmix.console import Console, Controls
     from diffmix.data.multitrack import Multitrack, Track, load
     from diffmix.errors import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "diffmix.api": ("automix", "fit", "play", "render"),
+    "diffmix.api": ("automix", "automix_variants", "fit", "play", "render"),
     "diffmix.console": ("Console", "Controls"),
     "diffmix.data.multitrack": ("Multitrack", "Track", "load"),
     "diffmix.errors": (

@@ -100,8 +100,8 @@ class _Dynamics(Processor, abstract=True):
     ) -> Tensor:
         """Audio x (B, C, T) with the gain that a `gain_curve` makes of its level, or of the side chain's."""
         if side_chain is None and self.lookahead == self.hold == 0:
-            times = (memory(v, self.sample_rate) for v in (attack_ms, release_ms))
-            return followed(x, *times, curve, *settings, power=self.detector == "rms", link=self.link)
+            attack, release = (memory(v, self.sample_rate) for v in (attack_ms, release_ms))
+            return followed(x, attack, release, curve, *settings, power=self.detector == "rms", link=self.link)
         heard = x if side_chain is None else side_chain
         if heard.shape[1] not in (1, x.shape[1]) and not self.link:
             raise AudioError(

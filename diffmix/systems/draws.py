@@ -1,0 +1,174 @@
+"""Lessons as they are used in training: pieces of them, told more or less, through other microphones."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from diffmix.data.knowledge import STYLE, THIRD_OCTAVES_HZ
+from diffmix.estimators.features import FRAME_S, band_hz
+from diffmix.systems.intents import Vectors
+from diffmix.systems.lessons import Lesson, Lessons
+
+
+class Batch(NamedTuple):
+    """Lessons of one length, tracks padded: as `Lesson`, with a leading dimension, and what is told with them.
+
+    ``mask`` (B, N) is 0 where a track is padding or does not play; ``labels`` (B, N) are 0 where a role is not told;
+    ``shift_db`` (B, N, 28) is what the equalisers' curves have to do beyond ``wanted``, at `THIRD_OCTAVES_HZ`;
+    ``wished`` (B, 6) says which numbers of the style are told; the reference (B, 2, 64, F') and (B, 2, 4) is a mix of
+    another song in the same style, or None for all.
+    """
+
+    mel_db: Tensor
+    measured: Tensor
+    mask: Tensor
+    labels: Tensor
+    wanted: Vectors
+    shift_db: Tensor
+    style: Tensor
+    wished: Tensor
+    reference: tuple[Tensor, Tensor] | None
+
+
+class Drawn(NamedTuple):
+    """A lesson as it is used once."""
+
+    lesson: Lesson
+    shift_db: Tensor
+    playing: Tensor
+    labels: Tensor
+    wished: Tensor
+    reference: tuple[Tensor, Tensor]
+    told_reference: bool
+
+
+class Draws(Dataset[Drawn]):
+    """Draw number i of a seed is always the same: a piece of a lesson, and what the mixer is told with it.
+
+    Of each draw the style is told with a chance of one half (then each number of it with three quarters), the roles
+    with one of six tenths (then each with nine). Some tracks come through another microphone, some with noise, and
+    some bands and frames are blotted out (Park et al., "SpecAugment", 2019).
+    """
+
+    def __init__(self, lessons: Lessons, seconds: float, seed: int) -> None:
+        self.lessons = [lessons[k] for k in range(len(lessons))]
+        self.alike = [lessons.alike(k) for k in range(len(lessons))]
+        self.frames, self.seed = round(seconds / FRAME_S), seed
+
+    def __len__(self) -> int:
+        return len(self.lessons)
+
+    def __getitem__(self, number: int) -> Drawn:
+        """Draw number ``number``, of any size."""
+        rng = np.random.default_rng([self.seed, number])
+        which = int(rng.integers(len(self.lessons)))
+        lesson = self.lessons[which]
+        mel_db = lesson.mel_db.float()
+        start = int(rng.integers(max(mel_db.shape[2] - self.frames, 0) + 1))
+        piece = mel_db[..., start : start + self.frames]
+        level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
+        playing = level_db[:, start : start + self.frames].amax(1) > level_db.amax(1) - 30
+        piece, shift_db = _coloured(piece, rng)
+        piece = _blotted(_noisy(piece, rng), rng)
+        n = len(piece)
+        told = (rng.random(n) < 0.9) & (rng.random() < 0.6)
+        wished = (rng.random(STYLE.size) < 0.75) & (rng.random() < 0.5)
+        others = [k for k in self.alike[which] if k != which] or [which]
+        other = self.lessons[others[int(rng.integers(len(others)))]]
+        return Drawn(
+            lesson._replace(mel_db=piece),
+            shift_db,
+            playing if playing.any() else torch.ones(n, dtype=torch.bool),
+            lesson.labels * torch.from_numpy(told),
+            torch.from_numpy(wished).float(),
+            (other.mix_mel_db.float(), other.mix_measured),
+            bool(rng.random() < 0.4),
+        )
+
+
+def _coloured(mel_db: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Every other track through another microphone, and what an engineer's equaliser then does otherwise, (N, 28) dB.
+
+    The colour is a tilt of up to 1.5 dB per octave and two bumps of up to 8 dB. An engineer undoes about 0.55 of it
+    where the track sounds (`diffmix.data.knowledge`).
+    """
+    n = len(mel_db)
+    some = (rng.random(n) < 0.5)[:, None]
+    tilt = rng.uniform(-1.5, 1.5, (n, 1))
+    centre, width = rng.uniform(-4, 4, (2, n, 1)), rng.uniform(0.4, 1.2, (2, n, 1))
+    height = rng.uniform(-8, 8, (2, n, 1))
+
+    def colour_db(octave: np.ndarray) -> np.ndarray:
+        bumps = (height * np.exp(-(((octave - centre) / width) ** 2))).sum(0)
+        return np.where(some, tilt * octave + bumps, 0.0)
+
+    bands, points = np.log2(band_hz().numpy() / 1000), np.log2(np.array(THIRD_OCTAVES_HZ) / 1000)
+    power_db = 10 * np.log10((10 ** (mel_db.numpy() / 10)).mean(2) + 1e-12)
+    spectrum_db = np.stack([np.interp(points, bands, row) for row in power_db]) + 10 * np.log10(2.0) * points
+    audible = np.clip((spectrum_db - spectrum_db.max(1, keepdims=True) + 50) / 25, 0.05, 1)
+    added_db = colour_db(points)
+    added_db -= (added_db * audible**2).sum(1, keepdims=True) / (audible**2).sum(1, keepdims=True)
+    coloured = mel_db + torch.from_numpy(colour_db(bands)).float()[..., None]
+    return coloured, torch.from_numpy(-0.55 * added_db * audible).float()
+
+
+def _noisy(mel_db: Tensor, rng: np.random.Generator) -> Tensor:
+    """Every third track with a noise floor of 20 to 60 dB under its loudest band, flat or falling."""
+    noise_db = torch.tensor(rng.uniform(-60, -20, len(mel_db)), dtype=torch.float32)
+    slope = torch.tensor(rng.uniform(-20, 0, len(mel_db)), dtype=torch.float32)[:, None] * torch.linspace(0, 1, 64)
+    some = torch.from_numpy(rng.random(len(mel_db)) < 1 / 3)
+    floor = mel_db.amax((1, 2))[:, None] + noise_db[:, None] + slope
+    floor = torch.where(some[:, None], floor, -200.0)[..., None]
+    return torch.logaddexp(mel_db * 0.230258509, floor * 0.230258509) / 0.230258509
+
+
+def _blotted(mel_db: Tensor, rng: np.random.Generator) -> Tensor:
+    """Every other track without up to eight bands or twenty frames in a row, which are at the track's mean."""
+    mel_db = mel_db.clone()
+    for row in mel_db:
+        if rng.random() < 0.5:
+            mean = row.mean()
+            if rng.random() < 0.5:
+                first = int(rng.integers(64))
+                row[first : first + int(rng.integers(1, 9))] = mean
+            else:
+                first = int(rng.integers(row.shape[1]))
+                row[:, first : first + int(rng.integers(1, 21))] = mean
+    return mel_db
+
+
+def collate(drawn: Sequence[Drawn]) -> Batch:
+    """Pad all to the same number of tracks; a reference is told to all or to none of a batch."""
+    most = max(len(d.playing) for d in drawn)
+    frames = min(d.lesson.mel_db.shape[2] for d in drawn)
+
+    def padded(parts: Sequence[Tensor], fill: float = 0.0) -> Tensor:
+        return torch.stack([torch.cat([x, x.new_full((most - len(x), *x.shape[1:]), fill)]) for x in parts])
+
+    lessons = [d.lesson for d in drawn]
+    reference = None
+    if drawn[0].told_reference:
+        heard = min(d.reference[0].shape[2] for d in drawn)
+        reference = (
+            torch.stack([d.reference[0][..., :heard] for d in drawn]),
+            torch.stack([d.reference[1] for d in drawn]),
+        )
+    return Batch(
+        mel_db=padded([x.mel_db[..., :frames] for x in lessons], -120.0),
+        measured=padded([x.measured for x in lessons]),
+        mask=padded([d.playing.float() for d in drawn]),
+        labels=padded([d.labels for d in drawn]),
+        wanted=Vectors(
+            padded([x.tracks for x in lessons], 0.5),
+            torch.stack([x.bus for x in lessons]),
+            torch.stack([x.master for x in lessons]),
+        ),
+        shift_db=padded([d.shift_db for d in drawn]),
+        style=torch.stack([x.style for x in lessons]),
+        wished=torch.stack([d.wished for d in drawn]),
+        reference=reference,
+    )

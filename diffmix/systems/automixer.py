@@ -19,7 +19,6 @@ from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Estimator, Heard
 from diffmix.estimators.features import FRAME_S, level_free, log_mel, measures
 from diffmix.intent import Intent
-from diffmix.kernels.loudness import integrated_loudness
 from diffmix.params import ParamSpec
 from diffmix.settings import Settings
 from diffmix.systems.intents import QUIETEST_LU, IntentCode, Vectors
@@ -85,8 +84,7 @@ class Automixer(nn.Module):
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
-        loudness = [float(integrated_loudness(track.audio[None], rate)) for track in multitrack.tracks]
-        sounding = [n for n, lufs in enumerate(loudness) if lufs > SILENT_LUFS]
+        sounding = [n for n, name in enumerate(names) if multitrack.loudness_lufs[name] > SILENT_LUFS]
         sounding = sorted(sounding or range(len(names)), key=lambda n: names[n])
         tracks = [multitrack.tracks[n] for n in sounding]
         mel_db = torch.cat([log_mel(track.audio[None], rate) for track in tracks])

@@ -77,7 +77,7 @@ def smooth(x, c, states, y, length, first, last, kind):
     for group in range(first, last, ROWS):
         rows, used = group_of(group, last), min(ROWS, last - group)
         inner = (rows - group) * length
-        e = lanes_of(states, 0, 0, rows)
+        e = lanes_of(states[:, 0, 0], rows)
         for t in range(states.shape[1] - 1):
             start = t * length
             count = min(length, samples - start)
@@ -96,7 +96,7 @@ def smooth(x, c, states, y, length, first, last, kind):
                 store_rows(levels, inner, i, transpose(load_tuple(block, 0, e, e)))
             for lane in range(used):
                 copy(levels[lane * length : lane * length + count], y[rows[lane], 0, start : start + count])
-            keep(e, states, 0, t + 1, rows)
+            keep(e, states[:, t + 1, 0], rows)
 
 
 @inner
@@ -140,7 +140,7 @@ def smooth_backward(gy, x, c, states, gx, gc, length, first, last, kind, adds):
                 own = lane * length
                 _measure(x, rows[lane], start, kind, levels[own : own + count])
                 copy(gy[rows[lane], 0, start : start + count], g[own : own + count])
-            e = lanes_of(states, 0, t, rows)
+            e = lanes_of(states[:, t, 0], rows)
             for i in range(0, count, ROWS):
                 store_tuple(found, i * ROWS, transpose(load_rows(levels, inner, i, e)))
                 for j in range(i, i + min(ROWS, count - i)):

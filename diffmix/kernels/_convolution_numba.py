@@ -99,11 +99,10 @@ def _times(ar, ai, br, bi):
 
 
 @inner
-def _forward(re, im, at, size, radices, turns):
-    """Transform ``size`` vectors from ``at`` on, in place: sums of products with exp(2 pi i n k / size)."""
-    length, first = size, 0
-    end = at + size * LANES
-    like = load(re, at, LANES)
+def _forward(re, im, size, radices, turns):
+    """Transform the first ``size`` vectors in place: sums of products with exp(2 pi i n k / size)."""
+    length, first, end = size, 0, size * LANES
+    like = load(re, 0, LANES)
     half, root = splat(re.dtype.type(0.5), like), splat(re.dtype.type(math.sqrt(0.75)), like)
     for radix in radices:
         part = length // radix
@@ -111,7 +110,7 @@ def _forward(re, im, at, size, radices, turns):
         for j in range(part):
             place = first + j * (radix - 1)
             c1, s1 = splat(turns[0, place], like), splat(turns[1, place], like)
-            begin = at + j * LANES
+            begin = j * LANES
             if radix == 4:
                 c2, s2 = splat(turns[0, place + 1], like), splat(turns[1, place + 1], like)
                 c3, s3 = splat(turns[0, place + 2], like), splat(turns[1, place + 2], like)
@@ -174,11 +173,10 @@ def _forward(re, im, at, size, radices, turns):
 
 
 @inner
-def _backward(re, im, at, size, radices, turns):
+def _backward(re, im, size, radices, turns):
     """Undo `_forward`, but for a factor ``size``: its stages backwards, with conjugate factors."""
-    length, first = 1, turns.shape[1]
-    end = at + size * LANES
-    like = load(re, at, LANES)
+    length, first, end = 1, turns.shape[1], size * LANES
+    like = load(re, 0, LANES)
     half, root = splat(re.dtype.type(0.5), like), splat(re.dtype.type(math.sqrt(0.75)), like)
     for stage in range(len(radices) - 1, -1, -1):
         radix = radices[stage]
@@ -189,7 +187,7 @@ def _backward(re, im, at, size, radices, turns):
         for j in range(part):
             place = first + j * (radix - 1)
             c1, s1 = splat(turns[0, place], like), -splat(turns[1, place], like)
-            begin = at + j * LANES
+            begin = j * LANES
             if radix == 4:
                 c2, s2 = splat(turns[0, place + 1], like), -splat(turns[1, place + 1], like)
                 c3, s3 = splat(turns[0, place + 2], like), -splat(turns[1, place + 2], like)
@@ -296,7 +294,7 @@ def analyse(x, p, spectrum, work):
         _gather(x, n2, second, first, re)
         _gather(x, n2 + first * second, second, first, im)
         _turn(re, im, first, p.before[0], p.before[1], one)
-        _forward(re, im, 0, first, p.first_radices, p.first_turns)
+        _forward(re, im, first, p.first_radices, p.first_turns)
         block = n2 // LANES
         _turn_lanes(re, im, first, p.coarse[0, block], p.coarse[1, block], fine_c, fine_s, one)
         for k in range(0, first, LANES):
@@ -304,7 +302,7 @@ def analyse(x, p, spectrum, work):
             store_tuple(out_re, at, transpose(load_tuple(re, k * LANES, like, like)))
             store_tuple(out_im, at, transpose(load_tuple(im, k * LANES, like, like)))
     for at in range(0, first * second, second * LANES):
-        _forward(out_re, out_im, at, second, p.second_radices, p.second_turns)
+        _forward(out_re[at:], out_im[at:], second, p.second_radices, p.second_turns)
 
 
 @kernel
@@ -315,7 +313,7 @@ def synthesise(spectrum, p, x, work):
     fine_c, fine_s = p.fine[0].reshape(-1), p.fine[1].reshape(-1)
     like, minus = load(re, 0, LANES), x.dtype.type(-1)
     for at in range(0, first * second, second * LANES):
-        _backward(in_re, in_im, at, second, p.second_radices, p.second_turns)
+        _backward(in_re[at:], in_im[at:], second, p.second_radices, p.second_turns)
     for n2 in range(0, second, LANES):
         for k in range(0, first, LANES):
             at = k * second + n2 * LANES
@@ -323,7 +321,7 @@ def synthesise(spectrum, p, x, work):
             store_tuple(im, k * LANES, transpose(load_tuple(in_im, at, like, like)))
         block = n2 // LANES
         _turn_lanes(re, im, first, p.coarse[0, block], p.coarse[1, block], fine_c, fine_s, minus)
-        _backward(re, im, 0, first, p.first_radices, p.first_turns)
+        _backward(re, im, first, p.first_radices, p.first_turns)
         _turn(re, im, first, p.before[0], p.before[1], minus)
         _scatter(re, n2, second, first, x)
         _scatter(im, n2 + first * second, second, first, x)

@@ -55,21 +55,21 @@ def group_of(first, last):
 
 
 @inner
-def lanes_of(states, k, t, rows):
-    """State k before tile t of ``rows``, one per lane."""
+def lanes_of(states, rows):
+    """One state of each of ``rows``, one per lane."""
     found = np.empty(ROWS, states.dtype)
     for lane in range(len(rows)):
-        found[lane] = states[rows[lane], t, k]
+        found[lane] = states[rows[lane]]
     return load(found, 0, ROWS)
 
 
 @inner
-def keep(values, states, k, t, rows):
+def keep(values, states, rows):
     """What `lanes_of` finds, written."""
     kept = np.empty(ROWS, states.dtype)
     store(kept, 0, values)
     for lane in range(len(rows)):
-        states[rows[lane], t, k] = kept[lane]
+        states[rows[lane]] = kept[lane]
 
 
 @inner
@@ -294,7 +294,7 @@ def forward(x, c, states, y, length, first, last, fast):
     for group in range(first, last, ROWS):
         rows = group_of(group, last)
         offsets, inner = rows * samples, (rows - group) * length
-        e, m = lanes_of(states, 0, 0, rows), lanes_of(states, -1, 0, rows)
+        e, m = lanes_of(states[:, 0, 0], rows), lanes_of(states[:, 0, -1], rows)
         for t in range(states.shape[1] - 1):
             start = t * length
             count = min(length, samples - start)
@@ -311,8 +311,8 @@ def forward(x, c, states, y, length, first, last, fast):
                 if count % ROWS:
                     for i in range(count):
                         out[at + i] = ends[1, i]
-            keep(m, states, -1, t + 1, rows)
-            keep(e, states, 0, t + 1, rows)
+            keep(m, states[:, t + 1, -1], rows)
+            keep(e, states[:, t + 1, 0], rows)
 
 
 @kernel
@@ -343,7 +343,7 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
             some = count + -count % ROWS if moving else ROWS
             if moving or t == states.shape[1] - 2:
                 spread(c, rows, start, some, k, length)
-            e, m = lanes_of(states, 0, t, rows), lanes_of(states, -1, t, rows)
+            e, m = lanes_of(states[:, t, 0], rows), lanes_of(states[:, t, -1], rows)
             detect(audio, offsets, start, count, gate, step, k, e, m, tile, envelope, squares, level, inner)
             for row in range(group, group + used):
                 at, own = row * samples + start, (row - group) * length

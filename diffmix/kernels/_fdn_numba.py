@@ -7,7 +7,6 @@ lines as lanes, they pass their filters.
 """
 
 import numpy as np
-from numba import njit
 
 from diffmix.kernels._compile import inner, kernel
 from diffmix.kernels._reverb_numba import CHUNK, STEP, _layout, _move, _products, _recall, _save, _sum
@@ -16,7 +15,7 @@ from diffmix.kernels._simd import cast, fma, load, load_rows, store, store_rows,
 LINES = STEP
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def _filtered(columns, state, gain, pole):
     """``l <- a v + p l`` through eight samples of eight lines: (l after them, all l)."""
     a, b, c, d, e, f, g, h = columns
@@ -31,19 +30,19 @@ def _filtered(columns, state, gain, pole):
     return a, b, c, d, e, f, g, h
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def _scaled(rows, factor):
     a, b, c, d, e, f, g, h = rows
     return a * factor, b * factor, c * factor, d * factor, e * factor, f * factor, g * factor, h * factor
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def _reversed(rows):
     a, b, c, d, e, f, g, h = rows
     return h, g, f, e, d, c, b, a
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def _mixed(rows, even, odd):
     """The Householder reflection of eight rows, plus ``even`` to the even ones and ``odd`` to the others."""
     a, b, c, d, e, f, g, h = rows
@@ -52,14 +51,14 @@ def _mixed(rows, even, odd):
     return a + even, b + odd, c + even, d + odd, e + even, f + odd, g + even, h + odd
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def _heard(rows):
     """The sums of the even and of the odd rows, halved."""
     a, b, c, d, e, f, g, h = rows
     return (a + c + e + g) * 0.5, (b + d + f + h) * 0.5
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def _input(x, stride, i, channels):
     """What goes to the even and to the odd lines, halved: left and right, or half of mono each."""
     even = load(x, i, STEP) * 0.5
@@ -183,10 +182,10 @@ def backward(gy, x, c, states, gx, gc, tile, first, last, lengths):
     by_gain, by_pole = np.empty(LINES), np.empty(LINES)
     for row in range(first, last):
         _coefficients(c[row, 0], gain, pole)
-        adjoint[:] = x.dtype.type(0)
-        gl[:] = x.dtype.type(0)
-        by_gain[:] = 0
-        by_pole[:] = 0
+        for i in range(len(adjoint)):
+            adjoint[i] = 0
+        for j in range(LINES):
+            gl[j] = by_gain[j] = by_pole[j] = 0
         for part in range(states.shape[1] - 2, -1, -1):
             t = part * tile
             n = min(tile, samples - t)

@@ -15,12 +15,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from diffmix.kernels._compile import inner
+from diffmix.kernels._compile import copy, inner, kernel
 from diffmix.kernels._operator import Loops
 from diffmix.kernels._simd import (
     cast,
@@ -129,7 +129,7 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
     K, STATES, COEFFICIENTS = sections, 2 * sections, 5 * sections  # literals inside the loops
     WAITS = sections <= 2
 
-    @njit(nogil=True, cache=True)
+    @kernel
     def forward(x, c, states, y, rows, length, tiny, tile, saved, positions):
         """Filter `ROWS` rows of x (R, 1, T) into y, with c (5K, lanes) of x's type.
 
@@ -156,7 +156,7 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
                     states[rows[lane], t + 1, k] = saved[k * ROWS + lane]
                 states[rows[lane], t + 1, STATES] = positions[lane]
 
-    @njit(nogil=True, cache=True)
+    @kernel
     def backward(
         gy, x, c, exact, states, gx, w, gc, rows, first, tiles, used, length, tiny, signals, saved, positions, g
     ):
@@ -211,7 +211,7 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
                     store(signals, i * ROWS + half, cast(load(g, done * length + i * HALF, HALF), x.dtype.type))
             write_tile(signals, gx, offsets, start, count, s[0])
 
-    @njit(nogil=True, cache=True)
+    @kernel
     def adjoint_states(gy, exact, w, rows, first, tiles, length, tile, g):
         """Only what `backward` does to w."""
         offsets = rows * gy.shape[2] + first * length
@@ -329,7 +329,7 @@ def unforced(c: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def moving_forward(x, c, states, y, length, first, last):
     """Filter items [first, last) of x (B, C, T) into y, with coefficients c (B, T, 5K) of each sample.
 
@@ -341,7 +341,7 @@ def moving_forward(x, c, states, y, length, first, last):
             start, stop = t * length, min((t + 1) * length, samples)
             for channel in range(x.shape[1]):
                 signal = y[row, channel]
-                signal[start:stop] = x[row, channel, start:stop]
+                copy(x[row, channel, start:stop], signal[start:stop])
                 for k in range(sections):
                     at = 2 * (channel * sections + k)
                     s1, s2 = states[row, t, at], states[row, t, at + 1]
@@ -354,7 +354,7 @@ def moving_forward(x, c, states, y, length, first, last):
                     states[row, t + 1, at], states[row, t + 1, at + 1] = s1, s2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def moving_backward(gy, x, c, states, gx, gc, length, first, last):
     """Adjoint of items [first, last): that of `kernels`, each sample with its own coefficients."""
     samples, sections = x.shape[2], c.shape[2] // 5
@@ -364,7 +364,7 @@ def moving_backward(gy, x, c, states, gx, gc, length, first, last):
         for t in range(states.shape[1] - 2, -1, -1):
             start, stop = t * length, min((t + 1) * length, samples)
             for channel in range(x.shape[1]):
-                signals[0, : stop - start] = x[row, channel, start:stop]
+                copy(x[row, channel, start:stop], signals[0, : stop - start])
                 for k in range(sections):
                     at = 2 * (channel * sections + k)
                     s1, s2 = states[row, t, at], states[row, t, at + 1]
@@ -375,7 +375,7 @@ def moving_backward(gy, x, c, states, gx, gc, length, first, last):
                         s1 = (b1 * v - a1 * o) + s2
                         s2 = b2 * v - a2 * o
                 g = gx[row, channel]
-                g[start:stop] = gy[row, channel, start:stop]
+                copy(gy[row, channel, start:stop], g[start:stop])
                 for k in range(sections - 1, -1, -1):
                     at = 2 * (channel * sections + k)
                     w1, w2 = w[at], w[at + 1]

@@ -1,13 +1,14 @@
 """Compiled loops of the mixing desk's sums."""
 
 import numpy as np
-from numba import njit
+
+from diffmix.kernels._compile import kernel
 
 BLOCK = 2048
 """Samples whose sums stay in the cache while every track is added."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def forward(y, fader, matrix, send, sums, first, last):
     """Add tracks y (n, C, T) to sums (2 + 2 S, T) over blocks [first, last) of samples: placed, then sent to S buses.
 
@@ -43,7 +44,7 @@ def forward(y, fader, matrix, send, sums, first, last):
                     right[i] += s * v[i]
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def backward(gradient, y, weights, gy, dots, first, last):
     """The adjoint over blocks [first, last): gy (n, C, T) and dots (blocks, n, C, O), O = 2 + 2 S.
 

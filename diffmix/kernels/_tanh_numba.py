@@ -9,9 +9,8 @@ import math
 from functools import cache
 
 import numpy as np
-from numba import njit
 
-from diffmix.kernels._compile import kernel
+from diffmix.kernels._compile import inner, kernel
 from diffmix.kernels._simd import absolute, bits, cast, load, minimum, select, store
 
 LANES = 8
@@ -23,12 +22,12 @@ _Q4, _Q5 = 4.0082177293e-06, -2.0109921195e-07
 _MANTISSA, _BIAS = 1 << 23, 127
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def _power_of_two(k):
     return bits((k + _BIAS) * _MANTISSA, np.float32)
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def growth(a):
     """expm1f(2a) from a = 1 on, expm1f(-2a) below, of a >= 0 (lanes of float32), held at 22.
 
@@ -59,7 +58,7 @@ def growth(a):
     return select(k == 0, r - e, y)
 
 
-@njit(inline="always")
+@inner(forceinline=True)
 def tanh(a):
     """tanhf(a) of a >= 0, in lanes of float32."""
     large = a >= 1.0

@@ -19,7 +19,7 @@ from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError, SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import integrated_loudness
-from diffmix.playback import fullest
+from diffmix.playback import excerpts
 from diffmix.settings import Settings
 from diffmix.types import Path
 from diffmix.wishes import Wishes
@@ -73,9 +73,7 @@ class RuleMixer:
         reference: Tensor | None = None,
     ) -> Intent:
         """The usual treatment of each role, in a style; a reference changes nothing."""
-        alone = [(t, fullest(replace(multitrack, tracks=(t,)), LISTENED_S)) for t in multitrack.tracks]
-        tracks = tuple(replace(t, audio=t.audio[:, start:stop]) for t, (start, stop) in alone)
-        return class_mean(with_roles(replace(multitrack, tracks=tracks), roles or {}), style)
+        return class_mean(excerpts(with_roles(multitrack, roles or {}), LISTENED_S), style)
 
 
 class _Settled:

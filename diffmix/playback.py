@@ -4,6 +4,7 @@ Memory is that of the tracks and of the result, whatever the length; a song of a
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,13 @@ def fullest(multitrack: Multitrack, seconds: float) -> tuple[int, int]:
     window = max(1, size // step)
     start = int(np.convolve(total, np.ones(window), "valid").argmax()) * step
     return start, min(start + size, multitrack.length)
+
+
+def excerpts(multitrack: Multitrack, seconds: float) -> Multitrack:
+    """Each track's own fullest seconds: tracks of one length, but not at one time."""
+    alone = [(t, fullest(replace(multitrack, tracks=(t,)), seconds)) for t in multitrack.tracks]
+    tracks = tuple(replace(t, audio=t.audio[:, start:stop]) for t, (start, stop) in alone)
+    return replace(multitrack, tracks=tracks)
 
 
 class Player:

@@ -30,6 +30,7 @@ SIDEWAYS = {
     ("report", "explain"),
     ("report", "playback"),
     ("systems", "balance"),
+    ("systems", "playback"),
     ("systems", "mix"),
     ("portraits", "plots"),
     ("export", "plugins"),

@@ -1,10 +1,12 @@
 """The automatic mixer: an estimator that says what a mix is to become."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -13,13 +15,14 @@ from torch import Tensor, nn
 
 from diffmix.balance import SILENT_LUFS
 from diffmix.console import Console
-from diffmix.data.knowledge import STYLE, Style
+from diffmix.data.knowledge import STYLE, Style, class_mean
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Estimator, Heard
 from diffmix.estimators.features import FRAME_S, level_free, log_mel, measures
 from diffmix.intent import Intent
 from diffmix.params import ParamSpec
+from diffmix.playback import excerpts
 from diffmix.settings import Settings
 from diffmix.systems.intents import QUIETEST_LU, IntentCode, Vectors
 from diffmix.systems.lessons import LABELS, heard_mix
@@ -28,6 +31,7 @@ from diffmix.types import Path
 FORMAT, VERSION = "diffmix-automixer", 2
 LISTENINGS = 4
 ACTIVE_DB = -30.0
+EXCERPT_S = 20.0
 
 
 class Windows(NamedTuple):
@@ -80,7 +84,8 @@ class Automixer(nn.Module):
             reference: a finished mix (2, T) at the same rate, whose style is wanted.
 
         It listens to the most telling seconds: those in which most tracks play, then those in which the others do, up
-        to ``LISTENINGS`` times. A track's knobs are the mean over where it plays.
+        to ``LISTENINGS`` times. A track's knobs are the mean over where it plays. How loud a track of a told role is
+        follows from what is usual for that role, to which the network adds nothing; with a reference, to one half.
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
@@ -102,7 +107,17 @@ class Automixer(nn.Module):
         answers = self(heard)
         weight = (share / share.sum(0))[..., None]
         vectors = Vectors((answers.tracks * weight).sum(0), answers.bus.mean(0), answers.master.mean(0))
-        return self._intent(vectors, heard.mel, sounding, names, channels)
+        intent = self._intent(vectors, heard.mel, sounding, names, channels)
+        if not any(told.values()):
+            return intent
+        known = tuple(replace(track, role=told.get(track.name)) for track in multitrack.tracks)
+        usual = class_mean(excerpts(replace(multitrack, tracks=known), EXCERPT_S), style).loudness_lu
+        told_share = 0.5 if reference is not None else 1.0
+        loudness = {}
+        for name, lu in intent.loudness_lu.items():
+            part = told_share if told.get(name) else 0.0
+            loudness[name] = part * usual[name] + (1 - part) * lu
+        return intent._replace(loudness_lu=_summing_up(loudness))
 
     def _heard(self, mel_db: Tensor, measured: Tensor) -> tuple[Heard, Tensor]:
         """The telling windows of tracks, as the estimator hears them, and how much each track plays there (K, N)."""
@@ -127,9 +142,8 @@ class Automixer(nn.Module):
         sides = balanced_sides(amount[:, None] * 10 ** (loudness_lu / 20)[:, None] * spectrum)
         own = [names[n] for n in sounding]
         found = self.code.decode(vectors, own, [channels[n] for n in sounding], sides)
-        total = sum(10 ** (lu / 10) for lu in found.loudness_lu.values())
-        shift = 10 * torch.tensor(total).log10().item()
-        loudness = {name: found.loudness_lu.get(name, QUIETEST_LU + shift) - shift for name in names}
+        summed = _summing_up(found.loudness_lu)
+        loudness = {name: summed.get(name, QUIETEST_LU) for name in names}
         tracks = {name: found.settings["tracks"].get(name, {}) for name in names}
         return Intent(Settings({**found.settings, "tracks": tracks}), loudness)
 
@@ -190,6 +204,12 @@ class Automixer(nn.Module):
         except RuntimeError as error:
             raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
         return mixer.eval()
+
+
+def _summing_up(loudness_lu: Mapping[str, float]) -> dict[str, float]:
+    """The same balance, its energies adding up to one."""
+    shift = 10 * math.log10(sum(10 ** (lu / 10) for lu in loudness_lu.values()))
+    return {name: lu - shift for name, lu in loudness_lu.items()}
 
 
 def balanced_sides(pull: Tensor) -> Tensor:

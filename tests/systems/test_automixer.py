@@ -9,6 +9,7 @@ import torch
 
 from diffmix.console import Console
 from diffmix.data.knowledge import Style
+from diffmix.data.knowledge.classes import USUAL
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import CheckpointError
 from diffmix.intent import Intent
@@ -73,6 +74,24 @@ def test_roles_style_and_reference_are_heard() -> None:
     for told in ({"roles": {"t0": "kick"}}, {"style": Style(width=1.0)}, {"style": Style()}, {"reference": mix}):
         assert different(plain, made.intend(x, **told)) > 1e-4
     assert different(plain, made.intend(x, roles={"t0": None, "other": "kick"})) == 0
+
+
+def test_what_is_usual_for_told_roles_decides_how_loud_they_are() -> None:
+    made, x = mixer(), song()
+    roles = {"t0": "lead_vocal", "t2": "hihat"}
+    mix = torch.randn(2, 2 * RATE, generator=torch.Generator().manual_seed(3))
+    told, plain, usual = (
+        made.intend(x, roles=roles),
+        made.intend(x),
+        USUAL["lead_vocal"].level_lu - USUAL["hihat"].level_lu,
+    )
+    step = told.loudness_lu["t0"] - told.loudness_lu["t2"]
+    assert step == pytest.approx(usual, abs=1e-3)
+    assert sum(10 ** (lu / 10) for lu in told.loudness_lu.values()) == pytest.approx(1, abs=1e-4)
+    others = [i.loudness_lu["t3"] - i.loudness_lu["t4"] for i in (told, plain)]
+    assert others[0] == pytest.approx(others[1], abs=3)  # the network's, which hears of the roles
+    halfway = made.intend(x, roles=roles, reference=mix)
+    assert halfway.loudness_lu["t0"] - halfway.loudness_lu["t2"] < 0.9 * step
 
 
 def test_stereo_tracks_have_an_image_and_mono_ones_a_pan() -> None:

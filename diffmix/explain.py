@@ -1,6 +1,7 @@
 """Why a mix is as it is: what was measured of each track, what was done to it, and what undoing that would change."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,13 +51,17 @@ def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict
     sum_lufs = 10 * np.log10(sum(10 ** (level / 10) for level in loudness_after.values()))
     result = {}
     for name, track in tracks.items():
-        sounding = loudness_after[name] > _SILENT_LUFS and float(placed[name].sum()) > 0
+        sounding = loudness_after[name] > _SILENT_LUFS
+        heard = sounding and float(placed[name].sum()) > 0
+        if sounding and not heard:  # it rests in these seconds: its own fullest ones tell what it is
+            own = slice(*fullest(replace(mix.multitrack, tracks=(track,)), (stop - start) / rate))
+            raw[name] = band_powers(track.audio[:, own], rate).mean(0).numpy()
         stages = settings["tracks"][name]
         peak, rms = float(track.audio.abs().max()), float(track.audio.square().mean(dtype=torch.float64).sqrt())
         entry: dict[str, Any] = {
             "crest_db": round(20 * np.log10(peak / rms), 1) if rms > 0 else None,
             "dominant_hz": float(_HZ[int(raw[name].argmax())]) if sounding else None,
-            "masked": _masked(name, placed) if sounding else {"share": 0.0, "by": {}},
+            "masked": _masked(name, placed) if heard else {"share": 0.0, "by": {}},
             "done": list(_done(mix.console, stages, track.audio.shape[0])) if sounding else [],
             "why": [],
             "bypass": {},
@@ -66,7 +71,7 @@ def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict
             vocal = np.mean([placed[n].mean(0) for n in others], 0) if others else None
             relative = loudness_after[name] - sum_lufs
             entry["why"] = list(_why(entry, stages, raw[name], vocal, relative, mix.multitrack.loudness_lufs[name]))
-            if name not in mix.muted:
+            if heard and name not in mix.muted:
                 entry["bypass"] = dict(_bypassed(mix, settings, name, total, (start, stop)))
         result[name] = entry
     return result

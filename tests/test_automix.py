@@ -299,3 +299,17 @@ def test_a_silent_track_says_so_in_the_report() -> None:
     tracks = (Track("a", 0.1 * torch.randn(1, RATE)), Track("b", torch.zeros(1, RATE)))
     mix = api.automix(Multitrack("two", RATE, tracks), model="rules")
     assert mix.report["tracks"]["b"]["warnings"] == ["it is silent."]
+
+
+def test_a_track_that_rests_while_the_others_play_is_explained(tmp_path: Path) -> None:
+    rate = 16000
+    noise = 0.1 * torch.randn(4, 20 * rate, generator=torch.Generator().manual_seed(0)).numpy()
+    noise[:3, : 10 * rate] = 0
+    noise[3, 5 * rate :] = 0
+    stems = {name: noise[k] for k, name in enumerate(("kick", "bass", "vox", "intro"))}
+    mix = diffmix.automix(stems, sample_rate=rate, model="rules")
+    report = mix.report["tracks"]["intro"]
+    assert report["dominant_hz"] > 20
+    assert report["done"]
+    assert report["why"]
+    mix.save(tmp_path / "out")

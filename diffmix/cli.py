@@ -28,6 +28,7 @@ PACKAGES = (
     "pyloudnorm",
     "auraloss",
     "hydra",
+    "yaml",
     "lightning",
     "soundfile",
     "safetensors",
@@ -406,7 +407,7 @@ def _doctor(options: argparse.Namespace) -> None:
     from importlib import import_module
     from importlib.metadata import version
 
-    names = {"hydra": "hydra-core", "dasp_pytorch": "dasp-pytorch"}
+    names = {"hydra": "hydra-core", "dasp_pytorch": "dasp-pytorch", "yaml": "pyyaml"}
     broken = 0
     print(f"diffmix {__version__}, Python {sys.version.split()[0]}")
     for package in PACKAGES:

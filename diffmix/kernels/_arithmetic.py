@@ -103,7 +103,7 @@ def _twin_values(settings: Tensor, sample_rate: float, name: str) -> Tensor:
     """The float32 values (as float64) of a formula at ``settings`` (S, ...)."""
     values = settings.cpu().numpy().astype(np.float32).reshape(len(settings), -1)
     twin = np.array(_formulas[name](_float32, *values, sample_rate), np.float64).T
-    return torch.from_numpy(twin).reshape(*settings.shape[1:], -1).to(settings.device)
+    return torch.from_numpy(np.ascontiguousarray(twin)).reshape(*settings.shape[1:], -1).to(settings.device)
 
 
 @operator(

@@ -1,4 +1,4 @@
-"""What ``make demo`` does behind the installation, timed and scored; and the scores of the weights that ship.
+"""What ``make demo`` does behind the installation, timed and scored.
 
     python -m benchmarks.demo
 
@@ -14,20 +14,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-import lightning
 import soundfile
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from benchmarks.common import Cell, publish, table
-from diffmix._paths import conf_dir, example_dir
-from diffmix.api import MODEL
+from diffmix._paths import example_dir
 from diffmix.metrics import residual_db
-from diffmix.systems.automix import Automix, AutomixData
-from diffmix.systems.automixer import Automixer
 
 SCORES = ("balance_error_db", "stft_distance", "pan_width_error", "pan_error")
 
@@ -52,26 +45,6 @@ def demo(folder: Path) -> tuple[list[list[Cell]], dict[str, float]]:
     return rows, json.loads((folder / "training" / "scores.json").read_text(encoding="utf-8"))
 
 
-def shipped() -> dict[str, float]:
-    """Scores of the shipped weights on 48 examples of 16 held-out songs."""
-    overrides = ["data.songs=1", "data.held_out_songs=16", "data.held_out_examples=48"]
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        config: Any = OmegaConf.to_container(compose("train", overrides).data)
-    mixer = Automixer.load(MODEL, 44100)
-    system = Automix(mixer.console, mixer.shape)
-    system.mixer = mixer
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    data = AutomixData.from_config(config, mixer.console, seed=0)
-    found = trainer.validate(system, data, verbose=False)[0]
-    return {name.removeprefix("val/"): float(value) for name, value in found.items()}
-
-
 def rows(name: str, scores: dict[str, float]) -> list[list[Cell]]:
     """Equal loudness and the model, on the same examples."""
     labels = {"equal_loudness": f"equal loudness, centred ({name})", "model": name}
@@ -83,15 +56,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["DIFFMIX_CACHE"] = str(Path(scratch) / "cache")
         timed, trained = demo(Path(scratch) / "demo")
-        scored = [*rows("the demo's model", trained), *rows("the shipped weights", shipped())]
+        scored = rows("the demo's model", trained)
     tables = [
         table("Time and agreement", ["", "value"], timed),
         table(
             "Scores on held-out generated songs",
             ["mixer", "balance error, dB", "STFT distance", "pan width error", "pan error"],
             scored,
-            "24 examples of 8 songs for the demo's model, 48 of 16 for the shipped weights; less is better. "
-            "recipes/automix/README.md defines the scores.",
+            "8 songs; less is better. recipes/automix/README.md defines the scores.",
         ),
     ]
     publish("demo", "The demo", tables, [], ("lightning", "auraloss", "pedalboard", "numpy", "numba"), 0)

@@ -138,6 +138,10 @@ def test_a_long_song_is_heard_where_its_tracks_play() -> None:
     windows = telling(plays, 50)
     assert len(windows.share) <= 4
     assert (windows.share.amax(0) > 0.6).all()
+    crowd = torch.full((6, 64, 600), -90.0)
+    crowd[:5, :, :500] = -20.0
+    crowd[5, :, 540:] = -20.0  # alone, when all others have ended
+    assert telling(crowd, 50).share[:, 5].amax() > 0.8
     whole = telling(plays[..., :60], 50)
     assert whole.mel_db.shape == (1, 3, 64, 60)
 

@@ -24,6 +24,7 @@ from diffmix.kernels.loudness import integrated_loudness
 from diffmix.losses import AudioFeatureLoss, SumDifferenceLoss, multi_resolution_stft
 from diffmix.mix import grouped
 from diffmix.systems.automixer import refuse_other_specs
+from diffmix.systems.mix_style_transfer import MixStyleTransfer
 from diffmix.systems.mixes import (
     Mixed,
     at_loudness,
@@ -34,7 +35,6 @@ from diffmix.systems.mixes import (
     read_mix,
     songs_of,
 )
-from diffmix.systems.style_transfer import StyleTransfer
 from diffmix.systems.training import Numbers, Training, numbers_ahead
 
 METHODS = ("self-supervised", "reference")
@@ -51,7 +51,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     options, data = dict(config["system"]), config["data"]
     network = {name: options.pop(name) for name in ("encoder", "controller", "sum_and_difference")}
     try:
-        model = StyleTransfer(Console.from_layout(config["console"]), data["seconds"], **network)
+        model = MixStyleTransfer(Console.from_layout(config["console"]), data["seconds"], **network)
     except SettingsError as error:
         raise SettingsError(f"recipe diffmst cannot train for this console: {error}") from None
     system = DiffMST(model, total_steps=config["trainer"]["max_steps"], **options)
@@ -98,7 +98,7 @@ class DiffMST(lightning.LightningModule):
 
     def __init__(
         self,
-        model: StyleTransfer,
+        model: MixStyleTransfer,
         *,
         method: Literal["self-supervised", "reference"] = "self-supervised",
         learning_rate: float = 1e-3,
@@ -196,7 +196,7 @@ class StyleExamples(Dataset[StyleExample]):
     def __init__(
         self,
         songs: Sequence[Song],
-        model: StyleTransfer,
+        model: MixStyleTransfer,
         *,
         seconds: float,
         max_tracks: int,
@@ -308,7 +308,7 @@ class StyleData(lightning.LightningDataModule):
         self.batch_size, self.examples, self.workers = batch_size, examples, workers
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], model: StyleTransfer, method: str, seed: int) -> "StyleData":
+    def from_config(cls, config: Mapping[str, Any], model: MixStyleTransfer, method: str, seed: int) -> "StyleData":
         """Data as ``conf/data/style.yaml`` describes it; examples that are held out are those of the first method."""
         train, held_out = songs_of(config, round(model.console.sample_rate))
         copy = deepcopy(model)  # workers stay on the CPU when the system's console moves to a GPU

@@ -19,7 +19,7 @@ from diffmix.losses import AudioFeatureLoss, audio_features
 from diffmix.mix import render
 from diffmix.systems import diffmst
 from diffmix.systems.diffmst import DiffMST, StyleExamples, collate
-from diffmix.systems.style_transfer import StyleTransfer, informative
+from diffmix.systems.mix_style_transfer import MixStyleTransfer, informative
 from tests.systems.recorded import RATE, library
 
 TINY = [
@@ -54,12 +54,12 @@ def _root(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"data.root={library(tmp_path_factory.mktemp('songs'), 2, mixed=False)}"
 
 
-def model(norm: str = "group") -> StyleTransfer:
+def model(norm: str = "group") -> MixStyleTransfer:
     torch.manual_seed(0)
     encoder = {"width": 2, "embedding": 16, "norm": norm, "n_fft": 512, "hop": 256}
     controller = {"layers": 1, "heads": 2, "feedforward": 16}
     console = Console.from_layout(layout("diffmst"), RATE)
-    return StyleTransfer(console, 0.5, encoder=encoder, controller=controller).eval()
+    return MixStyleTransfer(console, 0.5, encoder=encoder, controller=controller).eval()
 
 
 def test_the_networks_have_the_papers_sizes() -> None:
@@ -229,7 +229,7 @@ def test_a_real_reference_is_learned_from(tmp_path: Path, root: str) -> None:
 def test_a_saved_model_mixes_a_song(tmp_path: Path) -> None:
     style = model()
     style.save(tmp_path / "model", seed=0)
-    loaded = StyleTransfer.load(tmp_path / "model", RATE)
+    loaded = MixStyleTransfer.load(tmp_path / "model", RATE)
     song = load({"kick": 0.1 * torch.randn(20000), "keys": 0.1 * torch.randn(2, 20000)}, RATE)
     reference = 0.1 * torch.randn(2, 30000)
     settings = style.settings_for(song, reference)
@@ -243,8 +243,8 @@ def test_a_saved_model_mixes_a_song(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="the model works at 16000 Hz"):
         style.settings_for(load({"a": torch.randn(5000)}, 44100), reference)
     (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="does not describe a style transfer"):
-        StyleTransfer.load(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="does not describe a mix style transfer"):
+        MixStyleTransfer.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", ["diffmst", "pymixconsole"])

@@ -30,7 +30,7 @@ REFERENCE_LUFS = -16.0
 """Loudness of a reference in front of its encoder, and at which mixes are compared."""
 
 
-class StyleTransfer(nn.Module):
+class MixStyleTransfer(nn.Module):
     """Tracks and a reference mix to controls of a console (S. S. Vanka et al., "Diff-MST", ISMIR 2024).
 
     Two encoders of one shape hear the tracks (stereo ones as their mono sum) and the channels of the reference; a
@@ -166,12 +166,12 @@ class StyleTransfer(nn.Module):
         }
 
     @classmethod
-    def load(cls, folder: Path, sample_rate: float = 44100.0) -> "StyleTransfer":
+    def load(cls, folder: Path, sample_rate: float = 44100.0) -> "MixStyleTransfer":
         """Read what `save` wrote, with the stored console at ``sample_rate`` Hz.
 
         Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
         """
-        config, weights = read_model(folder, "a style transfer", FORMAT, VERSION)
+        config, weights = read_model(folder, "a mix style transfer", FORMAT, VERSION)
         try:
             model = cls(
                 Console.from_layout(config["console"], sample_rate),

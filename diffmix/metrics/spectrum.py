@@ -47,7 +47,7 @@ def stft_distance(
         y, target = pad(y, (0, short)), pad(target, (0, short))
     total = y.new_zeros(len(y))
     for n_fft in fft_sizes:
-        mine, theirs = _magnitudes(y, n_fft), _magnitudes(target, n_fft)  # (B, C, bins, frames)
+        mine, theirs = magnitudes(y, n_fft), magnitudes(target, n_fft)  # (B, C, bins, frames)
         log = (mine.log() - theirs.log()).abs().mean((1, 2, 3))
         if linear == "convergence":
             change = torch.linalg.matrix_norm(mine - theirs) / torch.linalg.matrix_norm(theirs)
@@ -78,11 +78,20 @@ def third_octaves_db(x: Tensor, sample_rate: float) -> Tensor:
 
     Bands that reach beyond half the sample rate are left out. The floor is 80 dB below the whole.
     """
-    n_fft = 1 << round(math.log2(sample_rate / 5.4))  # 50 Hz's band is two bins wide
+    centres = [f for f in THIRD_OCTAVES_HZ if f * 10**0.05 <= sample_rate / 2]
+    low, high = ([f * 10**e for f in centres] for e in (-0.05, 0.05))
+    return band_levels_db(x, sample_rate, low, high)
+
+
+def band_levels_db(x: Tensor, sample_rate: float, low_hz: Sequence[float], high_hz: Sequence[float]) -> Tensor:
+    """Levels (B, bands) of audio (B, C, T) in dB between pairs of frequencies, over time, all channels together.
+
+    The floor is 80 dB below the whole.
+    """
+    n_fft = 1 << round(math.log2(sample_rate / 5.4))  # a third octave at 50 Hz is two bins wide
     power = power_spectrum(x, n_fft).mean(-1).sum(1)
-    centres = torch.tensor([f for f in THIRD_OCTAVES_HZ if f * 10**0.05 <= sample_rate / 2], dtype=torch.float64)
-    bin_hz = sample_rate / n_fft
-    low, high = (centres * 10**e / bin_hz + 0.5 for e in (-0.05, 0.05))  # bin k spans k to k + 1 on this scale
+    # bin k spans k to k + 1 on this scale
+    low, high = (torch.tensor(hz, dtype=torch.float64) * n_fft / sample_rate + 0.5 for hz in (low_hz, high_hz))
     bins = torch.arange(power.shape[-1], dtype=torch.float64)[:, None]
     share = (torch.minimum(high, bins + 1) - torch.maximum(low, bins)).clamp(0, 1)
     return _level_db(power @ share.to(power), power.sum(-1, keepdim=True))
@@ -116,12 +125,15 @@ def bark_error_db(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
     return (mid_side_bark_db(y, sample_rate) - mid_side_bark_db(target, sample_rate)).abs().mean((1, 2))
 
 
-def _magnitudes(x: Tensor, n_fft: int) -> Tensor:
-    """Magnitudes (B, C, bins, frames), at least 1e-4, of windows centred every half window with reflected ends."""
+def magnitudes(x: Tensor, n_fft: int, hop: int | None = None, floor: float = 1e-4) -> Tensor:
+    """Magnitudes (B, C, bins, frames), at least ``floor``, of audio (B, C, T) that is longer than half a window.
+
+    Windows are centred every ``hop`` samples, half a window by default, with reflected ends.
+    """
     window = torch.hann_window(n_fft, device=x.device, dtype=x.dtype)
-    spectrum = torch.stft(x.flatten(0, 1), n_fft, n_fft // 2, window=window, return_complex=True)
+    spectrum = torch.stft(x.flatten(0, 1), n_fft, hop or n_fft // 2, window=window, return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()
-    return power.clamp_min(1e-8).sqrt().view(*x.shape[:2], *power.shape[1:])
+    return power.clamp_min(floor**2).sqrt().view(*x.shape[:2], *power.shape[1:])
 
 
 def _sum_difference(x: Tensor) -> Tensor:

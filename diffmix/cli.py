@@ -206,8 +206,8 @@ def _automix(options: argparse.Namespace) -> None:
 
 
 def _master(options: argparse.Namespace) -> None:
-    from diffmix.master_report import summary
     from diffmix.mastering import master
+    from diffmix.mastering.report import summary
 
     with _stages(f"Mastering {options.mix}", 100) as advance:
         made = master(

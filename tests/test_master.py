@@ -15,7 +15,8 @@ from diffmix.cli import main
 from diffmix.data.knowledge.mastering import GENRES, mixed, nearest
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ, long_term_spectrum_db
 from diffmix.errors import AudioError, SettingsError
-from diffmix.mastering import Master, Measured, _reach
+from diffmix.mastering import Master, Measured
+from diffmix.mastering.measured import reach
 from diffmix.settings import Settings
 
 RATE = 22050
@@ -42,7 +43,7 @@ def coloured(
 
 def away_db(x: Audio, genre: str, rate: int = RATE) -> float:
     """Root mean square distance of the spectrum from a genre's, levels aside."""
-    curve, weight = GENRES[genre].curve_db, _reach(rate)
+    curve, weight = GENRES[genre].curve_db, reach(rate)
     assert curve is not None
     away = long_term_spectrum_db(torch.from_numpy(x), rate) - curve
     return float(np.sqrt(np.average((away - np.average(away, weights=weight)) ** 2, weights=weight)))
@@ -179,7 +180,7 @@ def test_long_recordings_in_pieces_are_the_same(dull: Audio, made: Master, monke
 def test_every_genre_is_nearest_to_itself(genre: str) -> None:
     curve = GENRES[genre].curve_db
     assert curve is not None
-    shares = nearest(curve, _reach(44100), float(np.mean(GENRES[genre].plr_db)))
+    shares = nearest(curve, reach(44100), float(np.mean(GENRES[genre].plr_db)))
     assert next(iter(shares)) == genre
     assert sum(shares.values()) == pytest.approx(1)
     assert mixed({genre: 1.0}).name == genre

@@ -17,7 +17,7 @@ from diffmix.types import Path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from diffmix.mastering import Master
+    from diffmix.mastering.result import Master
 
 TITLES = {"eq": "Equaliser", "dynamics": "Dynamics", "limiter": "Level"}
 NUMBERS = (

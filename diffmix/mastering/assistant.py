@@ -1,0 +1,133 @@
+"""From a finished mix and a target to a master."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from diffmix.console import WORKING_LEVEL_LUFS
+from diffmix.errors import AudioError, SettingsError
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.mastering.chain import LIMITED_DB, Chain, console_of, stages_of
+from diffmix.mastering.measured import Measured, loudest
+from diffmix.mastering.result import Master
+from diffmix.mastering.targets import inside, programme, target_of
+from diffmix.mix import Mix, finished, render
+from diffmix.playback import Progress
+from diffmix.settings import Settings, shortest
+from diffmix.wishes import Wishes
+
+LOUDNESS_LUFS = -14.0
+"""What streaming services play at."""
+
+USUAL_LUFS = (-40.0, -6.0)
+"""Recordings outside are brought to the working level in front of the chain, so that its thresholds reach them."""
+
+
+def master(
+    mix: Any,
+    target: Any = "auto",
+    *,
+    sample_rate: int | None = None,
+    loudness_lufs: float | None = None,
+    ceiling_db: float = -1.0,
+    amount: float = 1.0,
+    lock: Sequence[str] | Mapping[str, float] = (),
+    bound: Sequence[str] | Mapping[str, Any] = (),
+    only: str | Sequence[str] = "",
+    progress: Progress | None = None,
+) -> Master:
+    """Master a finished mix: equaliser, compressor, gain and limiter, towards a target.
+
+    A mono recording is one in the chain too, and becomes a master of two equal channels.
+
+    Args:
+        mix: a path, or an array (T,), (2, T) or (T, 2) with ``sample_rate``.
+        target: ``"auto"`` takes what is near among the genres; a genre, ``"pop"``, or several, ``"pop,electronic"``; a
+            recording to come near, as a path at any rate or an array at the mix's; ``"streaming"`` is ``"auto"`` at -14
+            LUFS; a number is a loudness in LUFS, and leaves spectrum and dynamics.
+        sample_rate: Hz of an array.
+        loudness_lufs: integrated loudness, -40..-5 LUFS (ITU-R BS.1770-4); by default that of a reference, else -14.
+        ceiling_db: true peak that the master keeps below, -20..0 dBTP.
+        amount: how far spectrum and dynamics go towards the target, 0..1.
+        lock: knobs of the chain that stay: ``["compressor", "eq.peak1_gain_db=-2"]``; without a value they change
+            nothing.
+        bound: knobs to keep in a range: ``["eq=±2", "compressor.ratio=1..1.5"]``.
+        only: the stages to use: ``"eq,dynamics,limiter"``. Without ``limiter`` the level is left as it comes.
+        progress: called with what is being done and the share done.
+
+    Raises AudioError, also for silence, and SettingsError, each in one sentence.
+    """
+    inside(ceiling_db, -20, 0, "ceiling_db", " dBTP")
+    inside(amount, 0, 1, "amount", "")
+    stages = stages_of(only)
+    song = programme(mix, sample_rate, "the mix")
+    rate, source = song.sample_rate, song.tracks[0].audio
+    say = progress or (lambda what, done: None)
+    say("measuring", 0.0)
+    before = Measured.of(source, rate)
+    if before.loudness_lufs <= -69:
+        raise AudioError(f"{song.name} is silent: there is nothing to master")
+    aim = target_of(target, before, rate)
+    if "limiter" not in stages and (loudness_lufs is not None or aim.curve_db is None):
+        raise SettingsError("a loudness is reached by the limiter's stage, which only= leaves out; add limiter to it")
+    wanted = aim.loudness_lufs if loudness_lufs is None else loudness_lufs
+    wanted = LOUDNESS_LUFS if wanted is None else wanted
+    inside(wanted, -40, -5, "loudness_lufs", " LUFS")
+    console = console_of(rate, stages)
+    wishes = Wishes.read(console, song, _of_master(lock), _of_master(bound))
+    knobs = console.narrowed_specs(["mix"], wishes.limits)[1]["master"].params
+    chain = Chain(console, knobs)
+    level = USUAL_LUFS[0] <= before.loudness_lufs <= USUAL_LUFS[1] or "limiter" not in stages
+    trim_db = 0.0 if level else WORKING_LEVEL_LUFS - before.loudness_lufs
+    reasons = {}
+    if "eq" in stages:
+        say("equalising", 0.3)
+        reasons["eq"] = chain.equalise(before, aim, amount)
+    if "dynamics" in stages:
+        say("compressing", 0.4)
+        low, high = aim.plr_db
+        if "limiter" in stages:  # what the loudness asks for, beyond what the limiter may take
+            high = max(low, min(high, ceiling_db - wanted + LIMITED_DB))
+        excerpt = loudest(source, rate) * 10 ** (trim_db / 20)
+        reasons["dynamics"] = chain.compress(excerpt, before, aim._replace(plr_db=(low, high)), amount)
+    if "limiter" in stages:
+        chain.limit(before.plr_db - (ceiling_db - wanted))
+    trim = {"trim": {"gain_db": shortest(trim_db)}}
+    settings = console.check(Settings(tracks={"mix": trim}, master=chain.settings))
+    unused = "image" if len(source) == 1 else "pan"
+    del settings["tracks"]["mix"][unused]
+    if "limiter" in stages:
+
+        def later(what: str, done: float) -> None:
+            say(what, 0.5 + 0.5 * (0.5 * done if what == "rendering" else 0.5 + 0.5 * done))
+
+        made = finished(console, song, settings, wanted, ceiling_db, limits=wishes.limits, progress=later)
+        reasons["limiter"] = _level_reason(made, before, trim_db)
+    else:
+        made = Mix(render(console, song, settings).numpy(), rate, settings, console, song, song.notes)
+    fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Mix)}
+    return Master(**fields, target=aim, amount=amount, reasons=reasons)
+
+
+def _of_master(wishes: Any) -> Any:
+    """Wishes whose knobs are the chain's, with or without saying so."""
+
+    def named(knob: str) -> str:
+        return knob if knob.startswith(("master.", "mix.")) else f"master.{knob}"
+
+    if isinstance(wishes, Mapping):
+        return {named(knob): value for knob, value in wishes.items()}
+    return [named(text) for text in ([wishes] if isinstance(wishes, str) else wishes)]
+
+
+def _level_reason(made: Mix, before: Measured, trim_db: float) -> str:
+    """What gain and limiter do."""
+    knobs = made.settings["master"]
+    loudness = float(integrated_loudness(torch.from_numpy(made.audio)[None], made.sample_rate))
+    trim = f" behind a trim of {trim_db:+.1f} dB" if trim_db else ""
+    return (
+        f"{knobs['gain']['gain_db']:+.1f} dB{trim} under a ceiling of {knobs['limiter']['ceiling_db']:.1f} dB: "
+        f"{before.loudness_lufs:.1f} LUFS became {loudness:.1f}."
+    )

@@ -1,0 +1,81 @@
+"""What a person's target means for a recording, and recordings as they come."""
+
+import math
+import os
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from diffmix.data.audio import check_sample_rate, read
+from diffmix.data.knowledge.mastering import GENRES, UNTOUCHED, Target, mixed, nearest
+from diffmix.data.multitrack import Multitrack, Track, load
+from diffmix.errors import AudioError, SettingsError
+from diffmix.mastering.measured import CENTRES_HZ, EXCERPT_S, Measured, reach
+
+
+def programme(given: Any, sample_rate: int | None, what: str) -> Multitrack:
+    """A recording as a song of one track, ``mix``, at its own rate."""
+    if isinstance(given, str | os.PathLike):
+        file = FilePath(given)
+        x, rate = read(file)
+        check_sample_rate(rate, str(file))
+        if not x.shape[-1]:
+            raise AudioError(f"{file}: holds no samples")
+        return Multitrack(file.stem, rate, (Track("mix", x, None, (str(file),)),))
+    if sample_rate is None:
+        raise AudioError(f"{what} as an array needs sample_rate=..., the rate in Hz that it was recorded at")
+    return replace(load({"mix": given}, sample_rate), name=what.removeprefix("the "), notes=())
+
+
+def target_of(target: Any, before: Measured, rate: int) -> Target:
+    """What a person's target means for a recording."""
+    if isinstance(target, Target):
+        return target
+    number = _number(target)
+    if number is not None:
+        inside(number, -40, -5, "target", " LUFS")
+        return UNTOUCHED._replace(name=f"{number:g} LUFS", loudness_lufs=number)
+    if not isinstance(target, str | os.PathLike):
+        return _reference(programme(target, rate, "the reference"))
+    words = [word.strip() for word in str(target).casefold().split(",")]
+    if words == ["auto"] or words == ["streaming"]:
+        return mixed(nearest(before.spectrum_db, reach(rate), before.plr_db))
+    if all(word in GENRES for word in words):
+        return mixed({word: 1 / len(set(words)) for word in words})
+    if not FilePath(target).exists() and isinstance(target, str) and not FilePath(target).suffix:
+        raise SettingsError(
+            f"no target is called {target!r}; there are auto, streaming, a loudness like -14, the path of a recording, "
+            f"and {', '.join(GENRES)}"
+        )
+    return _reference(programme(target, rate, "the reference"))
+
+
+def _number(target: Any) -> float | None:
+    """A loudness, if the target is one."""
+    if isinstance(target, str | int | float):
+        try:
+            found = float(target)
+        except ValueError:
+            return None
+        return found if math.isfinite(found) else None
+    return None
+
+
+def _reference(song: Multitrack) -> Target:
+    """What a recording measures, as a target that allows a little."""
+    found = Measured.of(song.tracks[0].audio, song.sample_rate)
+    if found.loudness_lufs <= -69:
+        raise AudioError(f"{song.name} is silent: a reference has to be heard")
+    span = (found.range_lu - 1, found.range_lu + 1) if song.seconds >= EXCERPT_S else UNTOUCHED.range_lu
+    spread = np.full(len(CENTRES_HZ), 1.0)
+    plr = found.plr_db - 1, found.plr_db + 1
+    loudness = min(max(round(found.loudness_lufs, 1), -40.0), -5.0)
+    return Target(song.name, found.spectrum_db, spread, plr, span, loudness)
+
+
+def inside(value: float, low: float, high: float, name: str, unit: str) -> None:
+    """Raises SettingsError for a value outside of a range, with its name and its unit."""
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {value:g}{unit}, allowed {low:g}..{high:g}{unit}")

@@ -61,7 +61,7 @@ HOMES = {
     "lightning": {"systems", "train"},
     "hydra": {"train", "eval", "cli", "__main__"},
     "omegaconf": {"train", "eval", "cli", "__main__"},
-    "yaml": {"data.datasets"},
+    "yaml": {"console", "data.datasets"},
     "argparse": {"train", "eval", "cli", "__main__", "export.standalone"},
 }
 KERNELS_MAY_IMPORT = {"torch", "numpy", "numba", "llvmlite", *sys.stdlib_module_names}

@@ -1,0 +1,1 @@
+"""Style transfer: making one recording sound as another does."""

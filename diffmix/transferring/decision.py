@@ -1,0 +1,255 @@
+"""Whether to act on what is believed of a treatment, and how much of it: the least expected distance, or nothing.
+
+The truth is unknown, but samples of what it could be are not. Each is rendered on a piece of the recording, and so are
+some amounts of the median; the amount whose mean distance to the samples is least is taken if it is clearly less than
+that of the untouched recording, and if acting did harm seldom enough before. The distance is that of the benchmark: mel
+spectra of 65536 samples, in magnitude and in log magnitude.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from diffmix.errors import SettingsError
+from diffmix.estimators.style_features import RATE, at_peak, listened
+from diffmix.estimators.translator import Posterior
+from diffmix.estimators.treatment import ASPECTS, EXTRAS, Treatment
+from diffmix.kernels.dynamics import compressor
+
+FFT, BANDS = 65_536, 128
+CROP = 65_536
+"""Samples at 24 kHz, 2.7 s, that are rendered."""
+
+SAMPLES = 40
+"""Treatments drawn from the posterior."""
+
+TONE, DYNAMICS = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.5, 1.0)
+"""Amounts that are tried."""
+
+HARM = 1.05
+"""A distance larger by this factor than the input's is harm."""
+
+GATES: Mapping[str, float] = {"cautious": 0.6, "default": 0.8, "bold": 1.0}
+"""Largest expected ratio to the input's distance at which is acted."""
+
+
+class Decision(NamedTuple):
+    """How much of which aspect, and what it leads to.
+
+    Fields:
+        amounts: what is done of each aspect of `ASPECTS`, 0 to what was allowed.
+        treatment: the median in these amounts.
+        expected: mean distance to the truth that could be, over that of the input, of the best amounts that were found.
+        harm: how often acting on such an expectation made it worse by 5 % or more, on songs never heard.
+        acted: whether anything is done; where not, the treatment is neutral.
+    """
+
+    amounts: dict[str, float]
+    treatment: Treatment
+    expected: float
+    harm: float
+    acted: bool
+
+
+class Outcomes(NamedTuple):
+    """Distances of amounts of a median (A, 2) of tone and dynamics to samples of the truth, (A, S)."""
+
+    amounts: Tensor
+    distance: Tensor
+
+    @property
+    def expected(self) -> Tensor:
+        """Mean distance of each amount over that of the first, which is nothing at all, (A,)."""
+        mean = self.distance.mean(1)
+        return mean / mean[0].clamp_min(1e-9)
+
+    @property
+    def best(self) -> int:
+        """The amounts with the least expected distance."""
+        return int(self.distance.mean(1).argmin())
+
+
+def decide(
+    excerpt: Tensor,
+    sample_rate: float,
+    posterior: Posterior,
+    *,
+    gate: float | str = "default",
+    aspects: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Decision:
+    """Choose how much of the median treatment a recording gets.
+
+    Args:
+        excerpt: a telling piece (C, T) of the recording, 5.46 s of which are used, at ``sample_rate`` Hz.
+        posterior: what is believed of the treatment, for one recording.
+        gate: largest expected ratio at which is acted: "cautious", "default", "bold", or a number above 0.
+        aspects: the most that may be done of each aspect of `ASPECTS`, 1 unless given, 0 to leave it alone.
+        seed: of the samples.
+
+    Raises SettingsError for an unknown aspect or gate.
+    """
+    limit = gate_limit(gate)
+    allowed = {**dict.fromkeys(ASPECTS, 1.0), **dict(aspects or {})}
+    if unknown := set(allowed) - set(ASPECTS):
+        raise SettingsError(f"there is no aspect {', '.join(sorted(unknown))}; there are {', '.join(ASPECTS)}")
+    drawn = posterior.samples(SAMPLES, seed)
+    found = outcomes(excerpt, sample_rate, posterior.median, drawn, allowed["tone"], allowed["dynamics"])
+    best = found.best
+    expected = float(found.expected[best])
+    chance = harm_chance(found, posterior)
+    amounts = dict.fromkeys(ASPECTS, 0.0)
+    if best > 0 and expected < limit and chance <= harm_limit(limit):
+        amounts |= dict(zip(ASPECTS, found.amounts[best].tolist(), strict=False))
+    amounts |= extra_amounts(posterior.median, drawn, allowed, limit)
+    acted = any(amounts.values())
+    treatment = posterior.median.scaled(**amounts) if acted else Treatment.neutral()
+    return Decision(amounts, treatment, expected, posterior.harm.at(expected), acted)
+
+
+def gate_limit(gate: float | str) -> float:
+    """The largest expected ratio of a gate by name or number. Raises SettingsError for another."""
+    if isinstance(gate, str):
+        if gate not in GATES:
+            raise SettingsError(f"there is no gate {gate!r}; there are {', '.join(GATES)}, or a number above 0")
+        return GATES[gate]
+    if not (math.isfinite(gate) and gate > 0):
+        raise SettingsError(f"a gate is a number above 0, the largest expected ratio; got {gate}")
+    return float(gate)
+
+
+def harm_limit(gate: float) -> float:
+    """The largest chance of harm at which is acted: 5 % where half a distance is to be won, 15 % for a fifth.
+
+    A gate of 1 or more asks for no certainty.
+    """
+    return 1.0 if gate >= 1 else max(0.02, 0.05 + 0.5 * (gate - 0.6))
+
+
+def outcomes(
+    excerpt: Tensor, sample_rate: float, median: Treatment, drawn: Treatment, tone: float = 1.0, dynamics: float = 1.0
+) -> Outcomes:
+    """Render amounts of a median up to ``tone`` and ``dynamics``, and samples of the truth, and compare them."""
+    piece = heard_piece(excerpt, sample_rate)
+    tones = [tone * part for part in TONE] if tone else [0.0]
+    parts = [dynamics * part for part in DYNAMICS] if dynamics else [0.0]
+    amounts = torch.tensor([(a, b) for a in tones for b in parts])
+    candidates = Treatment(*(part.expand(len(amounts), -1) for part in median)).scaled(amounts[:, 0], amounts[:, 1])
+    together = Treatment(*(torch.cat(pair) for pair in zip(candidates, drawn, strict=True)))
+    spectra = mel_magnitude(render(piece, together))
+    tried, truth = spectra.split([len(amounts), len(spectra) - len(amounts)])
+    return Outcomes(amounts, mel_distance(tried[:, None], truth[None]))
+
+
+def evidence(found: Outcomes) -> list[float]:
+    """What tells whether acting on the best amounts will do harm, five numbers.
+
+    The log of the expected ratio, the share of samples to which the input is nearer, the log of the ratio at the ninth
+    tenth of the samples, the spread of the input's distances, and the log of the input's distance itself.
+    """
+    mine, untouched = found.distance[found.best], found.distance[0].clamp_min(1e-6)
+    ratio = mine / untouched
+    return [
+        math.log(max(float(found.expected[found.best]), 1e-3)),
+        float((mine > HARM * untouched).float().mean()),
+        math.log(max(float(torch.quantile(ratio, 0.9)), 1e-3)),
+        float(untouched.std() / untouched.mean()),
+        math.log(float(untouched.mean())),
+    ]
+
+
+def harm_chance(found: Outcomes, posterior: Posterior) -> float:
+    """The chance that the best amounts make it worse: the judge's word, or the share of samples where there is none."""
+    told = evidence(found)
+    return posterior.judge.harm(told) if posterior.judge else told[1]
+
+
+def extra_amounts(median: Treatment, drawn: Treatment, allowed: Mapping[str, float], limit: float) -> dict[str, float]:
+    """How much of width, drive and space: all that is allowed or a half of it, or nothing unless that clearly pays.
+
+    The same rule with the numbers themselves as the distance.
+    """
+    amounts = {}
+    for k, aspect in enumerate(ASPECTS[2:]):
+        value, truth = median.extras[..., k], drawn.extras[:, k]
+        nothing = truth.abs().mean().clamp_min(1e-6)
+        tried = {part * allowed[aspect]: float((part * value - truth).abs().mean() / nothing) for part in (0.5, 1.0)}
+        best = min(tried, key=lambda amount: tried[amount])
+        amounts[aspect] = best if tried[best] < limit and float(value.abs()) > SMALLEST[k] else 0.0
+    return amounts
+
+
+SMALLEST = (1.0, 2.0, 3.0)
+"""Width, drive and space, dB, below which nothing is done."""
+assert len(SMALLEST) == len(EXTRAS)
+
+
+def heard_piece(excerpt: Tensor, sample_rate: float) -> Tensor:
+    """The loudest 2.7 s of an excerpt (C, T), of its middle, at 24 kHz and as loud as treatments are read for: (T,)."""
+    middle = listened(excerpt[None], sample_rate).mean(1)[0]
+    energy = middle.square().unfold(0, CROP // 16, CROP // 16).mean(1).unfold(0, 16, 1).mean(1)
+    start = int(energy.argmax()) * (CROP // 16)
+    return middle[start : start + CROP]
+
+
+def render(x: Tensor, treatment: Treatment) -> Tensor:
+    """A piece (T,) at 24 kHz under N treatments: equaliser, of least phase, and compressor; (N, T) at -12 dBFS peak."""
+    length = x.shape[-1]
+    response = _least_phase(treatment.response_db(_grid_hz()))
+    taps = torch.fft.irfft(response)
+    spectrum = torch.fft.rfft(x) * torch.fft.rfft(taps[..., :length], length)
+    knobs = treatment.compressor()
+    y = compressor(torch.fft.irfft(spectrum, length)[:, None], *knobs, RATE)
+    return at_peak(y)[:, 0]
+
+
+def mel_magnitude(x: Tensor) -> Tensor:
+    """Mel spectra (N, frames, 128) of audio (N, T) at 24 kHz in frames of 65536, the first around the first sample."""
+    padded = pad(x[:, None], (FFT // 2, FFT // 2), mode="reflect" if x.shape[-1] > FFT // 2 else "constant")[:, 0]
+    frames = padded.unfold(1, FFT, FFT) * torch.hann_window(FFT).to(x)
+    spectrum = torch.fft.rfft(frames)
+    magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp_min(1e-8).sqrt()
+    return magnitude @ _mel().to(x)
+
+
+def mel_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean difference of mel spectra (..., frames, 128) plus that of their logarithms, (...)."""
+    linear = (a - b).abs().mean((-1, -2))
+    return linear + (a.clamp_min(1e-8).log() - b.clamp_min(1e-8).log()).abs().mean((-1, -2))
+
+
+_GRID = 8192
+
+
+@lru_cache(maxsize=1)
+def _grid_hz() -> Tensor:
+    return torch.fft.rfftfreq(_GRID, 1 / RATE)
+
+
+def _least_phase(response_db: Tensor) -> Tensor:
+    """The complex response of least phase with these magnitudes (..., bins), by folding the cepstrum.
+
+    A. V. Oppenheim and R. W. Schafer, "Discrete-Time Signal Processing", chapter 13.
+    """
+    cepstrum = torch.fft.irfft(response_db * (math.log(10) / 20))
+    fold = torch.zeros(_GRID).to(cepstrum)
+    fold[0] = fold[_GRID // 2] = 1
+    fold[1 : _GRID // 2] = 2
+    return torch.fft.rfft(cepstrum * fold).exp()
+
+
+@lru_cache(maxsize=1)
+def _mel() -> Tensor:
+    """Mel filters (32769, 128) from 0 to 12 kHz, each of area 1 in Hz (M. Slaney, "Auditory Toolbox", 1998)."""
+    step = math.log(6.4) / 27  # linear to 1 kHz in 200/3 Hz, then 27 steps for a factor of 6.4
+    top = 15 + math.log(RATE / 2 / 1000) / step
+    mel = torch.linspace(0, top, BANDS + 2, dtype=torch.float64)
+    edge = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * step))
+    hz = torch.arange(FFT // 2 + 1, dtype=torch.float64)[:, None] * RATE / FFT
+    rise, fall = (hz - edge[:-2]) / (edge[1:-1] - edge[:-2]), (edge[2:] - hz) / (edge[2:] - edge[1:-1])
+    return (torch.minimum(rise, fall).clamp_min(0) * 2 / (edge[2:] - edge[:-2])).float()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffmix.balance import balanced
-from diffmix.console import Console
+from diffmix.console import Console, shipped
 from diffmix.data.audio import read, resample
 from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style
 from diffmix.data.multitrack import Multitrack
@@ -29,11 +29,6 @@ RULES = "rules"
 
 LISTENED_S = 30.0
 """Seconds of each track, its fullest, that rules listen to."""
-
-CONSOLE: dict[str, Any] = {
-    "master": {"eq": "ParametricEQ", "compressor": "Compressor", "gain": "Gain", "limiter": "BrickwallLimiter"}
-}
-"""Layout of the console for mixes by rule: the default one with a limiter at the end."""
 
 
 class Mixer(Protocol):
@@ -62,7 +57,7 @@ class RuleMixer:
 
     def __init__(self, sample_rate: float) -> None:
         """A mixer at ``sample_rate`` Hz."""
-        self.console = Console.from_layout(CONSOLE, sample_rate)
+        self.console = Console.from_layout(shipped("automix"), sample_rate)
 
     def intend(
         self,

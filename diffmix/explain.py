@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +12,10 @@ from diffmix.console import Console, DeskValues
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.spectrum import band_powers, k_weighting_db
 from diffmix.data.multitrack import Multitrack
+from diffmix.graph import Renderer
 from diffmix.graph.node import Endpoint
 from diffmix.playback import Player, fullest
 from diffmix.settings import Settings
-
-if TYPE_CHECKING:
-    from diffmix.mix import Mix
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,24 +27,23 @@ _NAMES = ((60, "sub bass"), (250, "bass"), (500, "low mids"), (2000, "mids"), (6
 _SILENT_LUFS = -69.0
 
 
-def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def explained(player: Player, settings: Settings, loudness_after: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """For each track by name, as plain data: ``crest_db`` and ``dominant_hz`` of the recording, ``masked``: the share
     of its spectrum in which the others together are louder and who covers how much of it, ``done`` and ``why`` in
     words, and ``bypass``: what leaving out each processor would change in the sum of all tracks, in front of the
     master's effects: ``level_lu`` and the third octave that changes most, ``hz`` by ``change_db``.
     """
-    player = Player(mix.console, mix.multitrack, mix.muted)
-    start, stop = fullest(mix.multitrack, HEARD_S)
-    settings = mix.console.check(mix.settings)
+    console, multitrack, rate = player.console, player.multitrack, player.multitrack.sample_rate
+    start, stop = fullest(multitrack, HEARD_S)
+    settings = console.check(settings)
     master = Endpoint("master", "out")
     ends = player.wired.ends
-    found = list(player.played(mix.settings, [*ends, master], start=start, stop=stop))
+    found = list(player.played(settings, [*ends, master], start=start, stop=stop))
     sound = {end: torch.cat([part[end] for part in found], -1) for end in ends}
     total = torch.cat([part[master] for part in found], -1)
-    rate = mix.sample_rate
     placed = {name: band_powers(sound[end], rate).numpy() for name, end in zip(player.names, ends, strict=True)}
-    raw = {t.name: band_powers(t.audio[:, start:stop], rate).mean(0).numpy() for t in mix.multitrack.tracks}
-    tracks = {t.name: t for t in mix.multitrack.tracks}
+    raw = {t.name: band_powers(t.audio[:, start:stop], rate).mean(0).numpy() for t in multitrack.tracks}
+    tracks = {t.name: t for t in multitrack.tracks}
     leads = [n for n, t in tracks.items() if t.role == "lead_vocal" and loudness_after[n] > _SILENT_LUFS]
     sum_lufs = 10 * np.log10(sum(10 ** (level / 10) for level in loudness_after.values()))
     result = {}
@@ -54,7 +51,7 @@ def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict
         sounding = loudness_after[name] > _SILENT_LUFS
         heard = sounding and float(placed[name].sum()) > 0
         if sounding and not heard:  # it rests in these seconds: its own fullest ones tell what it is
-            own = slice(*fullest(replace(mix.multitrack, tracks=(track,)), (stop - start) / rate))
+            own = slice(*fullest(replace(multitrack, tracks=(track,)), (stop - start) / rate))
             raw[name] = band_powers(track.audio[:, own], rate).mean(0).numpy()
         stages = settings["tracks"][name]
         peak, rms = float(track.audio.abs().max()), float(track.audio.square().mean(dtype=torch.float64).sqrt())
@@ -62,7 +59,7 @@ def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict
             "crest_db": round(20 * np.log10(peak / rms), 1) if rms > 0 else None,
             "dominant_hz": float(_HZ[int(raw[name].argmax())]) if sounding else None,
             "masked": _masked(name, placed) if heard else {"share": 0.0, "by": {}},
-            "done": list(_done(mix.console, stages, track.audio.shape[0])) if sounding else [],
+            "done": list(_done(console, stages, track.audio.shape[0])) if sounding else [],
             "why": [],
             "bypass": {},
         }
@@ -70,22 +67,22 @@ def explained(mix: "Mix", loudness_after: Mapping[str, float]) -> dict[str, dict
             others = [n for n in leads if n != name]
             vocal = np.mean([placed[n].mean(0) for n in others], 0) if others else None
             relative = loudness_after[name] - sum_lufs
-            entry["why"] = list(_why(entry, stages, raw[name], vocal, relative, mix.multitrack.loudness_lufs[name]))
-            if heard and name not in mix.muted:
-                entry["bypass"] = dict(_bypassed(mix, settings, name, total, (start, stop)))
+            entry["why"] = list(_why(entry, stages, raw[name], vocal, relative, multitrack.loudness_lufs[name]))
+            if heard and name not in player.muted:
+                entry["bypass"] = dict(_bypassed(player, settings, name, total, (start, stop)))
         result[name] = entry
     return result
 
 
-def master_bypass(mix: "Mix") -> dict[str, dict[str, float]]:
+def master_bypass(player: Player, settings: Settings) -> dict[str, dict[str, float]]:
     """What leaving out each of the master's effects would change in the mix, as in `explained`."""
-    player = Player(mix.console, mix.multitrack, mix.muted)
-    start, stop = fullest(mix.multitrack, HEARD_S)
-    before = player.whole(mix.settings, Endpoint("master", "out"), start=start, stop=stop)
-    plain = band_powers(player.finished(before, mix.settings, Endpoint("master", "out")), mix.sample_rate).mean(0)
+    console, multitrack, rate = player.console, player.multitrack, player.multitrack.sample_rate
+    start, stop = fullest(multitrack, HEARD_S)
+    settings = console.check(settings)
+    before = player.whole(settings, Endpoint("master", "out"), start=start, stop=stop)
+    plain = band_powers(player.finished(before, settings, Endpoint("master", "out")), rate).mean(0)
     found = {}
-    settings = mix.console.check(mix.settings)
-    for stage, effect in mix.console.master.items():
+    for stage, effect in console.master.items():
         neutral = {k: p.default for k, p in effect.spec}
         if settings["master"][stage] == neutral or stage == "gain":
             continue
@@ -93,7 +90,7 @@ def master_bypass(mix: "Mix") -> dict[str, dict[str, float]]:
         if stage == "limiter":
             without["master"][stage] = {**neutral, "ceiling_db": 0.0}
         y = player.finished(before, without, Endpoint("master", "out"))
-        found[stage] = _change(plain.numpy(), band_powers(y, mix.sample_rate).mean(0).numpy(), mix.sample_rate)
+        found[stage] = _change(plain.numpy(), band_powers(y, rate).mean(0).numpy(), rate)
     return found
 
 
@@ -112,11 +109,11 @@ def _masked(name: str, placed: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def _bypassed(
-    mix: "Mix", settings: Settings, name: str, total: Tensor, span: tuple[int, int]
+    player: Player, settings: Settings, name: str, total: Tensor, span: tuple[int, int]
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """What leaving out each processor of one track would change in the sum of all."""
-    console, rate = mix.console, mix.sample_rate
-    track = next(t for t in mix.multitrack.tracks if t.name == name)
+    console, rate = player.console, player.multitrack.sample_rate
+    track = next(t for t in player.multitrack.tracks if t.name == name)
     stages = settings["tracks"][name]
     place = ("pan" if track.audio.shape[0] == 1 else "image") if console.track_spec.size else ""
     effects = {**console.strip, place: getattr(console, place), **console.sends}
@@ -128,17 +125,15 @@ def _bypassed(
     if not variants:
         return
     alone = Multitrack(name, rate, (track,))
-    player = Player(console, alone)
+    single = Player(console, alone)
     each = [console.numbers(Settings({**settings, "tracks": {name: knobs}})) for knobs in (stages, *variants.values())]
     values = DeskValues(*({k: torch.cat([v[n][k] for v in each]) for k in each[0][n]} for n in range(3)))
     x = track.audio[:, span[0] : span[1]].expand(len(each), 1, -1, -1)
-    sources = player.wired.sources(x)
+    sources = single.wired.sources(x)
     master = Endpoint("master", "out")
-    from diffmix.graph import Renderer
-
     with torch.no_grad():
-        renderer = Renderer(player.graph, console.sample_rate, targets=[master])
-        made = renderer.signals(sources, player.wired.knobs(values, None))[master]
+        renderer = Renderer(single.graph, console.sample_rate, targets=[master])
+        made = renderer.signals(sources, single.wired.knobs(values, None))[master]
     before = band_powers(total, rate).mean(0).numpy()
     for (stage, _), y in zip(variants.items(), made[1:], strict=True):
         yield stage, _change(before, band_powers(total - made[0] + y, rate).mean(0).numpy(), rate)

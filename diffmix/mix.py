@@ -144,7 +144,7 @@ class Mix:
         """One picture of the mix (needs a person; a program reads ``report``)."""
         from diffmix.plots import overview
 
-        return overview(self)
+        return overview(self.report)
 
     def write_report(self, folder: Path) -> None:
         """Write report.html, report.png and report.json into an existing folder. Raises OutputError."""

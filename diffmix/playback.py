@@ -77,7 +77,7 @@ class Player:
 
     def __init__(self, console: Console, multitrack: Multitrack, muted: Sequence[str] = (), piece: int = PIECE) -> None:
         """``muted`` names tracks that are not heard; ``piece`` as `PIECE`."""
-        self.console, self.multitrack = console, multitrack
+        self.console, self.multitrack, self.muted = console, multitrack, tuple(muted)
         tracks = [multitrack.tracks[n] for n in order_of(multitrack)]
         self.names = [track.name for track in tracks]
         self.channels = [track.audio.shape[0] for track in tracks]

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from diffmix.mix import Mix
-
 INK, MUTED, GRID, PAPER = "#1f2933", "#6b7785", "#e3e7ec", "#ffffff"
 BEFORE, AFTER, GAIN = "#9aa5b1", "#2463d6", "#d9662b"
 """Colours: text, quiet text, lines, background; unmixed, mixed, gain changes."""
@@ -318,12 +316,7 @@ def number(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def overview(mix: "Mix") -> "Figure":
-    """The whole result in one picture, see `console_overview`."""
-    return console_overview(mix.report)
-
-
-def console_overview(measured: Mapping[str, Any]) -> "Figure":
+def overview(measured: Mapping[str, Any]) -> "Figure":
     """The whole mix in one picture, from `diffmix.report.measure`: numbers, spectrum, master, one row per track.
 
     More than 20 tracks are laid out in two columns.

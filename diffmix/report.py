@@ -59,6 +59,7 @@ def measure(mix: "Mix") -> dict[str, Any]:
     before = unmixed(mix.multitrack)
     rate = mix.sample_rate
     settings = mix.console.check(mix.settings)
+    player = Player(mix.console, mix.multitrack, mix.muted)
     centres, mix_db = plots.third_octaves(mix.audio, rate)
     return {
         "name": mix.multitrack.name,
@@ -75,11 +76,11 @@ def measure(mix: "Mix") -> dict[str, Any]:
         "master": {
             **_curves_of(mix, mix.console.master, settings["master"]),
             "gain_db": _gain_db(mix, settings),
-            "bypass": master_bypass(mix),
+            "bypass": master_bypass(player, settings),
         },
         "buses": {name: settings["buses"][name] for name in mix.console.buses},
         "sends": dict(mix.console.layout["sends"]),
-        "tracks": _tracks(mix, settings["tracks"]),
+        "tracks": _tracks(mix, player, settings["tracks"]),
         "groups": _groups(mix, settings["buses"]),
         "notes": [*mix.notes, *_further_notes(mix)],
     }
@@ -105,12 +106,11 @@ def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:
     return sum(settings["master"][name]["gain_db"] for name in gains) if gains else None
 
 
-def _tracks(mix: "Mix", settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    player = Player(mix.console, mix.multitrack, mix.muted)
+def _tracks(mix: "Mix", player: Player, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     loudness, peaks = player.levels_and_peaks(mix.settings)
     after = dict(zip(player.names, loudness.tolist(), strict=True))
     peak = dict(zip(player.names, peaks.tolist(), strict=True))
-    about = explained(mix, after)
+    about = explained(player, mix.settings, after)
     found = {}
     for track in mix.multitrack.tracks:
         knobs, mono = settings[track.name], track.audio.shape[0] == 1
@@ -175,7 +175,7 @@ def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
     measured = mix.report
     with plots.style():
         picture = io.BytesIO()
-        plots.console_overview(measured).savefig(picture, format="png", dpi=110)
+        plots.overview(measured).savefig(picture, format="png", dpi=110)
     files = {
         "report.html": page(mix, measured).encode(),
         "report.png": picture.getvalue(),

@@ -9,9 +9,9 @@ import torch
 
 import diffmix
 from diffmix import api
-from diffmix.automixing import CONSOLE, RuleMixer, proposed, reference_audio, styles
+from diffmix.automixing import RuleMixer, proposed, reference_audio, styles
 from diffmix.cli import main
-from diffmix.console import Console
+from diffmix.console import Console, shipped
 from diffmix.data.audio import write_wav
 from diffmix.data.inspection import inspect, without_mixes
 from diffmix.data.multitrack import Multitrack, Track, load
@@ -54,7 +54,7 @@ def multitrack() -> Multitrack:
 
 @pytest.fixture(scope="module")
 def console() -> Console:
-    return Console.from_layout(CONSOLE, RATE)
+    return Console.from_layout(shipped("automix"), RATE)
 
 
 def flat(mix: diffmix.Mix) -> dict[str, float]:

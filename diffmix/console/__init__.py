@@ -24,6 +24,7 @@ from diffmix.console._layout import (
     Specs,
     Stages,
     Tracks,
+    shipped,
     track_loudness,
 )
 
@@ -45,5 +46,6 @@ __all__ = [
     "Specs",
     "Stages",
     "Tracks",
+    "shipped",
     "track_loudness",
 ]

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from diffmix._paths import conf_dir
 from diffmix.errors import SettingsError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.params import ParamSpec, joined
@@ -68,6 +70,14 @@ ENDS = ("fader", "pan", "image")
 SEND: dict[str, Sequence[float]] = {"gain_db": (-60, 6, -60)}
 WET: dict[str, Sequence[float]] = {"dry_level": (0, 0), "mix": (1, 1)}
 """On a bus an effect is wet only, where it has a choice."""
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """The layout in ``conf/console/NAME.yaml``, for `Console.from_layout`."""
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load(Path(conf_dir(), "console", f"{name}.yaml").read_text(encoding="utf-8"))
+    return found
 
 
 def table(where: str, given: Any) -> dict[str, Any]:

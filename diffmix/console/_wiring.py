@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffmix.console._layout import ENDS, MUTED_DB, DeskValues, Stages, Tracks, options_of, spec_of
+from diffmix.console._template import Template
 from diffmix.errors import SettingsError
 from diffmix.graph import Node as Effect
 from diffmix.graph import Renderer
@@ -16,14 +17,11 @@ from diffmix.params import ParamSpec, split_name
 from diffmix.processors import Processor
 from diffmix.settings import Settings, shortest
 
-if TYPE_CHECKING:
-    from diffmix.console._console import Console
-
 
 class Desk:
     """The renderer of a console for given tracks, and which knob of it each value is."""
 
-    def __init__(self, console: "Console", channels: Sequence[int], groups: Sequence[str]) -> None:
+    def __init__(self, console: Template, channels: Sequence[int], groups: Sequence[str]) -> None:
         self.tracks = [f"track #{n + 1}" for n in range(len(channels))]  # no bus can be called so
         self.count = channels.count(1)
         strips = {s.name: s for s in strips_of(console, self.tracks, channels, groups)}
@@ -75,7 +73,7 @@ class Desk:
 
 
 def strips_of(
-    console: "Console",
+    console: Template,
     tracks: Sequence[str],
     channels: Sequence[int],
     groups: Sequence[str],

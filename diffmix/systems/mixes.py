@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from diffmix.balance import balanced
-from diffmix.console import MASTER, Console
+from diffmix.console import Console, shipped
 from diffmix.data import audio
 from diffmix.data.degrade import degrade
 from diffmix.data.knowledge import engineer
@@ -75,8 +75,8 @@ def engineered(piece: Multitrack, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 @cache
 def _console(sample_rate: int) -> Console:
-    """The console of ``conf/console/automix.yaml``, which engineers know."""
-    return Console(sample_rate, master={**MASTER, "limiter": "BrickwallLimiter"})
+    """The console that engineers know."""
+    return Console.from_layout(shipped("automix"), sample_rate)
 
 
 class Mixes(Dataset[Mixed]):

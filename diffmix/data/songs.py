@@ -6,7 +6,7 @@ import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -204,20 +204,6 @@ class Dataset(Sequence[Song]):
         latest_s = max(song.seconds - seconds, 0.0)
         start_s = float(torch.rand((), generator=generator, dtype=torch.float64)) * latest_s
         return song.segment(start_s, seconds, self.sample_rate)
-
-
-class SongIndex(Dataset):
-    """The songs under a folder; see `songs`. `folders` are theirs.
-
-    Args:
-        root: a folder of song folders, or one song folder.
-        sample_rate: Hz of the pieces, or None for each song's own.
-    """
-
-    def __init__(self, root: str | os.PathLike[str], sample_rate: int | None = None) -> None:
-        self.folders = songs(root)
-        places = [Place(folder.name, partial(read_folder, folder)) for folder in self.folders]
-        super().__init__(places, root, "folder", sample_rate=sample_rate)
 
 
 def read_folder(folder: Path) -> Song:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from diffmix.console import Console, Controls
 from diffmix.data import audio
@@ -26,16 +26,16 @@ from diffmix.mix import grouped
 from diffmix.systems.automixer import refuse_other_specs
 from diffmix.systems.mix_style_transfer import MixStyleTransfer
 from diffmix.systems.mixes import (
+    MixData,
     Mixed,
+    as_strong_as,
     at_loudness,
     batched,
     engineered,
     equally_loud,
-    finished_mix,
-    read_mix,
     songs_of,
 )
-from diffmix.systems.training import Numbers, Training, numbers_ahead
+from diffmix.systems.training import Training
 
 METHODS = ("self-supervised", "reference")
 MIXES = ("random", "engineered")
@@ -55,7 +55,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     except SettingsError as error:
         raise SettingsError(f"recipe diffmst cannot train for this console: {error}") from None
     system = DiffMST(model, total_steps=config["trainer"]["max_steps"], **options)
-    return Training(system, StyleData.from_config(data, model, system.method, config["seed"]), model.save)
+    return Training(system, style_data(data, model, system.method, config["seed"]), model.save)
 
 
 class StyleExample(NamedTuple):
@@ -84,7 +84,7 @@ class DiffMST(lightning.LightningModule):
     ``method="self-supervised"``: a piece is mixed at random and cut in two; from the mix of its first half and the raw
     tracks of its second the network is to make the mix of the second half. Loss: multi-resolution STFT distance of left
     and right. ``method="reference"``: the reference is of another song, and the loss is `AudioFeatureLoss` between the
-    two. Mixes are compared at one loudness.
+    two. Mixes are compared at one level, and scored at one loudness.
 
     Args:
         model: what learns.
@@ -132,20 +132,20 @@ class DiffMST(lightning.LightningModule):
         with torch.autocast(self.device.type, enabled=False):  # audio stays in float32
             mix = self.mixed(batch, Controls(*(u.float() for u in chosen)))
             if self.method == "reference":
-                return self.features(mix, batch.reference)
-            return self.distance(*(x.flatten(0, 1)[:, None] for x in (mix, batch.target)))
+                return self.features(as_strong_as(mix, batch.reference), batch.reference)
+            pair = as_strong_as(mix, batch.target), batch.target
+            return self.distance(*(x.flatten(0, 1)[:, None] for x in pair))
 
     def mixed(self, batch: StyleBatch, controls: Controls) -> Tensor:
-        """The mix (B, 2, T) of a batch at the loudness at which mixes are compared."""
-        mix = self.model.console((batch.mono, batch.stereo), controls, batch.mask)
-        return at_loudness(mix, self.rate)
+        """The mix (B, 2, T) of a batch."""
+        return self.model.console((batch.mono, batch.stereo), controls, batch.mask)
 
     @torch.no_grad()
     def validation_step(self, batch: StyleBatch, _: int) -> None:
         """Scores of the model, of equal loudness and of the plain sum, on held-out pieces."""
         plain = torch.cat([batch.mono.expand(-1, -1, 2, -1), batch.stereo], 1).sum(1)
         mixes = {
-            "model": self.mixed(batch, self(batch)),
+            "model": at_loudness(self.mixed(batch, self(batch)), self.rate),
             "equal_loudness": at_loudness(self._equally_loud(batch), self.rate),
             "plain_sum": at_loudness(plain, self.rate),
         }
@@ -187,7 +187,7 @@ class StyleExamples(Dataset[StyleExample]):
     """Example number i of a seed is always the same, whichever process asks for it and whatever came before.
 
     A piece of twice ``seconds`` is cut in two: the mix of the first half is the reference, that of the second the
-    target, both at one loudness. The mix is the song's finished one if its folder has such a file; else
+    target, both at one loudness. The mix is the song's finished one if it has one (`Song.is_paired`); else
     ``mixes="random"`` draws every knob of the model's console evenly, but for faders, and ``"engineered"`` mixes as
     `mixes.engineered` does. With ``references``, files of finished songs, or with ``unpaired``, the reference is a
     segment of one of them, or the mix of another song.
@@ -248,13 +248,12 @@ class StyleExamples(Dataset[StyleExample]):
         sounding = [t for t in drawn if t.audio[:, self.length :].square().mean() > SOUNDING_RMS**2]
         if len(sounding) < 2:
             return None
-        file = finished_mix(song.folder)
-        if file:  # its mix holds every track: the louder ones explain most of it
+        if song.is_paired:  # its mix holds every track: the louder ones explain most of it
             sounding = sorted(sounding, key=lambda track: -float(track.audio.square().mean()))
         kept = tuple(replace(t, audio=_fitted(t.audio, 2 * self.length)) for t in sounding[: self.max_tracks])
         piece = replace(piece, tracks=kept)
-        if file:
-            mix = _fitted(read_mix(file, start_s, 2 * self.seconds, self.sample_rate), 2 * self.length)
+        if song.is_paired:
+            mix = _fitted(song.mixed(start_s, 2 * self.seconds, self.sample_rate), 2 * self.length)
             return piece, torch.stack(mix.split(self.length, -1))
         if rng.random() < self.degraded:
             piece = degrade(piece, seed=int(rng.integers(2**31)))
@@ -282,7 +281,8 @@ class StyleExamples(Dataset[StyleExample]):
         """A segment (2, T) of one of the reference files."""
         file = self.references[int(rng.integers(len(self.references)))]
         start_s = float(rng.uniform(0, max(audio.info(file).seconds - self.seconds, 0)))
-        return _fitted(read_mix(file, start_s, self.seconds, self.sample_rate), self.length)
+        x, rate = audio.read_segment(file, start_s, self.seconds)
+        return _fitted(audio.resample(x, rate, self.sample_rate), self.length).expand(2, -1)
 
 
 def _fitted(x: Tensor, length: int) -> Tensor:
@@ -297,51 +297,23 @@ def collate(examples: Sequence[StyleExample]) -> StyleBatch:
     return StyleBatch(batch.mono, batch.stereo, batch.mask, batch.loudness_lufs, references, batch.mix)
 
 
-class StyleData(lightning.LightningDataModule):
-    """Examples for training, numbered by step so that a resumed run goes on where it stopped, and held-out ones."""
-
-    def __init__(
-        self, train: StyleExamples, held_out: StyleExamples, *, batch_size: int, examples: int, workers: int
-    ) -> None:
-        super().__init__()
-        self.train, self.held_out = train, held_out
-        self.batch_size, self.examples, self.workers = batch_size, examples, workers
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], model: MixStyleTransfer, method: str, seed: int) -> "StyleData":
-        """Data as ``conf/data/style.yaml`` describes it; examples that are held out are those of the first method."""
-        train, held_out = songs_of(config, round(model.console.sample_rate))
-        copy = deepcopy(model)  # workers stay on the CPU when the system's console moves to a GPU
-        shared: dict[str, Any] = {name: config[name] for name in ("seconds", "max_tracks", "mixes", "degraded")}
-        references: list[Path] = []
-        if config["references"]:
-            found = Path(config["references"]).rglob("*") if Path(config["references"]).is_dir() else ()
-            references = sorted(file for file in found if file.suffix.lower() in audio.EXTENSIONS)
-            if not references:
-                raise AudioError(f"{config['references']}: no folder with audio files, which references are")
-        unpaired: dict[str, Any] = {"unpaired": True, "references": references} if method == "reference" else {}
-        return cls(
-            StyleExamples(train, copy, seed=seed, **shared, **unpaired),
-            StyleExamples(held_out, copy, seed=VALIDATION_SEED, **shared),
-            batch_size=config["batch_size"],
-            examples=config["held_out_examples"],
-            workers=config["workers"],
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Batches from the trainer's step on."""
-        return self._loader(self.train, numbers_ahead(self, self.batch_size))
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """The same held-out examples each time."""
-        return self._loader(self.held_out, range(self.examples))
-
-    def _loader(self, dataset: StyleExamples, numbers: Numbers | range) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            self.batch_size,
-            sampler=numbers,
-            collate_fn=collate,
-            num_workers=self.workers,
-            multiprocessing_context="fork" if self.workers else None,
-        )
+def style_data(config: Mapping[str, Any], model: MixStyleTransfer, method: str, seed: int) -> MixData:
+    """Data as ``conf/data/style.yaml`` describes it; examples that are held out are those of the first method."""
+    train, held_out = songs_of(config, round(model.console.sample_rate))
+    copy = deepcopy(model)  # workers stay on the CPU when the system's console moves to a GPU
+    shared: dict[str, Any] = {name: config[name] for name in ("seconds", "max_tracks", "mixes", "degraded")}
+    references: list[Path] = []
+    if config["references"]:
+        found = Path(config["references"]).rglob("*") if Path(config["references"]).is_dir() else ()
+        references = sorted(file for file in found if file.suffix.lower() in audio.EXTENSIONS)
+        if not references:
+            raise AudioError(f"{config['references']}: no folder with audio files, which references are")
+    unpaired: dict[str, Any] = {"unpaired": True, "references": references} if method == "reference" else {}
+    return MixData(
+        StyleExamples(train, copy, seed=seed, **shared, **unpaired),
+        StyleExamples(held_out, copy, seed=VALIDATION_SEED, **shared),
+        collate,
+        batch_size=config["batch_size"],
+        examples=config["held_out_examples"],
+        workers=config["workers"],
+    )

@@ -1,10 +1,8 @@
 """Raw tracks beside a mix of them, for systems that learn from how a mix sounds."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
@@ -16,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from diffmix.balance import balanced
 from diffmix.console import Console, shipped
-from diffmix.data import audio
+from diffmix.data.datasets import training_and_held_out
 from diffmix.data.degrade import degrade
 from diffmix.data.knowledge import engineer
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.roles import ROLES
-from diffmix.data.songs import Song, SongIndex
+from diffmix.data.songs import Song
 from diffmix.data.synthetic import VALIDATION_SEED, SyntheticSongs
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness
@@ -39,8 +37,6 @@ PEAK_DB = -12.0
 
 SILENT_RMS = 1e-3
 """A track or a mix below -60 dBFS RMS in a segment is not there."""
-
-MIX_NAMES = ("mix", "mixture", "mixdown", "master")
 
 
 class Mixed(NamedTuple):
@@ -82,10 +78,10 @@ def _console(sample_rate: int) -> Console:
 class Mixes(Dataset[Mixed]):
     """Example number i of a seed is always the same, whichever process asks for it and whatever came before.
 
-    A song whose folder holds a finished mix (``mix.wav``, ``mixture.flac``, ...) has that as its mix, and its tracks
-    stay as they are; if there are more than ``max_tracks``, the loudest are kept. For a song without one, tracks are
-    drawn, made to sound like raw recordings in ``degraded`` of the examples, and mixed by `engineered`. No example has
-    more than ``max_channels`` channels in all, if that is given.
+    A song with a finished mix (`Song.is_paired`) has that as its mix, and its tracks stay as they are; of more than
+    ``max_tracks`` the loudest are kept. For a song without one, tracks are drawn, made to sound like raw recordings in
+    ``degraded`` of the examples, and mixed by `engineered`. No example has more than ``max_channels`` channels in all,
+    if that is given. Of songs on disk only the seconds of the example are read.
     """
 
     def __init__(
@@ -110,17 +106,17 @@ class Mixes(Dataset[Mixed]):
             song = self.songs[int(rng.integers(len(self.songs)))]
             start_s = float(rng.uniform(0, max(song.seconds - self.seconds, 0)))
             piece = song.segment(start_s, self.seconds, self.sample_rate)
-            file = finished_mix(song.folder)
+            finished = song.is_paired
             drawn = [piece.tracks[k] for k in rng.permutation(len(piece.tracks))]
-            kept = self._kept(sorted(drawn, key=_power, reverse=True) if file else drawn)
-            if kept and not file and rng.random() < self.degraded:
+            kept = self._kept(sorted(drawn, key=_power, reverse=True) if finished else drawn)
+            if kept and not finished and rng.random() < self.degraded:
                 recorded = degrade(replace(piece, tracks=tuple(kept)), seed=int(rng.integers(2**31)))
                 kept = self._kept(recorded.tracks)  # some are stereo now
             if len(kept) < 2:
                 continue
             piece = replace(piece, tracks=tuple(kept))
-            if file:
-                mix = read_mix(file, start_s, self.seconds, self.sample_rate)
+            if finished:
+                mix = song.mixed(start_s, self.seconds, self.sample_rate)
                 loudness = torch.full((len(kept),), torch.nan)
             else:
                 mix, loudness = engineered(piece, [self.seed, index, 1])
@@ -151,27 +147,6 @@ def in_order(tracks: Sequence[Track]) -> list[Track]:
     """Tracks by role, then by name: the same instrument comes at about the same place in every song."""
     last = len(ROLES)
     return sorted(tracks, key=lambda t: (ROLES.index(t.role) if t.role in ROLES else last, t.name))
-
-
-def finished_mix(folder: Path) -> Path | None:
-    """The finished mix of a song: the file in its folder called ``mix`` (or ``mixture``, ``mixdown``, ``master``).
-
-    A file whose name ends so, as ``Artist_Song_MIX.wav``, counts where none is called just that. None if there is none.
-    """
-    found = {}
-    for file in sorted(folder.iterdir()):
-        words = re.split("[ _.-]", file.stem.lower())
-        if words[-1] in MIX_NAMES and file.suffix.lower() in audio.EXTENSIONS:
-            found[len(words) > 1, MIX_NAMES.index(words[-1]), file] = file
-    return found[min(found)] if found else None
-
-
-def read_mix(file: Path, start_s: float, seconds: float, sample_rate: int) -> Tensor:
-    """A segment of a mix as (2, round(seconds sample_rate)), silent behind its end; a mono mix comes twice."""
-    x, rate = audio.read_segment(file, start_s, seconds)
-    length = round(seconds * sample_rate)
-    x = audio.resample(x, rate, sample_rate)[:, :length]
-    return pad(x, (0, length - x.shape[1])).expand(2, -1)
 
 
 def batched(examples: Sequence[Mixed]) -> Batch:
@@ -318,11 +293,9 @@ class MixData(lightning.LightningDataModule):
 
 
 def songs_of(config: Mapping[str, Any], sample_rate: int) -> tuple[Sequence[Song], Sequence[Song]]:
-    """Songs for training and held-out ones; of a folder (``root``) every fifth is held out."""
+    """Songs for training and held-out ones: generated, or those of the data set in ``root``, by its splits."""
     if config["root"]:
-        songs = list(SongIndex(config["root"]))
-        held_out = songs[::5] if len(songs) > 1 else songs
-        return [song for song in songs if song not in held_out] or songs, held_out
+        return training_and_held_out(config["root"], config.get("kind"))
     length = config["song_seconds"]
     train = SyntheticSongs(config["songs"], length, sample_rate=sample_rate)
     test = SyntheticSongs(config["held_out_songs"], length, VALIDATION_SEED, sample_rate=sample_rate)

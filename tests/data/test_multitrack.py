@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from diffmix.data import audio
+from diffmix.data.datasets import open_dataset
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.data.roles import ROLES, guess_role
-from diffmix.data.songs import SongIndex, songs
+from diffmix.data.songs import songs
 from diffmix.errors import AudioError
 from tests.fabricate import RATE, library, put, session, tone
 
@@ -245,7 +246,7 @@ def test_songs_are_found_in_any_layout(tmp_path):
 def test_pieces_equal_the_slice_of_the_whole(tmp_path, monkeypatch):
     song = session(tmp_path / "song")
     whole = load(song)
-    index = SongIndex(tmp_path)
+    index = open_dataset(tmp_path)
     monkeypatch.setattr(audio, "read", None)  # the whole is never read
     piece = index[0].segment(0.1, 0.2)
     assert [t.name for t in piece.tracks] == [t.name for t in whole.tracks]
@@ -257,7 +258,7 @@ def test_pieces_equal_the_slice_of_the_whole(tmp_path, monkeypatch):
     assert torch.equal(drawn[0].tracks[0].audio, drawn[1].tracks[0].audio)
     assert not torch.equal(drawn[0].tracks[0].audio, drawn[2].tracks[0].audio)
     assert index.draw(3.0, torch.Generator()).length == 24_000
-    assert SongIndex(tmp_path, sample_rate=11_025).draw(0.123, torch.Generator()).length == round(0.123 * 11_025)
+    assert open_dataset(tmp_path, sample_rate=11_025).draw(0.123, torch.Generator()).length == round(0.123 * 11_025)
 
 
 def test_many_tracks_and_a_tenth_of_a_second(tmp_path):

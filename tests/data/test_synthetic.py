@@ -8,11 +8,11 @@ import torch
 
 from diffmix.data import synthetic
 from diffmix.data.composition import compose, perform, player
+from diffmix.data.datasets import open_dataset
 from diffmix.data.engines import ENGINES
 from diffmix.data.genres import GENRES, PARTS, SHARES
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import ROLES, guess_role
-from diffmix.data.songs import SongIndex
 from diffmix.data.synthetic import VALIDATION_SEED, SyntheticSongs, generate_song
 from diffmix.errors import AudioError, OutputError
 
@@ -189,7 +189,7 @@ def test_cached_songs_are_the_generated_ones(tmp_path, monkeypatch):
         assert (a.audio - b.audio).abs().max() < 2**-14
     piece = songs[1].segment(0.25, 0.5, 22_050)
     assert torch.equal(piece.tracks[0].audio, whole.tracks[0].audio[:, 5_512 : 5_512 + 11_025])
-    found = SongIndex(songs.folder)[0]  # the cache is an ordinary folder of songs too
+    found = open_dataset(songs.folder)[0]  # the cache is an ordinary folder of songs too
     assert {(s.name, s.role) for s in found.sources} == {(s.name, s.role) for s in songs[0].sources}
 
 

@@ -381,10 +381,10 @@ def test_a_perfect_proxy_is_the_console(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_proxys_examples_are_the_strips(root: str) -> None:
-    from diffmix.data.songs import SongIndex
+    from diffmix.data.datasets import open_dataset
 
     console = layout("dmc_channel")
-    songs = SongIndex(root.partition("=")[2])
+    songs = open_dataset(root.partition("=")[2])
     crops = StripCrops(songs, console, 0.25, 100, 0)
     crop, again = crops[3], StripCrops(songs, console, 0.25, 100, 0)[3]
     assert torch.equal(crop.wet, again.wet)

@@ -10,13 +10,16 @@ from omegaconf import OmegaConf
 
 from diffmix import train
 from diffmix._paths import conf_dir
+from diffmix.data.datasets import open_dataset
 from diffmix.data.multitrack import load
 from diffmix.data.normalise import CLASSES
+from diffmix.data.songs import Song
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.estimators.crafx import CRAFx
 from diffmix.losses import StereoInvariantLoss
-from diffmix.systems import fxnorm, stem_mixer
-from diffmix.systems.fxnorm import FxNorm, StemExamples, engineered_stems
+from diffmix.systems import fxnorm, normalised_stems, stem_mixer
+from diffmix.systems.fxnorm import FxNorm
+from diffmix.systems.normalised_stems import Part, StemBatch, StemExamples, engineered_stems
 from diffmix.systems.stem_mixer import StemMixer
 from tests.systems.recorded import RATE, library
 
@@ -98,7 +101,7 @@ def test_it_learns_one_song(root: str) -> None:
     made = fxnorm.prepare(config(root, "system.pretrain_steps=0"))
     system = made.system
     assert isinstance(system, FxNorm)
-    batch = fxnorm.StemBatch(*(part[None] for part in made.data.train[0]))
+    batch = StemBatch(*(part[None] for part in made.data.train[0]))
     optimizer = torch.optim.Adam(system.model.parameters(), 1e-2)
     losses = []
     for _ in range(12):
@@ -187,6 +190,20 @@ def test_an_engineers_stems_are_those_of_one_mix() -> None:
     assert all(x.shape == (2, RATE) and bool(x.any()) for x in stems.values())
     without = engineered_stems(load({"kick": noise["kick"], "snare": noise["snare"]}, RATE), [3])
     assert not without["vocals"].any()
+
+
+def test_a_long_song_is_normalised_in_parts(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    song = open_dataset(root.partition("=")[2])[0]
+    monkeypatch.setattr(normalised_stems, "PART_S", 1.1)
+    monkeypatch.setattr(Song, "whole", None)
+    parts = list(Part.all_of(song))
+    assert [(p.start_s, p.seconds) for p in parts] == [(0, 1), (1, 1), (2, 1)]
+    assert len({p.identity for p in parts}) == 3
+    made = [part.stems(RATE, wet=True) for part in parts]
+    stems, mix = Part(song, 0, song.seconds).stems(RATE, wet=True)
+    assert torch.equal(torch.cat([m for _, m in made], -1), mix)
+    for name, stem in stems.items():
+        assert torch.equal(torch.cat([s[name] for s, _ in made], -1), stem)
 
 
 def test_examples_swap_channels_together(root: str) -> None:

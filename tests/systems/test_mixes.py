@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 
+from diffmix.data import audio
 from diffmix.data.audio import write_wav
+from diffmix.data.datasets import open_dataset
 from diffmix.data.multitrack import Multitrack, Track
-from diffmix.data.songs import SongIndex
+from diffmix.data.songs import Song
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.systems.mixes import (
@@ -18,7 +21,6 @@ from diffmix.systems.mixes import (
     batched,
     engineered,
     equally_loud,
-    finished_mix,
     in_order,
     peak_gain_db,
     songs_of,
@@ -37,7 +39,7 @@ def _raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examples(root: Path, **changes: Any) -> Mixes:
-    return Mixes(SongIndex(root), **{"sample_rate": RATE, "seconds": 1.0, "max_tracks": 4, "seed": 0} | changes)
+    return Mixes(open_dataset(root), **{"sample_rate": RATE, "seconds": 1.0, "max_tracks": 4, "seed": 0} | changes)
 
 
 def test_an_example_is_a_function_of_its_number(raw: Path) -> None:
@@ -71,8 +73,9 @@ def test_channels_are_counted(raw: Path) -> None:
 
 
 def test_mixes_are_found_by_name(tmp_path: Path) -> None:
-    assert finished_mix(tmp_path) is None
+    song = record(tmp_path / "song", mixed=False)
     for name, expected in (
+        ("", None),
         ("Song_MASTER.wav", "Song_MASTER.wav"),
         ("A remix.wav", "Song_MASTER.wav"),
         ("Song_Mix.flac", "Song_Mix.flac"),
@@ -80,10 +83,19 @@ def test_mixes_are_found_by_name(tmp_path: Path) -> None:
         ("mix.txt", "mixture.wav"),
         ("MIX.wav", "MIX.wav"),
     ):
-        (tmp_path / name).touch()
-        found = finished_mix(tmp_path)
-        assert found is not None
-        assert found.name == expected
+        if name:
+            soundfile.write(song / name, [0.1] * 100, RATE, format="WAV")
+        found = open_dataset(tmp_path)[0].mix
+        assert (found and found.files[0].name) == expected
+
+
+def test_of_long_songs_a_piece_is_read(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = examples(mixed, seconds=0.2)[0]
+    monkeypatch.setattr(audio, "read", None)
+    monkeypatch.setattr(Song, "whole", None)
+    found = examples(mixed, seconds=0.2)[0]
+    assert torch.equal(found.mix, expected.mix)
+    assert found.mix.shape == (2, RATE // 5)
 
 
 def test_mixes_of_another_rate_and_length(tmp_path: Path) -> None:
@@ -116,7 +128,7 @@ def test_batches_are_padded_by_kind(raw: Path) -> None:
 
 
 def test_an_engineers_mix_says_how_loud_each_track_is(raw: Path) -> None:
-    piece = SongIndex(raw)[0].whole()
+    piece = open_dataset(raw)[0].whole()
     mix, loudness = engineered(piece, [1])
     again, same = engineered(replace(piece, tracks=piece.tracks[::-1]), [1])
     assert torch.allclose(mix, again, atol=1e-5)
@@ -155,9 +167,10 @@ def test_losses_are_zero_of_equals_and_named() -> None:
             MixLoss(weights, (256,), RATE)
 
 
-def test_every_fifth_song_is_held_out(tmp_path: Path) -> None:
-    train, held_out = songs_of({"root": str(library(tmp_path, 6, mixed=False))}, RATE)
-    assert [s.name for s in held_out] == ["song 0", "song 5"]
-    assert len(train) == 4
-    one = songs_of({"root": str(tmp_path / "song 1")}, RATE)
+def test_songs_are_split_by_their_data_set(tmp_path: Path) -> None:
+    train, held_out = songs_of({"root": str(library(tmp_path, 6, mixed=False)), "kind": "auto"}, RATE)
+    assert train
+    assert held_out
+    assert not {s.name for s in train} & {s.name for s in held_out}
+    one = songs_of({"root": str(tmp_path / "song 1"), "kind": "folder"}, RATE)
     assert [s.name for part in one for s in part] == ["song 1", "song 1"]

@@ -1,0 +1,168 @@
+"""Neural proxies: networks that imitate the effects which style transfer sets, so that a gradient flows through them.
+
+One run trains a network for each effect, on random settings of it; each has a loss and weights of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from diffmix.console import Console
+from diffmix.data.synthetic import VALIDATION_SEED
+from diffmix.errors import CheckpointError, SettingsError
+from diffmix.metrics import error_to_signal, stft_distance
+from diffmix.metrics.style import DEEPAFX_FFT_SIZES
+from diffmix.processors import Chain
+from diffmix.systems.channel import description
+from diffmix.systems.folder import fill, read_model, write_model
+from diffmix.systems.mixes import MixData, optimizers
+from diffmix.systems.style_pairs import Pieces, recordings_of
+from diffmix.systems.style_rendering import Networks, columns_of, effect_parts, strip_chain
+from diffmix.systems.training import Training
+from diffmix.types import Path
+
+FORMAT, VERSION = "diffmix-style-proxy", 1
+QUIETER_DB = 12.0
+"""Inputs peak at -24 to -12 dBFS."""
+
+
+def prepare(config: Mapping[str, Any]) -> Training:
+    """The training that ``conf/recipe/style_proxy.yaml`` describes.
+
+    Raises SettingsError for a console whose strip is not filters with a compressor behind them.
+    """
+    data, options = config["data"], dict(config["system"])
+    console = Console.from_layout(config["console"], data["sample_rate"])
+    chain = strip_chain(console)
+    torch.manual_seed(config["seed"])
+    networks = Networks(chain, effect_parts(chain), **options.pop("network"))
+    system = Imitations(networks, chain, total_steps=config["trainer"]["max_steps"], **options)
+    train, held_out = (
+        Settings(Pieces(recordings, sample_rate=data["sample_rate"], seconds=data["seconds"], seed=seed), chain)
+        for recordings, seed in zip(recordings_of(data), (config["seed"], VALIDATION_SEED), strict=True)
+    )
+    sizes = {"batch_size": data["batch_size"], "examples": data["held_out_examples"], "workers": data["workers"]}
+
+    def save(folder: Path, **card: Any) -> None:
+        shape = {"console": description(console), "sample_rate": data["sample_rate"], "network": networks.sizes}
+        write_model(folder, networks, {"format": FORMAT, "version": VERSION, **shape, **card})
+
+    return Training(system, MixData(train, held_out, default_collate, **sizes), save)
+
+
+def load_proxies(folder: Path, console: Console) -> Networks:
+    """Read what ``recipe=style_proxy`` wrote, frozen.
+
+    Raises CheckpointError if it cannot be read, or if it imitates another strip than this console's, at another rate.
+    """
+    config, weights = read_model(folder, "neural proxies of effects", FORMAT, VERSION)
+    if config.get("console") != (mine := description(console)):
+        raise CheckpointError(f"{folder} imitates the strip {config.get('console')}, this console's is {mine}")
+    if config.get("sample_rate") != console.sample_rate:
+        raise CheckpointError(
+            f"{folder} imitates effects at {config.get('sample_rate')} Hz, the data are at {console.sample_rate:g} Hz"
+        )
+    chain = strip_chain(console)
+    try:
+        networks = Networks(chain, effect_parts(chain), **config["network"])
+    except (KeyError, TypeError, SettingsError) as error:
+        raise CheckpointError(f"{folder} describes networks that cannot be: {error}") from None
+    fill(networks, weights, folder)
+    return networks.freeze()
+
+
+class Played(NamedTuple):
+    """Audio (1, T) and controls (P,) of the whole chain."""
+
+    dry: Tensor
+    u: Tensor
+
+
+class Settings(Dataset[Played]):
+    """Pieces with random settings of a chain; number i is always the same."""
+
+    def __init__(self, pieces: Pieces, chain: Chain) -> None:
+        self.pieces, self.size = pieces, chain.spec.size
+
+    def __getitem__(self, index: int) -> Played:
+        """Piece ``index``, up to 12 dB quieter."""
+        rng = np.random.default_rng([self.pieces.seed, index, 1])
+        quieter = 10 ** (-rng.uniform(0, QUIETER_DB) / 20)
+        return Played(quieter * self.pieces[index], torch.from_numpy(rng.random(self.size)).float())
+
+
+class Imitations(lightning.LightningModule):
+    """Networks that learn to sound as the effects, each by itself.
+
+    Loss of each: multi-resolution STFT distance, of magnitudes and of their logarithms, and 100 times the mean absolute
+    error to the effect's output y as 2 tanh(y / 2), so that boosted peaks do not rule it.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        chain: Chain,
+        *,
+        learning_rate: float = 1e-3,
+        warmup_steps: int = 20,
+        weights: Mapping[str, float] | None = None,
+        total_steps: int = 1000,
+    ) -> None:
+        super().__init__()
+        self.networks, self.chain = networks, chain
+        self.effects = {name: Chain(**{s: chain.stages[s] for s in stages}) for name, stages in networks.parts.items()}
+        self.weights = {"stft": 1.0, "l1": 100.0} | dict(weights or {})
+        self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
+
+    def played(self, batch: Played) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of each effect what the network plays, and what it should, (B, 1, T) each."""
+        found = {}
+        for name, network in self.networks.networks.items():
+            u = batch.u[:, columns_of(self.chain, self.networks.parts[name])]
+            with torch.no_grad():
+                wanted = 2 * torch.tanh(self.effects[name](batch.dry, u) / 2)
+            found[name] = network(batch.dry, u), wanted
+        return found
+
+    def training_step(self, batch: Played, _: int) -> Tensor:
+        """The sum of the losses; no weight is in more than one."""
+        total = batch.dry.new_zeros(())
+        for name, (y, wanted) in self.played(batch).items():
+            distance = stft_distance(y, wanted, DEEPAFX_FFT_SIZES, "magnitude").mean()
+            error = (y - wanted).abs().mean()
+            total = total + self.weights["stft"] * distance + self.weights["l1"] * error
+            logged = {f"train/{name}_stft": distance.detach(), f"train/{name}_l1": error.detach()}
+            self.log_dict(logged, batch_size=len(batch.u), prog_bar=True)
+        return total
+
+    @torch.no_grad()
+    def validation_step(self, batch: Played, _: int) -> None:
+        """How far each network is from its effect, and how far the input is, on held-out recordings."""
+        for name, (y, wanted) in self.played(batch).items():
+            for who, heard in ((name, y), (f"{name}_left_out", batch.dry)):
+                distance = stft_distance(heard, wanted, DEEPAFX_FFT_SIZES, "magnitude").mean()
+                scores = {"esr": error_to_signal(heard, wanted), "stft_distance": distance}
+                logged = {f"val/{who}/{k}": v for k, v in scores.items()}
+                self.log_dict(logged, batch_size=len(batch.u), on_epoch=True, on_step=False)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""
+        return optimizers(self.networks, self.learning_rate, self.warmup_steps, self.total_steps)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the networks' sizes with their weights."""
+        checkpoint["network"] = self._description()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other networks or effects."""
+        stored, mine = checkpoint.get("network"), self._description()
+        if stored != mine:
+            raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
+
+    def _description(self) -> dict[str, Any]:
+        return {"sizes": dict(self.networks.sizes), "parts": self.networks.parts, "knobs": self.chain.spec.to_dict()}

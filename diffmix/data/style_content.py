@@ -72,9 +72,9 @@ class Item:
 def recordings_in(folder: AnyPath) -> list[Item]:
     """What a folder and those inside it hold, grouped into songs.
 
-    Files of one length in a folder of their own, most of them named after instruments, are the stems of a song: they are
-    summed, all of them and by class. Other files are songs of their own, or of one song where their names begin with the same word. Classes are
-    told from names. Raises AudioError if there is no audio file of 0.8 s or more.
+    Files of one length in a folder of their own, most of them named after instruments, are the stems of a song: they
+    are summed, all of them and by class. Other files are songs of their own, or of one song where their names begin
+    with the same word. Classes are told from names. Raises AudioError if there is no audio file of 0.8 s or more.
     """
     folder = Path(folder)
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in audio.EXTENSIONS and p.is_file())

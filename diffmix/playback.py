@@ -145,12 +145,10 @@ class Player:
     ) -> tuple[Tensor, Tensor]:
         """`levels`, and the largest magnitudes (N,)."""
         ends = self.wired.ends
-        meter, peaks = LoudnessMeter(self.console.sample_rate), torch.zeros(len(ends))
+        meter = LoudnessMeter(self.console.sample_rate)
         for found in self.played(settings, ends, progress):
-            placed = torch.stack([found[end] for end in ends])
-            meter.add(placed)
-            peaks = torch.maximum(peaks, placed.abs().amax((1, 2)))
-        return meter.loudness().float(), peaks
+            meter.add(torch.stack([found[end] for end in ends]))
+        return meter.loudness().float(), meter.peaks().float()
 
     def finished(
         self, before: Tensor, settings: Settings, start: Value | None = None, piece: int = PIECE // 2

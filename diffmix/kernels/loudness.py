@@ -7,13 +7,18 @@ EBU Tech 3341 allows 0.1 LU.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-from diffmix.kernels import stream
-from diffmix.kernels.backend import compiled
+from diffmix.errors import AudioError
+from diffmix.kernels._operator import unwatched
+from diffmix.kernels.backend import compiled, over_rows
 from diffmix.kernels.biquad import high_shelf
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.units import gain_to_db
@@ -25,7 +30,6 @@ _BLOCK_S = 0.4
 _STEP_S = 0.1
 _FLOOR = 10 ** ((SILENCE_LUFS - _OFFSET_DB) / 10)  # mean square at the absolute gate
 _SEGMENT = 1 << 18  # samples oversampled at a time: bounds the memory of long signals
-_PIECE = 1 << 22  # samples of all channels weighted at a time
 
 # BS.1770-4, Annex 2: the taps of phases 0 and 1, in units of 2**-13; phases 3 and 2 are the same reversed.
 _PHASES = (
@@ -69,22 +73,20 @@ class LoudnessMeter:
     def __init__(self, sample_rate: float) -> None:
         """A meter at ``sample_rate`` Hz that has heard nothing."""
         self.sample_rate = sample_rate
-        self._state: stream.State | None = None
+        self._ear: _Ear | None = None
         self._samples = self._steps = 0
         self._energy = torch.zeros(1, 1, dtype=torch.float64)
         self._marks: list[Tensor] = []  # the energy so far, at every 0.1 s
 
     def add(self, x: Tensor) -> None:
-        """Hear the next piece (B, C, T)."""
-        with torch.no_grad(), stream.streaming(self._state) as tape:
-            power = _weighted_power(x, _weighting(self.sample_rate).to(x.device).expand(len(x), -1, -1))
-        self._state = tuple(tape.after)
-        total = self._energy + pad(power.cumsum(1), (1, 0))
+        """Hear the next piece (B, C, T); AudioError if there are not as many items and channels as before."""
+        self._ear = self._ear or _Ear(x, self.sample_rate)
         end, here = self._samples + x.shape[-1], []
         while (edge := int(_BLOCK_S * (self._steps * (_STEP_S / _BLOCK_S)) * self.sample_rate)) < end:
             here.append(edge - self._samples)
             self._steps += 1
-        self._marks.append(total.index_select(1, torch.tensor(here, dtype=torch.long, device=x.device)))
+        total = self._energy + self._ear.heard(x, [*here, x.shape[-1]]).cumsum(1)
+        self._marks.append(total[:, :-1])
         self._samples, self._energy = end, total[:, -1:]
 
     def loudness(self) -> Tensor:
@@ -95,6 +97,10 @@ class LoudnessMeter:
         marks = torch.cat([*self._marks, self._energy], 1)
         last = (torch.arange(blocks) + round(_BLOCK_S / _STEP_S)).clamp_max(marks.shape[1] - 1)
         return _gated((marks[:, last] - marks[:, :blocks]) / (_BLOCK_S * self.sample_rate))
+
+    def peaks(self) -> Tensor:
+        """The largest magnitude (B,) of all that was heard, float64."""
+        return self._ear.peaks() if self._ear else torch.zeros(1, dtype=torch.float64)
 
 
 def true_peak_db(x: Tensor, sample_rate: float) -> Tensor:
@@ -109,6 +115,8 @@ def true_peak_db(x: Tensor, sample_rate: float) -> Tensor:
     Returns:
         Level (B,) of the highest channel in dBTP, at least -120.
     """
+    if _measured(x):
+        return gain_to_db(_true_peaks(x))
     weight = true_peak_filter(x)[:, None]
     order = weight.shape[-1] - 1
     rows = x.flatten(0, 1)[:, None]
@@ -126,6 +134,28 @@ def true_peak_filter(like: Tensor) -> Tensor:
     return torch.cat([taps, taps.flip(0, 1)])
 
 
+def _measured(x: Tensor) -> bool:
+    """Whether nothing but the value is wanted, which compiled loops give sooner."""
+    return compiled(x) and not torch.compiler.is_compiling() and unwatched([x])
+
+
+def _rows(x: Tensor) -> NDArray[Any]:
+    """Audio (B, C, T) for compiled loops: (B C, T), float32 or float64."""
+    real = x if x.dtype == torch.float64 else x.to(torch.float32)
+    return real.detach().cpu().reshape(-1, x.shape[-1]).contiguous().numpy()
+
+
+def _true_peaks(x: Tensor) -> Tensor:
+    """The highest magnitude (B,) at and between the samples of all channels."""
+    from diffmix.kernels._loudness_numba import true_peaks
+
+    rows = _rows(x)
+    taps = true_peak_filter(torch.from_numpy(rows)).numpy()
+    peaks = np.empty(len(rows), rows.dtype)
+    over_rows(lambda a, b: true_peaks(rows, taps, peaks, a, b), len(rows))
+    return torch.from_numpy(peaks).view(x.shape[:2]).amax(1).to(x.dtype)
+
+
 def _weighting(sample_rate: float) -> Tensor:
     """The K-weighting filters as sections (1, 2, 5), float64."""
     frequency_hz, gain_db, q = torch.tensor([[1500.0], [4.0], [math.sqrt(0.5)]], dtype=torch.float64)
@@ -139,44 +169,54 @@ def _weighting(sample_rate: float) -> Tensor:
 
 def _block_powers(x: Tensor, sample_rate: float, block_s: float = _BLOCK_S) -> Tensor:
     """Mean squares (B, blocks) of the weighted signal, summed over channels, float64."""
-    items, _, samples = x.shape
-    sos = _weighting(sample_rate).to(x.device).expand(items, -1, -1)
+    samples = x.shape[-1]
     if samples < block_s * sample_rate:
-        return _weighted_power(x, sos).mean(1, keepdim=True)
+        return _energy_until([samples], x, sample_rate) / samples
     step, length = _STEP_S / _BLOCK_S, block_s / _BLOCK_S
     blocks = round((samples / sample_rate - block_s) / (_BLOCK_S * step)) + 1
     first = [int(_BLOCK_S * (j * step) * sample_rate) for j in range(blocks)]
     last = [min(int(_BLOCK_S * (j * step + length) * sample_rate), samples) for j in range(blocks)]
     edges = sorted({*first, *last})
-    total = _energy_until(edges, x, sos)
+    total = _energy_until(edges, x, sample_rate)
     place = {edge: n for n, edge in enumerate(edges)}
     begin, end = (total.index_select(1, torch.tensor([place[e] for e in at], device=x.device)) for at in (first, last))
     return (end - begin) / (block_s * sample_rate)
 
 
-def _weighted_power(x: Tensor, sos: Tensor) -> Tensor:
-    return sos_cascade(x.double(), sos).square().sum(1)
+def _energy_until(edges: Sequence[int], x: Tensor, sample_rate: float) -> Tensor:
+    """Energy (B, edges) of the weighted signal in front of each edge, float64."""
+    if _measured(x):
+        return _Ear(x, sample_rate).heard(x, edges).cumsum(1)
+    sos = _weighting(sample_rate).to(x.device).expand(len(x), -1, -1)
+    power = sos_cascade(x.double(), sos).square().sum(1)
+    return pad(power.cumsum(1), (1, 0)).index_select(1, torch.tensor(edges, device=x.device))
 
 
-def _energy_until(edges: list[int], x: Tensor, sos: Tensor) -> Tensor:
-    """Energy (B, edges) of the weighted signal in front of each edge; long signals in pieces, for the memory."""
-    samples = x.shape[-1]
-    piece = max(1 << 14, _PIECE // (len(x) * x.shape[1]))
-    if samples <= piece or x.requires_grad or torch.compiler.is_compiling() or not compiled(x):
-        total = pad(_weighted_power(x, sos).cumsum(1), (1, 0))
-        return total.index_select(1, torch.tensor(edges, device=x.device))
-    found: list[Tensor] = []
-    before, state = x.new_zeros(len(x), 1, dtype=torch.float64), None
-    for start in range(0, samples, piece):
-        with stream.streaming(state) as tape:
-            power = _weighted_power(x[..., start : start + piece], sos)
-        state = tuple(tape.after)
-        total = before + pad(power.cumsum(1), (1, 0))
-        before = total[:, -1:]
-        end = start + power.shape[1]
-        here = [edge - start for edge in edges if start <= edge < end or edge == end == samples]
-        found.append(total.index_select(1, torch.tensor(here, dtype=torch.long)))
-    return torch.cat(found, 1)
+class _Ear:
+    """The weighting with its state and what it heard, in one compiled loop without gradients."""
+
+    def __init__(self, x: Tensor, sample_rate: float) -> None:
+        """For audio shaped as x (B, C, T), T aside."""
+        self.items, self.channels, _ = x.shape
+        self.coefficients = _weighting(sample_rate).flatten().numpy()
+        self.states, self.highest = np.zeros((self.items * self.channels, 4)), np.zeros(self.items * self.channels)
+
+    def heard(self, x: Tensor, edges: Sequence[int]) -> Tensor:
+        """Energy (B, edges) in front of each edge, from the one before on; what follows the last edge goes unheard."""
+        from diffmix.kernels._loudness_numba import ROWS, energies
+
+        if x.shape[:2] != (self.items, self.channels):
+            raise AudioError(f"{x.shape[0]} items of {x.shape[1]} channels, before {self.items} of {self.channels}")
+        rows = _rows(x)
+        energy, at = np.empty((len(rows), len(edges))), np.array(edges)
+        over_rows(
+            lambda a, b: energies(rows, self.coefficients, self.states, at, energy, self.highest, a, b), len(rows), ROWS
+        )
+        return torch.from_numpy(energy).view(self.items, self.channels, -1).sum(1)
+
+    def peaks(self) -> Tensor:
+        """The largest magnitude (B,) so far."""
+        return torch.from_numpy(self.highest).view(self.items, self.channels).amax(1)
 
 
 def _gated(power: Tensor) -> Tensor:

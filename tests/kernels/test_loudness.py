@@ -7,8 +7,9 @@ import scipy.signal
 import torch
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.kernels.backend import backend
-from diffmix.kernels.loudness import block_loudness, integrated_loudness, true_peak_db
+from diffmix.kernels.loudness import LoudnessMeter, block_loudness, integrated_loudness, true_peak_db
 
 F64 = torch.float64
 
@@ -134,3 +135,50 @@ def test_compiles() -> None:
     for measure in (integrated_loudness, true_peak_db):
         compiled = torch.compile(measure, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x, 8000), measure(x, 8000), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("items", "channels"), [(1, 2), (9, 1), (5, 2)])
+def test_what_is_only_measured_equals_what_has_gradients(items: int, channels: int) -> None:
+    x = torch.cat([0.3**n * programme(channels, 1.37, 44100) for n in range(items)])
+    for dtype, bound in ((F64, 1e-9), (torch.float32, 2e-5)):
+        y = x.to(dtype)
+        for measure in (integrated_loudness, true_peak_db, block_loudness):
+            watched = measure(y.clone().requires_grad_(), 44100).detach()
+            torch.testing.assert_close(measure(y, 44100), watched, rtol=0, atol=bound)
+    short = x[..., :300]
+    torch.testing.assert_close(
+        integrated_loudness(short, 44100), integrated_loudness(short.clone().requires_grad_(), 44100).detach()
+    )
+
+
+def test_a_meter_hears_pieces_of_any_length() -> None:
+    x = programme(2, 2.3, 44100).repeat(3, 1, 1) * torch.tensor([1.0, 0.1, -0.4])[:, None, None]
+    meter = LoudnessMeter(44100)
+    for piece in x.split([1, 7, 4409, 1, 30000, 5, x.shape[-1] - 34423], -1):
+        meter.add(piece)
+    torch.testing.assert_close(meter.loudness(), integrated_loudness(x, 44100), rtol=0, atol=1e-9)
+    assert torch.equal(meter.peaks(), x.abs().amax((1, 2)))
+    with pytest.raises(AudioError, match=r"2 items of 2 channels, before 3 of 2"):
+        meter.add(x[:2])
+
+
+def test_what_is_not_a_number_is_not_measured() -> None:
+    x = torch.zeros(2, 1, 20000)
+    x[1, 0, 777] = math.nan
+    meter = LoudnessMeter(44100)
+    for piece in x.split(9000, -1):
+        meter.add(piece)
+    for found in (true_peak_db(x, 44100), meter.peaks()):
+        assert found[0].isfinite()
+        assert found[1].isnan()
+
+
+def test_true_peaks_are_found_wherever_they_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for samples in (1, 5, 127, 128, 129, 1000):
+        x = torch.randn(40, 1, samples, generator=generator, dtype=F64) * torch.rand(40, 1, samples, dtype=F64) ** 8
+        watched = true_peak_db(x.clone().requires_grad_(), 44100).detach()
+        torch.testing.assert_close(true_peak_db(x, 44100), watched, rtol=0, atol=1e-9)
+    click = torch.zeros(1, 1, 128, dtype=F64)
+    click[..., -2:] = torch.tensor([1.0, 1.0])  # its true peak lies behind the last block
+    assert true_peak_db(click, 44100) == true_peak_db(torch.nn.functional.pad(click, (70, 70)), 44100)

@@ -122,6 +122,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--bound", action="append", default=[], metavar="KNOB=RANGE", help="keep it so, e.g. 'eq=±2'")
     sub.add_argument("--only", default="", metavar="STAGES", help="of eq, dynamics, limiter; with commas")
 
+    text = "Make a recording sound as another one does: tone, dynamics, drive, width, space and loudness."
+    sub = command("transfer", _transfer, text)
+    sub.add_argument("input", type=Path, help="an audio file; a folder of stems is mixed like the reference")
+    text = "recordings to sound like, or a style.json, which is done again"
+    sub.add_argument("reference", nargs="+", type=Path, help=text)
+    output(sub)
+    text = "how far to go, 0..1, or by aspect, e.g. tone=0.5,loudness=0 (default 1)"
+    sub.add_argument("--amount", default="1", metavar="AMOUNT", help=text)
+    text = "of tone, dynamics, drive, width, space, loudness; with commas"
+    sub.add_argument("--only", default="", metavar="ASPECTS", help=text)
+    sub.add_argument("--weights", default="", metavar="A,B", help="how much each of several references counts")
+    text = "hold a knob, e.g. 'compressor', 'eq.peak1_gain_db=-2' (without a value it changes nothing)"
+    sub.add_argument("--lock", action="append", default=[], metavar="KNOB[=VALUE]", help=text)
+    sub.add_argument("--bound", action="append", default=[], metavar="KNOB=RANGE", help="keep it so, e.g. 'eq=±6'")
+    text = "auto, same-source (another take or mix of the same piece) or different-source (default auto)"
+    sub.add_argument("--mode", default="auto", metavar="MODE", help=text)
+    text = "how sure to be before anything is done: default, cautious, bold, or the largest ratio of distances"
+    sub.add_argument("--gate", default="default", metavar="GATE", help=text)
+    sub.add_argument("--quality", default="balanced", metavar="QUALITY", help="fast, balanced or best")
+    sub.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
+    sub.add_argument("--candidates", type=int, default=1, metavar="N", help="several results, far apart (default 1)")
+    sub.add_argument("--seed", type=int, default=0, help="of whatever is drawn (default 0)")
+
     sub = command("fit", _fit, "Set the console's knobs so that stems sound like a given mix.")
     sub.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
     sub.add_argument("target", type=Path, help="the mix to come near")
@@ -227,6 +250,53 @@ def _master(options: argparse.Namespace) -> None:
     print(summary(made.report))
     for file in files.values():
         print(file)
+
+
+def _transfer(options: argparse.Namespace) -> None:
+    from diffmix.transferring import Transfer, transfer
+    from diffmix.transferring.report import summary
+
+    with _stages(f"Transferring to {options.input}", 100) as advance:
+        made = transfer(
+            options.input,
+            options.reference[0] if len(options.reference) == 1 else options.reference,
+            weights=[_float(text, "--weights") for text in options.weights.split(",") if text.strip()] or None,
+            amount=_amount(options.amount),
+            only=options.only,
+            lock=options.lock,
+            bound=options.bound,
+            mode=options.mode,
+            gate=options.gate if options.gate.isalpha() else _float(options.gate, "--gate"),
+            quality=options.quality,
+            ceiling_db=options.ceiling,
+            candidates=options.candidates,
+            seed=options.seed,
+            progress=lambda what, done: advance(round(90 * done), what),
+        )
+        advance(90, "writing")
+        files = made.save(options.output)
+        advance(100, "")
+    if not isinstance(made, Transfer):
+        _show(made, files)
+        return
+    print(summary(made.report))
+    for file in files.values():
+        print(file)
+
+
+def _amount(text: str) -> float | dict[str, float]:
+    """``0.5``, or ``tone=0.5,loudness=0``."""
+    if "=" not in text:
+        return _float(text, "--amount")
+    pairs = [part.partition("=") for part in text.split(",")]
+    return {name.strip().casefold(): _float(value, "--amount") for name, _, value in pairs}
+
+
+def _float(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingsError(f"{where}: {text.strip()!r} is no number") from None
 
 
 def _role(text: str) -> tuple[str, str]:

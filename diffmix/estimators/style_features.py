@@ -45,7 +45,7 @@ def style_features(x: Tensor, sample_rate: float) -> Tensor:
         middle, N_FFT, HOP, window=torch.hann_window(N_FFT).to(middle), center=False, return_complex=True
     )
     bins = spectrum.abs().square() / N_FFT  # (B, 1025, F)
-    power = _mel().to(bins).T @ bins  # (B, 40, F)
+    power = mel().to(bins).T @ bins  # (B, 40, F)
     parts = [*_bands(power, bins), *_levels(middle)]
     parts = [*parts, _sides(heard), _room(power), _waveform(middle)]
     return torch.nan_to_num(torch.cat(parts, 1), 0.0, 0.0, 0.0).float()
@@ -190,7 +190,7 @@ def _sides(x: Tensor) -> Tensor:
         torch.stft(part, N_FFT, N_FFT, window=window, center=False, return_complex=True).abs().square().mean(2)
         for part in (middle, side)
     ]
-    grouped = [(power @ _mel().to(power)).unflatten(1, (8, 5)).sum(2) for power in spectra]
+    grouped = [(power @ mel().to(power)).unflatten(1, (8, 5)).sum(2) for power in spectra]
     by_band = _ratio_db(grouped[1], grouped[0])
     left, right = x[:, 0].square().mean(1), x[:, 1].square().mean(1)
     same = (x[:, 0] * x[:, 1]).mean(1) / (left * right).sqrt().clamp_min(1e-12)
@@ -237,7 +237,7 @@ def _percentiles(x: Tensor, percent: tuple[int, ...]) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _mel() -> Tensor:
+def mel() -> Tensor:
     """Triangles (1025, 40) from 20 Hz to 12 kHz on the mel scale (O'Shaughnessy, 1987), their tops at 1."""
     low, high = (2595 * math.log10(1 + hz / 700) for hz in (LOW_HZ, HIGH_HZ))
     edge = 700 * (10 ** (torch.linspace(low, high, BANDS + 2, dtype=torch.float64) / 2595) - 1)

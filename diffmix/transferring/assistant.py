@@ -1,0 +1,403 @@
+"""From a recording and a reference to a recording in that style."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import torch
+
+from diffmix.console import Console
+from diffmix.data.multitrack import Multitrack
+from diffmix.errors import SettingsError
+from diffmix.estimators.translator import Posterior, Translator
+from diffmix.estimators.treatment import ASPECTS as PARTS
+from diffmix.estimators.treatment import EQ_HZ, PEAK_DB, Treatment
+from diffmix.mix import Mix, finished, render
+from diffmix.params import Param
+from diffmix.playback import Progress
+from diffmix.settings import Settings, shortest
+from diffmix.transferring.decision import decide, gate_limit
+from diffmix.transferring.guard import guarded
+from diffmix.transferring.kinship import Kinship, kinship
+from diffmix.transferring.knobs import ASPECTS, CHAIN, inside, knobs_of
+from diffmix.transferring.listening import Recording, features
+from diffmix.transferring.matching import matched
+from diffmix.transferring.result import Belief, Transfer
+from diffmix.transferring.style import Reference, Style, listed, shares_of, style_in
+from diffmix.wishes import Wishes
+
+MODES = ("auto", "same-source", "different-source")
+PIECES = {"fast": 1, "balanced": 3, "best": 8}
+"""How many pieces of 5.46 s are heard of each recording, by quality."""
+
+Amount = float | Mapping[str, float]
+
+
+def transfer(
+    input: Any,
+    reference: Any,
+    *,
+    sample_rate: int | None = None,
+    reference_rate: int | None = None,
+    weights: Sequence[float] | None = None,
+    amount: Amount = 1.0,
+    only: str | Sequence[str] = (),
+    lock: Sequence[str] | Mapping[str, float] = (),
+    bound: Sequence[str] | Mapping[str, Any] = (),
+    mode: str = "auto",
+    gate: str | float = "default",
+    quality: str = "balanced",
+    ceiling_db: float = -1.0,
+    console: Any = None,
+    candidates: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Any:
+    """Make a recording sound as a reference does: tone, dynamics, drive, width, space and loudness.
+
+    What was done to the reference is judged by listening, with its uncertainty, and is done to the recording as far as
+    the expected gain is worth it. Where the style cannot be measured, the recording comes back as it was.
+
+    Args:
+        input: a path, or an array (T,), (C, T) or (T, C) with ``sample_rate``. A folder or a dict of stems is mixed
+            on a console instead, so that the sum sounds as the reference does; a `diffmix.Mix` is returned then.
+        reference: as ``input``; a list of several; or a `Style` or its file, whose treatment is done again.
+        sample_rate: Hz of an array.
+        reference_rate: Hz of references that are arrays, by default that of the input.
+        weights: how much each of several references counts.
+        amount: how far to go, 0..1, in all or by aspect: ``{"tone": 0.5, "loudness": 0}``. Aspects are tone, dynamics,
+            drive, width, space and loudness.
+        only: the aspects to touch: ``"tone,loudness"``.
+        lock: knobs of the chain that stay: ``["compressor", "eq.peak1_gain_db=-2"]``; without a value they change
+            nothing.
+        bound: knobs to keep in a range: ``["eq=±6", "compressor.ratio=1..3"]``.
+        mode: "different-source"; "same-source" for another take or another mix of the same piece, whose statistics can
+            be matched directly; "auto" takes the latter if both play the same, see `Kinship`.
+        gate: the least expected gain at which anything is done: "default", "cautious", "bold", or the largest ratio of
+            expected distances, 0.8 by default.
+        quality: "fast", "balanced" or "best": how many pieces are heard, and how long is looked for knobs.
+        ceiling_db: true peak that the result keeps below, -20..0 dBTP. An input that nothing is done to stays as it is.
+        console: of stems, a layout, as `diffmix.Console.from_layout` takes it; by default that of the mixer.
+        candidates: how many results; those after the first are others that what was heard allows, far apart.
+        seed: of whatever is drawn.
+        progress: called with what is being done and the share done.
+
+    Returns a `Transfer`. Raises AudioError, also for what is silent, and SettingsError, each in one sentence.
+    """
+    asked = _asked(amount, only, mode, gate, quality, ceiling_db, candidates, seed)
+    say = progress or (lambda what, done: None)
+    if _is_stems(input):
+        from diffmix.transferring.stems import mixed_like
+
+        rates = sample_rate, reference_rate
+        return mixed_like(input, reference, rates, console, asked.quality, lock, bound, ceiling_db, say)
+    if console is not None:
+        raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave console= out")
+    say("listening", 0.0)
+    heard = Recording.of(input, sample_rate, "the input")
+    job = _Job(heard, asked, lock, bound)
+    style = style_in(reference)
+    if style is not None and style.treatment is not None and mode == "auto":
+        beliefs = [job.again(style)]
+    else:
+        rate = reference_rate or heard.sample_rate
+        say("listening to the reference", 0.1)
+        others = None if style else [Recording.of(one, rate, "the reference", False) for one in listed(reference)]
+        style, beliefs = job.believed(style, others, weights, say)
+    made = []
+    for number, belief in enumerate(beliefs):
+
+        def part(what: str, done: float, number: int = number) -> None:
+            say(what, 0.5 + 0.5 * (number + done) / len(beliefs))
+
+        made.append(job.made(belief, style, part))
+    return dataclasses.replace(made[0], candidates=tuple(made[1:]))
+
+
+class _Asked(NamedTuple):
+    """What a person wants, checked."""
+
+    amounts: dict[str, float]
+    named: frozenset[str]
+    mode: str
+    gate: str | float
+    quality: str
+    ceiling_db: float
+    candidates: int
+    seed: int
+
+
+def _asked(
+    amount: Amount,
+    only: str | Sequence[str],
+    mode: str,
+    gate: str | float,
+    quality: str,
+    ceiling_db: float,
+    candidates: int,
+    seed: int,
+) -> _Asked:
+    words = [word.strip().casefold() for word in (only.split(",") if isinstance(only, str) else only)]
+    given = dict(amount) if isinstance(amount, Mapping) else dict.fromkeys(ASPECTS, float(amount))
+    for name in filter(None, [*words, *given]):
+        if name not in ASPECTS:
+            raise SettingsError(f"there is no aspect {name!r}; there are {', '.join(ASPECTS)}")
+    for name, value in given.items():
+        if not 0 <= value <= 1:
+            raise SettingsError(f"the amount of {name} is {value:g}, allowed 0..1")
+    chosen = {name for name in words if name} or set(ASPECTS)
+    amounts = {name: float(given.get(name, 1.0)) if name in chosen else 0.0 for name in ASPECTS}
+    if mode not in MODES:
+        raise SettingsError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
+    if quality not in PIECES:
+        raise SettingsError(f"quality is one of {', '.join(PIECES)}, got {quality!r}")
+    if not -20 <= ceiling_db <= 0:
+        raise SettingsError(f"ceiling_db is {ceiling_db:g} dBTP, allowed -20..0 dBTP")
+    if not 1 <= candidates <= 20:
+        raise SettingsError(f"{candidates} candidates are asked for, allowed are 1..20")
+    gate_limit(gate)
+    named = frozenset(given if isinstance(amount, Mapping) else ()) | frozenset(filter(None, words))
+    return _Asked(amounts, named, mode, gate, quality, ceiling_db, candidates, seed)
+
+
+class _Job:
+    """One recording on its way."""
+
+    def __init__(self, heard: Recording, asked: _Asked, lock: Any, bound: Any) -> None:
+        self.heard, self.asked = heard, asked
+        self.rate, self.pieces = heard.sample_rate, heard.pieces(PIECES[asked.quality])
+        self.song = Multitrack(heard.name, self.rate, (heard.track,))
+        whole = _console(self.rate, CHAIN)
+        self.wishes = Wishes.read(whole, self.song, _of_master(lock), _of_master(bound))
+        self.params: dict[str, Param] = dict(whole.narrowed_specs(["mix"], self.wishes.limits)[1]["master"].params)
+        self.notes = [f"The input {fault}." for fault in heard.faults]
+
+    # -- what to do ------------------------------------------------------------------------------------------------
+
+    def believed(
+        self,
+        style: Style | None,
+        others: list[Recording] | None,
+        weights: Sequence[float] | None,
+        say: Progress,
+    ) -> tuple[Style, list[Belief]]:
+        """What was heard, and what is to be done: one belief, or several for candidates."""
+        asked, kin = self.asked, Kinship(0.0, 0.0)
+        if style is None:
+            assert others is not None
+            shares = shares_of(others, weights)
+            count = PIECES[asked.quality]
+            style = Style(
+                tuple(
+                    Reference.of(other, count, share, self.heard.band_hz)
+                    for other, share in zip(others, shares, strict=True)
+                )
+            )
+            if len(others) == 1 and asked.mode != "different-source":
+                kin = kinship(self.heard.audio, self.rate, others[0].audio, others[0].sample_rate)
+        elif asked.mode == "same-source":
+            raise SettingsError("mode='same-source' hears the reference itself: give a recording instead of a style")
+        allowed = self._allowed(style)
+        say("judging", 0.2)
+        band_hz = min([self.heard.band_hz, *(r.band_hz for r in style.references)])
+        mine = features(self.pieces, self.rate, band_hz)
+        counts = torch.tensor([r.weight / len(r.features) for r in style.references for _ in r.features])
+        theirs = torch.cat([r.features for r in style.references])
+        posterior = Translator.load().predict(mine, theirs, counts)
+        if others is not None and (kin.same or asked.mode == "same-source"):
+            if len(others) > 1:
+                raise SettingsError("mode='same-source' takes one reference; several are heard as different sources")
+            found = matched(self.heard, others[0], kin, posterior.median, allowed, asked.quality, asked.gate, say)
+            beliefs = [self._belief("same-source", kin, posterior, *found)]
+        else:
+            loudest = self.pieces[int(self.pieces.square().mean((1, 2)).argmax())]
+            decision = decide(loudest, self.rate, posterior, gate=asked.gate, aspects=allowed, seed=asked.seed)
+            beliefs = [self._belief("different-source", kin, posterior, *decision)]
+        beliefs += self._others(beliefs[0], posterior, allowed)
+        kept = [self._kept(belief, band_hz) for belief in beliefs]
+        return style.with_treatment(kept[0].treatment, posterior.domain), kept
+
+    def again(self, style: Style) -> Belief:
+        """What a saved style did before, in the amounts that are asked for."""
+        assert style.treatment is not None
+        allowed = self._allowed(style)
+        treatment = style.treatment.scaled(**allowed)
+        acted = bool(treatment.to_vector().abs().max() > 0)
+        belief = Belief("style", 0.0, style.domain, treatment, allowed, {}, 1.0, 0.0, acted)
+        return self._kept(belief, math.inf)
+
+    def _allowed(self, style: Style) -> dict[str, float]:
+        """The most that may be done of each part of a treatment; what cannot be told is left alone, with a note."""
+        allowed = {part: self.asked.amounts[part] for part in PARTS}
+        for reference in style.references:
+            faults = [text for text, true in (("is clipped", reference.clipped), ("is mono", reference.mono)) if true]
+            if reference.band_hz < 0.9 * EQ_HZ[-1]:
+                faults.append(f"has nothing above {reference.band_hz / 1000:.1f} kHz, where tone is left as below it")
+            self.notes += [f"The reference {reference.name} {fault}." for fault in faults]
+        if self.heard.mono or all(reference.mono for reference in style.references):
+            allowed["width"] = 0.0
+        if any(reference.clipped for reference in style.references) and "drive" not in self.asked.named:
+            allowed["drive"] = 0.0
+        return allowed
+
+    def _belief(
+        self,
+        route: str,
+        kin: Kinship,
+        posterior: Posterior,
+        amounts: Mapping[str, float],
+        treatment: Treatment,
+        expected: float,
+        harm: float,
+        acted: bool,
+    ) -> Belief:
+        sure = _confidence(posterior, self.asked.seed)
+        return Belief(route, kin.likeness, posterior.domain, treatment, dict(amounts), sure, expected, harm, acted)
+
+    def _others(self, first: Belief, posterior: Posterior, allowed: Mapping[str, float]) -> list[Belief]:
+        """Treatments far from the first and from each other, of those that what was heard allows."""
+        count = self.asked.candidates - 1
+        if not count:
+            return []
+        drawn = posterior.samples(16 * count, self.asked.seed + 1).scaled(**(first.amounts if first.acted else allowed))
+        points = drawn.to_vector() / posterior.scale.to_vector().clamp_min(1e-3)
+        distance = (points - first.treatment.to_vector() / posterior.scale.to_vector().clamp_min(1e-3)).norm(dim=1)
+        distance = torch.where(distance > distance.quantile(0.75), 0.0, distance)  # the wildest are left out
+        chosen = []
+        for _ in range(count):
+            best = int(distance.argmax())
+            treatment = Treatment(*(part[best] for part in drawn))
+            chosen.append(first._replace(treatment=treatment, acted=True))
+            distance = torch.minimum(distance, (points - points[best]).norm(dim=1))
+        return chosen
+
+    def _kept(self, belief: Belief, band_hz: float) -> Belief:
+        """A belief whose treatment does no damage."""
+        if not belief.acted:
+            return belief
+        treatment, cut_db = guarded(belief.treatment, self.pieces, self.rate, band_hz)
+        if cut_db > 1:
+            self.notes.append(f"Boosts of what is not there, or is noise, were cut by up to {cut_db:.0f} dB.")
+        return belief._replace(treatment=treatment)
+
+    # -- doing it --------------------------------------------------------------------------------------------------
+
+    def made(self, belief: Belief, style: Style, say: Progress) -> Transfer:
+        """The recording under the knobs that a belief asks for."""
+        asked, rate = self.asked, self.rate
+        knobs: dict[str, dict[str, float]] = {}
+        offset_db = 0.0
+        if belief.acted:
+            say("setting knobs", 0.0)
+            fitted = knobs_of(belief.treatment, rate, self.params)
+            knobs, offset_db = fitted.knobs, fitted.offset_db
+        for name, param in self.params.items():  # what a person set by hand
+            stage = name.rpartition(".")[0]
+            if stage in CHAIN and param.low == param.high and f"master.{name}" in self.wishes.limits:
+                neutral = _console(rate, {stage: CHAIN[stage]}).master_spec.params[name].default
+                if param.low != neutral and stage not in ("gain", "limiter", *knobs):
+                    whole = {n.removeprefix(f"{stage}."): p.default for n, p in self.params.items()
+                             if n.startswith(f"{stage}.")}  # fmt: skip
+                    knobs[stage] = inside(whole, stage, self.params)
+        loud = asked.amounts["loudness"]
+        wanted = None
+        if loud and (knobs or "loudness" in asked.named):
+            wanted = self.heard.loudness_lufs + loud * (style.loudness_lufs - self.heard.loudness_lufs)
+            wanted = min(max(wanted, -60.0), -5.0)
+        elif knobs:
+            wanted = self.heard.loudness_lufs
+        notes = list(dict.fromkeys(self.notes))
+        if wanted is None:
+            mix = self._untouched(say)
+            if belief.route == "different-source" and not belief.acted and any(asked.amounts[p] for p in PARTS):
+                notes.append("The style could not be measured surely enough, so the recording is as it came.")
+        else:
+            mix = self._finished(knobs, offset_db, wanted, say)
+        fields = {f.name: getattr(mix, f.name) for f in dataclasses.fields(Mix) if f.name != "style"}
+        fields["notes"] = (*notes, *mix.notes)
+        return Transfer(
+            **fields,
+            style=dataclasses.replace(style, treatment=belief.treatment) if belief.route != "style" else style,
+            belief=belief,
+            channels=len(self.heard.audio),
+            loudness_lufs=wanted,
+            ceiling_db=asked.ceiling_db,
+        )
+
+    def _untouched(self, say: Progress) -> Mix:
+        console = _console(self.rate, {})
+        settings = _settings(console, 0.0, {})
+        say("done", 1.0)
+        return Mix(render(console, self.song, settings).numpy(), self.rate, settings, console, self.song)
+
+    def _finished(
+        self, knobs: Mapping[str, Mapping[str, float]], offset_db: float, wanted: float, say: Progress
+    ) -> Mix:
+        """Trim, chain, loudness and true peak."""
+        stages = {stage: CHAIN[stage] for stage in CHAIN if stage in knobs or stage in ("gain", "limiter")}
+        console = _console(self.rate, stages)
+        trim_db = 0.0
+        if {"compressor", "saturation"} & knobs.keys():  # their levels are read for a peak of -12 dBFS
+            peaks = self.pieces.mean(1).abs().amax(-1).clamp_min(1e-6)
+            trim_db = PEAK_DB - float(20 * peaks.log10().median()) + offset_db
+        settings = _settings(console, shortest(round(min(max(trim_db, -40.0), 60.0), 2)), knobs)
+        limits = {name: limit for name, limit in self.wishes.limits.items() if name.split(".")[1] in stages}
+        weights = {"rendering": (0.0, 0.6), "setting the level": (0.6, 0.4)}
+
+        def later(what: str, done: float) -> None:
+            start, share = weights.get(what, (0.0, 1.0))
+            say(what, start + share * done)
+
+        return finished(console, self.song, settings, wanted, self.asked.ceiling_db, limits=limits, progress=later)
+
+
+def _console(rate: int, stages: Mapping[str, str]) -> Console:
+    return Console(rate, strip={"trim": "Gain"}, sends={}, buses={}, master=dict(stages))
+
+
+def _settings(console: Console, trim_db: float, knobs: Mapping[str, Mapping[str, float]]) -> Settings:
+    settings = console.check(
+        Settings(tracks={"mix": {"trim": {"gain_db": trim_db}}}, master={k: dict(v) for k, v in knobs.items()})
+    )
+    del settings["tracks"]["mix"]["pan"]
+    return settings
+
+
+def _confidence(posterior: Posterior, seed: int) -> dict[str, float]:
+    """By part of a treatment, how many of what it could have been go the way of the median, 0.5 to 1."""
+    drawn, median = posterior.samples(200, seed), posterior.median
+    parts = {
+        "tone": [t.eq_db - t.eq_db.mean(-1, keepdim=True) for t in (median, drawn)],
+        "dynamics": [median.reduction_db, drawn.reduction_db],
+    }
+    for k, name in enumerate(("width", "drive", "space")):
+        parts[name] = [t.extras[..., k : k + 1] for t in (median, drawn)]
+    found = {}
+    for name, (middle, others) in parts.items():
+        half = 0.5 * middle.square().sum()
+        agree = ((others * middle).sum(-1) > half).float().mean()
+        found[name] = max(0.5, float(agree)) if float(half) > 1e-6 else 0.5
+    return found
+
+
+def _of_master(wishes: Any) -> Any:
+    """Wishes whose knobs are the chain's, with or without saying so."""
+
+    def named(knob: str) -> str:
+        return knob if knob.startswith(("master.", "mix.")) else f"master.{knob}"
+
+    if isinstance(wishes, Mapping):
+        return {named(knob): value for knob, value in wishes.items()}
+    return [named(text) for text in ([wishes] if isinstance(wishes, str) else wishes)]
+
+
+def _is_stems(given: Any) -> bool:
+    """Whether an input is several tracks: a folder, a dict, a list of paths, a `Multitrack`."""
+    if isinstance(given, Mapping | Multitrack):
+        return True
+    if isinstance(given, str | os.PathLike):
+        return FilePath(given).is_dir()
+    return isinstance(given, list | tuple) and bool(given) and isinstance(given[0], str | os.PathLike)

@@ -1,0 +1,261 @@
+"""The same-source route: two recordings of one performance, or of parts of one song, brought to the same statistics.
+
+Equaliser and compressor, the twins, are descended through by Adam from several starts at once, with what the translator
+predicts as one of them and as the prior. Where both play the same, moment by moment, the statistics have to be equal;
+else they are compared as far as parts of one song usually are alike (whitened by the covariance of such differences).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffmix.estimators.style_features import RATE, at_peak, at_rate
+from diffmix.estimators.treatment import ASPECTS, EQ_HZ, EXTRAS, STEEPEST, Knobs, Treatment
+from diffmix.kernels.biquad import frequency_response
+from diffmix.metrics import width_db
+from diffmix.playback import Progress
+from diffmix.processors import Compressor, ParametricEQ
+from diffmix.transferring.decision import gate_limit
+from diffmix.transferring.kinship import Kinship
+from diffmix.transferring.knobs import equaliser_for
+from diffmix.transferring.listening import Recording
+from diffmix.transferring.statistics import statistics, whitening
+
+PIECE = 65_536
+"""Samples at 24 kHz, 2.7 s, of one piece."""
+
+PIECES = {"fast": 2, "balanced": 3, "best": 6}
+STEPS = {"fast": 30, "balanced": 80, "best": 250}
+ALIGNED_DB = 1.0
+"""How unequal statistics of the same moments may be."""
+
+ALIKE = 0.02
+"""Distance below which there is nothing to do."""
+
+PRIOR = 0.01
+LASSO = 0.01
+RATE_OF_LEARNING = 0.08
+WIDEST_DB = 6.0
+HARM = 0.05
+"""How often such a result was further away than the input, of recordings that were tried."""
+
+_EQ = ("cutoff_frequency_hz", "gain_db", "q")
+
+
+class Matched(NamedTuple):
+    """As a `Decision`: amounts of each aspect, the treatment in them, what is expected of it, and whether to act."""
+
+    amounts: dict[str, float]
+    treatment: Treatment
+    expected: float
+    harm: float
+    acted: bool
+
+
+def matched(
+    heard: Recording,
+    other: Recording,
+    kin: Kinship,
+    median: Treatment,
+    allowed: Mapping[str, float],
+    quality: str,
+    gate: str | float,
+    say: Progress,
+) -> Matched:
+    """What brings a recording to the statistics of another of the same performance."""
+    mine, theirs = paired(heard, other, kin, PIECES[quality])
+    aim = statistics(theirs)
+    if not kin.same:
+        aim = aim.mean(0, keepdim=True)
+    white = torch.eye(aim.shape[1]) / ALIGNED_DB if kin.same else whitening()
+    search = Search(mine, aim, white, median, bool(allowed["tone"]), bool(allowed["dynamics"]))
+    treatment, expected = search.run(STEPS[quality], say)
+    extras = torch.zeros(len(EXTRAS))
+    if allowed["width"]:
+        ours, wanted = (float(width_db(r.audio[None])) for r in (heard, other))
+        if ours > -50:
+            extras[0] = min(max(wanted - ours, -4 * WIDEST_DB), WIDEST_DB)
+    amounts = dict.fromkeys(ASPECTS, 0.0)
+    if expected < gate_limit(gate):
+        amounts |= {name: allowed[name] for name in ("tone", "dynamics")}
+    if abs(float(extras[0])) >= 1:
+        amounts["width"] = allowed["width"]
+    acted = any(amounts.values())
+    found = treatment._replace(extras=extras).scaled(**amounts) if acted else Treatment.neutral()
+    return Matched(amounts, found, expected, HARM, acted)
+
+
+def paired(heard: Recording, other: Recording, kin: Kinship, count: int) -> tuple[Tensor, Tensor]:
+    """Pieces (K, n) of the middles at 24 kHz, peaking at -12 dBFS: of the same moments where both play the same."""
+    if not kin.same:
+        return _loudest(heard, count), _loudest(other, count)
+    start_s = max(0.0, kin.delay_s)
+    stop_s = min(heard.seconds, kin.delay_s + other.seconds)
+    mine = heard.audio[:, round(start_s * heard.sample_rate) : round(stop_s * heard.sample_rate)]
+    starts = _starts(mine, heard.sample_rate, count)
+    found = []
+    for recording, shift_s in ((heard, start_s), (other, start_s - kin.delay_s)):
+        rate = recording.sample_rate
+        size = min(round(PIECE / RATE * rate), round((stop_s - start_s) * rate))
+        parts = [recording.audio[:, (at := round((shift_s + s) * rate)) : at + size] for s in starts]
+        shortest = min(part.shape[-1] for part in parts)
+        found.append(_heard(torch.stack([part[:, :shortest] for part in parts]), rate))
+    return found[0], found[1]
+
+
+def _loudest(recording: Recording, count: int) -> Tensor:
+    x, rate = recording.audio, recording.sample_rate
+    size = min(x.shape[-1], round(PIECE / RATE * rate))
+    return _heard(torch.stack([x[:, (at := round(s * rate)) : at + size] for s in _starts(x, rate, count)]), rate)
+
+
+def _starts(x: Tensor, rate: int, count: int) -> list[float]:
+    """Where the loudest pieces of audio (C, T) begin that do not overlap, in seconds."""
+    size = round(PIECE / RATE * rate)
+    parts = x.shape[-1] // size
+    if parts < 1:
+        return [0.0]
+    energy = x[:, : parts * size].reshape(len(x), parts, size).square().mean((0, 2))
+    heard = energy > 1e-3 * energy.max()
+    chosen = [int(n) for n in energy.topk(min(count, parts)).indices if heard[n]]
+    return [n * size / rate for n in sorted(chosen)]
+
+
+def _heard(pieces: Tensor, rate: float) -> Tensor:
+    """Pieces (K, C, n) as they are judged, (K, n); short ones are repeated."""
+    x = at_rate(pieces - pieces.mean(-1, keepdim=True), rate)
+    if x.shape[-1] < PIECE:
+        x = x.repeat(1, 1, -(-PIECE // x.shape[-1]))[..., :PIECE]
+    return at_peak(x[..., :PIECE]).mean(1)
+
+
+@dataclass
+class Search:
+    """Equaliser and compressor while they are looked for.
+
+    ``x`` (K, n) are pieces at 24 kHz, ``aim`` their statistics (K, 88), or (1, 88) of no particular moments, ``white``
+    (88, 88) makes differences of statistics unit numbers.
+    """
+
+    x: Tensor
+    aim: Tensor
+    white: Tensor
+    median: Treatment
+    tone: bool
+    dynamics: bool
+
+    def __post_init__(self) -> None:
+        """Lay out the unknowns: three for each of six bands, then threshold, slope, attack and release."""
+        self.eq, self.compressor = ParametricEQ(RATE), Compressor(RATE)
+        self.spectra = torch.fft.rfft(self.x)
+        names = [f"{band}_{kind}" for band in self.eq.BANDS for kind in _EQ]
+        params = [self.eq.spec.params[name] for name in names]
+        self.names = names
+        self.log = torch.tensor([p.scale == "log" for p in params])
+        ends = [[min(getattr(p, end), 11_000.0) if p.unit == "Hz" else getattr(p, end) for p in params]
+                for end in ("low", "high")]  # fmt: skip
+        self.low, self.high = (torch.where(self.log, torch.tensor(end).abs().log(), torch.tensor(end)) for end in ends)
+        self.unit = torch.tensor([{"Hz": 0.4, "dB": 4.0}.get(p.unit, 0.4) for p in params] + [8.0, 0.2, 0.8, 0.6])
+        self.gains = torch.tensor([p.unit == "dB" for p in params])
+
+    def starts(self) -> Tensor:
+        """What is predicted, and nothing done, (2, 22)."""
+        knobs = self.median.compressor()
+        slope = 1 - 1 / knobs.ratio
+        rows = []
+        for share in (1.0, 0.0):
+            bands = equaliser_for(self.median.eq_db.double() * share, RATE)
+            row = torch.tensor([bands[name] for name in self.names])
+            row = torch.where(self.log, row.abs().log(), row)
+            threshold = knobs.threshold_db if share and float(slope) > 0.05 else torch.tensor(-24.0)
+            times = [knobs.attack_ms.log(), knobs.release_ms.log()]
+            rows.append(torch.cat([row, torch.stack([threshold, (slope * share).clamp(0.02, 0.8), *times])]))
+        return torch.stack(rows).float()
+
+    def values(self, z: Tensor) -> tuple[dict[str, Tensor], Knobs]:
+        """Settings (B,) of equaliser and compressor from the unknowns (B, 22)."""
+        bands = torch.minimum(torch.maximum(z[:, :18], self.low), self.high)
+        bands = torch.where(self.log, bands.exp(), bands)
+        if not self.tone:
+            bands = torch.where(self.gains, 0.0, bands)
+        slope = z[:, 19].clamp(0, STEEPEST) if self.dynamics else torch.zeros(len(z))
+        times = [z[:, 20].exp().clamp(0.1, 200), z[:, 21].exp().clamp(5, 2000)]
+        knobs = Knobs(z[:, 18].clamp(-50, -4), 1 / (1 - slope), *times)
+        return {name: bands[:, k] for k, name in enumerate(self.names)}, knobs
+
+    def heard(self, z: Tensor) -> Tensor:
+        """Statistics (B, K, 88) of what B settings make of the pieces.
+
+        The equaliser is applied to the spectra, by its exact response: it is the compressor that needs the samples.
+        """
+        bands, knobs = self.values(z)
+        count, length = self.x.shape
+        sections = self.eq.sections(False, **bands)  # (B, 6, 5)
+        response = _on_grid(sections, length)
+        y = torch.fft.irfft(self.spectra * response[:, None], length).flatten(0, 1)[:, None]
+        times = {name: value.repeat_interleave(count) for name, value in knobs._asdict().items()}
+        if self.dynamics:
+            y = self.compressor.process(y, **times)
+        return statistics(y[:, 0]).unflatten(0, (len(z), count))
+
+    def distance(self, found: Tensor) -> Tensor:
+        """How far statistics (B, K, 88) are from the aim, (B,)."""
+        if len(self.aim) == 1:
+            found = found.mean(1, keepdim=True)
+        away = (found - self.aim) @ self.white
+        return torch.nn.functional.smooth_l1_loss(away, torch.zeros_like(away), reduction="none").mean((1, 2))
+
+    def run(self, steps: int, say: Progress) -> tuple[Treatment, float]:
+        """The best treatment that was found, and its distance over that of the input."""
+        first = self.starts()
+        moved = torch.zeros_like(first).requires_grad_()
+        adam = torch.optim.Adam([moved], lr=RATE_OF_LEARNING, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, 0.1 * RATE_OF_LEARNING)
+        with torch.no_grad():
+            untouched = float(self.distance(statistics(self.x)[None]))
+        if untouched < ALIKE:
+            return Treatment.neutral(), 1.0
+        best, kept = torch.full((len(first),), float("inf")), first.clone()
+        for step in range(steps + 1):
+            z = first + moved * self.unit
+            away = self.distance(self.heard(z))
+            bands, knobs = self.values(z)
+            sizes = torch.stack([v for n, v in bands.items() if n.endswith("gain_db")], 1).abs().mean(1) / 6
+            lasso = sizes + (1 - 1 / knobs.ratio)
+            loss = away + PRIOR * moved.square().mean(1) + LASSO * untouched * lasso
+            with torch.no_grad():
+                better = loss.detach() < best
+                best = torch.where(better, loss.detach(), best)
+                kept = torch.where(better[:, None], z.detach(), kept)
+            if step % 10 == 0:
+                say("matching", 0.25 + 0.2 * step / steps)
+            if step == steps:
+                break
+            adam.zero_grad()
+            loss.sum().backward()
+            torch.nn.utils.clip_grad_norm_([moved], 10.0)
+            adam.step()
+            schedule.step()
+        z = kept[int(best.argmin())][None]
+        with torch.no_grad():
+            left = float(self.distance(self.heard(z)))
+            bands, knobs = self.values(z)
+            numbers = {name: float(value) for name, value in bands.items()}
+            response = self.eq.response_db(torch.tensor(EQ_HZ, dtype=torch.float64), numbers).float()
+            treatment = Treatment.of(response, Knobs(*(value[0] for value in knobs)))
+        return treatment, left / max(untouched, 1e-9)
+
+
+def _on_grid(sections: Tensor, length: int) -> Tensor:
+    """Complex response (B, length // 2 + 1) of cascades (B, S, 5) at the bins of a spectrum.
+
+    Read at 4097 frequencies and drawn straight between them: tails beyond a third of a second are not heard.
+    """
+    hz = torch.linspace(0, RATE / 2, 4097, dtype=torch.float64)
+    coarse = frequency_response(sections, hz, RATE)
+    both = torch.stack([coarse.real, coarse.imag], 1)
+    fine = torch.nn.functional.interpolate(both, length // 2 + 1, mode="linear", align_corners=True)
+    return torch.complex(fine[:, 0], fine[:, 1]).to(torch.complex64)

@@ -1,0 +1,181 @@
+"""A style as a file: what was heard of references, and what was done to a recording to sound as they do."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffmix.errors import AudioError, SettingsError
+from diffmix.estimators import style_features
+from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
+from diffmix.files import write_text
+from diffmix.transferring.listening import Recording, features
+from diffmix.types import Path
+
+FORMAT, VERSION = "diffmix-style", 1
+
+
+class Reference(NamedTuple):
+    """What was heard of one reference: `style_features` of its pieces (K, 250), level, band, channels, faults."""
+
+    name: str
+    features: Tensor
+    loudness_lufs: float
+    band_hz: float
+    mono: bool = False
+    clipped: bool = False
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, heard: Recording, pieces: int, weight: float = 1.0, band_hz: float = math.inf) -> "Reference":
+        """Listen to a recording, up to ``band_hz`` only."""
+        found = features(heard.pieces(pieces), heard.sample_rate, min(band_hz, heard.band_hz))
+        return cls(heard.name, found, heard.loudness_lufs, heard.band_hz, heard.mono, heard.clipped, weight)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How references sound, and how to get there.
+
+    ``references`` are what was heard; ``treatment``, if there is one, is what was done to a recording, and is done
+    again to another one by ``diffmix.transfer(other, style)``.
+    """
+
+    references: tuple[Reference, ...]
+    treatment: Treatment | None = None
+    domain: str = "auto"
+
+    @classmethod
+    def of(
+        cls, reference: Any, sample_rate: int | None = None, weights: Sequence[float] | None = None, pieces: int = 8
+    ) -> "Style":
+        """The style of a recording, or of a list of them with weights: paths, or arrays with their rate.
+
+        Raises AudioError and SettingsError.
+        """
+        given = listed(reference)
+        shares = shares_of(given, weights)
+        heard = [Recording.of(one, sample_rate, "the reference", whole=False) for one in given]
+        return cls(tuple(Reference.of(r, pieces, share) for r, share in zip(heard, shares, strict=True)))
+
+    @property
+    def name(self) -> str:
+        """The names of its references."""
+        return ", ".join(dict.fromkeys(reference.name for reference in self.references))
+
+    @property
+    def loudness_lufs(self) -> float:
+        """Mean loudness of the references by their weights."""
+        return sum(r.weight * r.loudness_lufs for r in self.references) / sum(r.weight for r in self.references)
+
+    def __str__(self) -> str:
+        return f"like {self.name}"
+
+    def with_treatment(self, treatment: Treatment, domain: str) -> "Style":
+        """It with what was done."""
+        return replace(self, treatment=treatment, domain=domain)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; see ``style.schema.json`` beside this module."""
+        references = [
+            {**r._asdict(), "features": [[round(v, 4) for v in row] for row in r.features.tolist()]}
+            for r in self.references
+        ]
+        treatment = self.treatment and {
+            name: [round(v, 4) for v in part.tolist()] for name, part in self.treatment._asdict().items()
+        }
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "domain": self.domain,
+            "extras": list(EXTRAS),
+            "references": references,
+            "treatment": treatment,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "the style") -> "Style":
+        """The inverse of `to_dict`. Raises SettingsError, which begins with ``where``."""
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise SettingsError(f"{where} holds no style: its format is not {FORMAT!r}")
+        if data.get("version") != VERSION:
+            raise SettingsError(f"{where} has version {data.get('version')}; this diffmix reads version {VERSION}")
+        if data.get("extras") != list(EXTRAS):
+            raise SettingsError(f"{where} names the numbers {data.get('extras')}; here they are {list(EXTRAS)}")
+        try:
+            references = tuple(_reference(one) for one in data["references"])
+            treatment = data["treatment"] and _treatment(data["treatment"])
+            domain = str(data["domain"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"{where} is damaged: {error}") from None
+        if not references:
+            raise SettingsError(f"{where} has no reference")
+        return cls(references, treatment, domain)
+
+    def save(self, path: Path) -> FilePath:
+        """Write it as JSON. Raises OutputError."""
+        file = FilePath(path)
+        write_text(file, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
+        return file
+
+    @classmethod
+    def load(cls, path: Path) -> "Style":
+        """Read what `save` wrote. Raises SettingsError."""
+        try:
+            data = json.loads(FilePath(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from None
+        except ValueError as error:
+            raise SettingsError(f"{path} is no JSON: {error}") from None
+        return cls.from_dict(data, str(path))
+
+
+def listed(reference: Any) -> list[Any]:
+    """A reference, or several, as a list. A list of numbers is audio."""
+    if isinstance(reference, list | tuple) and reference and not isinstance(reference[0], int | float):
+        return list(reference)
+    if isinstance(reference, list | tuple) and not reference:
+        raise AudioError("the list of references is empty")
+    return [reference]
+
+
+def shares_of(given: Sequence[Any], weights: Sequence[float] | None) -> list[float]:
+    """A weight for each of the references. Raises SettingsError."""
+    if weights is None:
+        return [1.0] * len(given)
+    found = [float(w) for w in weights]
+    if len(found) != len(given) or not all(math.isfinite(w) and w >= 0 for w in found) or not sum(found) > 0:
+        raise SettingsError(
+            f"weights of {len(given)} references are as many numbers of 0 or more, one at least above 0; got {found}"
+        )
+    return found
+
+
+def style_in(reference: Any) -> Style | None:
+    """The style that a reference is or names, a ``.json`` file, or None."""
+    if isinstance(reference, Style):
+        return reference
+    if isinstance(reference, str | os.PathLike) and FilePath(reference).suffix.casefold() == ".json":
+        return Style.load(reference)
+    return None
+
+
+def _reference(data: Any) -> Reference:
+    heard = torch.tensor(data["features"], dtype=torch.float32)
+    if heard.ndim != 2 or heard.shape[1] != style_features.SIZE or not torch.isfinite(heard).all():
+        raise ValueError(f"features are rows of {style_features.SIZE} numbers, got {tuple(heard.shape)}")
+    numbers = {name: float(data[name]) for name in ("loudness_lufs", "band_hz", "weight")}
+    return Reference(str(data["name"]), heard, mono=bool(data["mono"]), clipped=bool(data["clipped"]), **numbers)
+
+
+def _treatment(data: Any) -> Treatment:
+    vector = torch.cat([torch.tensor(data[name], dtype=torch.float32) for name in Treatment._fields])
+    if vector.shape != (SIZE,) or not torch.isfinite(vector).all():
+        raise ValueError(f"a treatment is {SIZE} numbers, got {tuple(vector.shape)}")
+    return Treatment.from_vector(vector)

@@ -139,12 +139,21 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], te
 
 
 def publish(
-    name: str, title: str, tables: Sequence[dict[str, Any]], notes: Sequence[str], packages: Sequence[str], seed: int
+    name: str,
+    title: str,
+    tables: Sequence[dict[str, Any]],
+    notes: Sequence[str],
+    packages: Sequence[str],
+    seed: int,
+    command: str = "",
 ) -> None:
-    """Write ``results/<name>.json`` and make RESULTS.md anew from all results."""
+    """Write ``results/<name>.json`` and make RESULTS.md anew from all results.
+
+    ``command`` is what was run, unless the module of that name was.
+    """
     result = {
         "title": title,
-        "command": f"python -m benchmarks.{name}",
+        "command": command or f"python -m benchmarks.{name}",
         "seed": seed,
         "commit": commit(),
         "machine": machine(),

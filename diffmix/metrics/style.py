@@ -223,7 +223,7 @@ def _mel(x: Tensor, sample_rate: float) -> Tensor:
     """Magnitudes (B, C, 128, frames), not quite zero, in mel bands."""
     short = MEL_FFT // 2 + 1 - x.shape[-1]  # windows reflect at the ends
     spectrum = magnitudes(torch.nn.functional.pad(x, (0, max(0, short))), MEL_FFT, MEL_FFT)
-    return (mel_weights(MEL_FFT, sample_rate).T.to(spectrum) @ spectrum).clamp_min(1e-12)
+    return (spectrum.mT @ mel_weights(MEL_FFT, sample_rate).to(spectrum)).mT.clamp_min(1e-12)
 
 
 def _rms(x: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ def _made(
 
         part("listening", 0.0)
         settings = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
-        notes = faults + tuple(automixing.cautions(mixer, style, reference))
+        notes = faults + tuple(automixing.cautions(mixer, style, None if asked.refine else reference))
         if asked.refine:
             refined = refine(mixer.console, multitrack, settings, wishes, asked.refine, reference, part)
             settings, notes = refined.settings, (*notes, *refined.notes)

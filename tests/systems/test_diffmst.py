@@ -1,16 +1,15 @@
 """Mix style transfer: sizes, order of tracks, what is learned and kept, and that a stopped run goes on."""
 
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from diffmix import train
 from diffmix._paths import conf_dir
-from diffmix.console import Console
+from diffmix.console import Console, shipped
 from diffmix.data.multitrack import load
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.estimators.cnn14 import SpectrogramEncoder
@@ -21,32 +20,17 @@ from diffmix.systems import diffmst
 from diffmix.systems.diffmst import DiffMST, StyleExamples, collate
 from diffmix.systems.mix_style_transfer import MixStyleTransfer, informative
 from tests.systems.recorded import RATE, library
+from tests.systems.runs import DATA, broken_and_resumed, configured, same_weights
 
-TINY = [
+config = configured(
     "recipe=diffmst",
     f"console.sample_rate={RATE}",
     "data.seconds=0.5",
-    "data.batch_size=2",
     "data.max_tracks=3",
-    "data.held_out_examples=2",
-    "data.workers=0",
+    *DATA,
     "system.encoder={width: 2, embedding: 16, norm: group, n_fft: 512, hop: 256}",
     "system.controller={layers: 1, heads: 2, feedforward: 16}",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=4",
-    "trainer.checkpoint_every=2",
-    "trainer.threads=1",
-]
-
-
-def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        composed = compose("train", [*TINY, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
-
-
-def layout(name: str) -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.load(Path(conf_dir()) / "console" / f"{name}.yaml"), resolve=True)  # type: ignore[return-value]
+)
 
 
 @pytest.fixture(name="root", scope="module")
@@ -58,7 +42,7 @@ def model(norm: str = "group") -> MixStyleTransfer:
     torch.manual_seed(0)
     encoder = {"width": 2, "embedding": 16, "norm": norm, "n_fft": 512, "hop": 256}
     controller = {"layers": 1, "heads": 2, "feedforward": 16}
-    console = Console.from_layout(layout("diffmst"), RATE)
+    console = Console.from_layout(shipped("diffmst"), RATE)
     return MixStyleTransfer(console, 0.5, encoder=encoder, controller=controller).eval()
 
 
@@ -192,28 +176,16 @@ def test_examples_are_functions_of_their_number(root: str) -> None:
         diffmst.prepare(config(root, "data.mixes=good"))
 
 
-def test_a_stopped_run_resumes_to_the_same_model(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    scores = train.run(config(root, f"output={whole}"))
+def test_a_stopped_run_resumes_to_the_same_model(tmp_path: Path, root: str) -> None:
+    whole, broken = broken_and_resumed(config, DiffMST, tmp_path, root)
+    assert same_weights(whole, broken)
     names = ("model", "equal_loudness", "plain_sum")
-    assert set(scores) == {f"{who}/{what}" for who in names for what in ("stft_distance", "audio_features")}
-    with monkeypatch.context() as patch:
-        step = DiffMST.training_step
-
-        def fails(self: DiffMST, batch: Any, number: int) -> torch.Tensor:
-            if self.global_step == 3:
-                raise MemoryError("as if killed")
-            return step(self, batch, number)
-
-        patch.setattr(DiffMST, "training_step", fails)
-        with pytest.raises(MemoryError):
-            train.run(config(root, f"output={broken}"))
-    assert train.run(config(root, f"output={broken}", "resume=auto")) == scores
-    models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, broken)]
-    assert models[0] == models[1]
+    assert set(json.loads((broken.parent / "scores.json").read_text())) == {
+        f"{who}/{what}" for who in names for what in ("stft_distance", "audio_features")
+    }
     narrower = "console.ranges.input.gain_db=[-20,20,0]"
     with pytest.raises(CheckpointError, match=r"tracks.input.gain_db: low is -20"):
-        train.run(config(root, f"output={broken}", "resume=auto", narrower))
+        train.run(config(root, f"output={broken.parent}", "resume=auto", narrower))
 
 
 def test_a_real_reference_is_learned_from(tmp_path: Path, root: str) -> None:
@@ -249,7 +221,7 @@ def test_a_saved_model_mixes_a_song(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["diffmst", "pymixconsole"])
 def test_the_consoles_load_and_render(name: str) -> None:
-    console = Console.from_layout(layout(name), RATE)
+    console = Console.from_layout(shipped(name), RATE)
     tracks = 0.1 * torch.randn(1, 2, 1, 4000), 0.1 * torch.randn(1, 1, 2, 4000)
     plain = console(tracks, console.default(1, 3))
     opened = console.values(console.default(1, 3))
@@ -264,7 +236,7 @@ def test_the_consoles_load_and_render(name: str) -> None:
 
 
 def test_pymixconsoles_structure_plays_in_pedalboard() -> None:
-    console = Console.from_layout(layout("pymixconsole"), RATE)
+    console = Console.from_layout(shipped("pymixconsole"), RATE)
     song = load({"a": 0.1 * torch.randn(8000), "b": 0.1 * torch.randn(2, 8000)}, RATE)
     strip = {"compressor": {"threshold_db": -30, "ratio": 3}, "send-0": {"gain_db": -10}, "send-1": {"gain_db": -6}}
     settings = console.check({"tracks": {"a": strip, "b": strip}})  # type: ignore[arg-type]

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from diffmix import train
-from diffmix._paths import conf_dir
 from diffmix.console import Console
 from diffmix.data.audio import write_wav
 from diffmix.data.multitrack import Multitrack, Track, load
@@ -22,28 +19,12 @@ from diffmix.systems.dmc import DMC, MixingConsole, open_knobs, peak_trims_db, t
 from diffmix.systems.mixers import load_mixer
 from diffmix.systems.mixes import Batch, as_strong_as
 from tests.systems.recorded import RATE, library
+from tests.systems.runs import DATA, broken_and_resumed, configured, same_weights
 
-TINY = [
-    "recipe=dmc",
-    f"console.sample_rate={RATE}",
-    "data.seconds=1",
-    "data.batch_size=2",
-    "data.held_out_examples=2",
-    "data.workers=0",
-    "system.network.width=4",
-    "system.network.hidden=16",
-    "system.fft_sizes=[1024,256]",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=6",
-    "trainer.checkpoint_every=2",
-    "trainer.threads=1",
-]
-
-
-def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        composed = compose("train", [*TINY, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+SONGS = (f"console.sample_rate={RATE}", "data.seconds=1", *DATA)
+config = configured(
+    "recipe=dmc", *SONGS, "system.network.width=4", "system.network.hidden=16", "system.fft_sizes=[1024,256]"
+)
 
 
 def layout(name: str, *overrides: str) -> Console:
@@ -280,25 +261,9 @@ def test_it_learns_from_finished_mixes(tmp_path: Path, root: str) -> None:
     assert scores["model/stft_distance"] < 0.8 * scores["equal_loudness/stft_distance"]
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, root: str) -> None:
     """With dropout, whose choices follow from the step."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train.run(config(root, f"output={whole}"))
-    with monkeypatch.context() as patch:
-        step = MixingConsole.training_step
-
-        def fails(self: MixingConsole, batch: Any, number: int) -> torch.Tensor:
-            if self.global_step == 5:
-                raise MemoryError("as if killed")
-            return step(self, batch, number)
-
-        patch.setattr(MixingConsole, "training_step", fails)
-        with pytest.raises(MemoryError):
-            train.run(config(root, f"output={broken}"))
-    torch.randn(7)  # another state of the generator
-    train.run(config(root, f"output={broken}", "resume=auto"))
-    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, broken)]
-    assert weights[0] == weights[1]
+    assert same_weights(*broken_and_resumed(config, MixingConsole, tmp_path, root))
 
 
 def test_songs_without_a_mix_are_mixed_and_balance_is_scored(tmp_path: Path) -> None:
@@ -397,10 +362,8 @@ def test_the_proxys_examples_are_the_strips(root: str) -> None:
 
 def test_a_proxy_is_trained_and_then_used(root: str, tmp_path: Path) -> None:
     sizes = ["system.network.channels=4", "system.network.kernel=3", "system.network.dilations=[1,8]"]
-    plain = [x for x in TINY if not x.startswith(("recipe=", "system."))]
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        composed = compose("train", ["recipe=dmc_proxy", *plain, *sizes, root, f"output={tmp_path / 'proxy'}"])
-    scores = train.run(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    proxy = configured("recipe=dmc_proxy", *SONGS, *sizes)
+    scores = train.run(proxy(root, f"output={tmp_path / 'proxy'}"))
     assert set(scores) == {f"{who}/{score}" for who in ("model", "dry") for score in ("esr", "stft_distance")}
     file = tmp_path / "proxy" / "model" / "effect.safetensors"
     with_proxy = ["console=dmc_channel", root, f"proxy={file}", "trainer.max_steps=1"]

@@ -1,15 +1,13 @@
 """Mixing from effect-normalised stems: the network's sizes, and that it learns, keeps its best and resumes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from diffmix import train
-from diffmix._paths import conf_dir
 from diffmix.data.datasets import open_dataset
 from diffmix.data.multitrack import load
 from diffmix.data.normalise import CLASSES
@@ -22,30 +20,21 @@ from diffmix.systems.fxnorm import FxNorm
 from diffmix.systems.normalised_stems import Part, StemBatch, StemExamples, engineered_stems
 from diffmix.systems.stem_mixer import StemMixer
 from tests.systems.recorded import RATE, library
+from tests.systems.runs import DATA, broken_and_resumed, configured, same_weights
 
 NETWORK = {
     "filters": 8, "kernel": 16, "smoothing": 16, "pool": 16, "bottleneck": 8, "skip": 8, "blocks": 2, "repeats": 1,
     "lstm_layers": 2, "squeeze": 8, "dropout": 0.1,
 }  # fmt: skip
-TINY = [
+config = configured(
     "recipe=fxnorm",
     f"data.sample_rate={RATE}",
     "data.seconds=0.5",
-    "data.held_out_examples=2",
+    *DATA,
     *(f"system.network.{name}={size}" for name, size in NETWORK.items()),
     "system.pretrain_steps=2",
     "system.evaluate_every=2",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=6",
-    "trainer.checkpoint_every=2",
-    "trainer.threads=1",
-]
-
-
-def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        composed = compose("train", [*TINY, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+)
 
 
 @pytest.fixture(name="root", scope="module")
@@ -113,29 +102,14 @@ def test_it_learns_one_song(root: str) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_stopped_run_resumes_to_the_same_model(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    scores = train.run(config(root, f"output={whole}"))
-    assert set(scores) == {
+def test_a_stopped_run_resumes_to_the_same_model(tmp_path: Path, root: str) -> None:
+    whole, broken = broken_and_resumed(config, FxNorm, tmp_path, root)
+    assert same_weights(whole, broken)
+    assert set(json.loads((broken.parent / "scores.json").read_text())) == {
         f"{who}/{what}" for who in ("model", "equal_loudness", "plain_sum") for what in ("loss", "stft_distance")
     }
-    with monkeypatch.context() as patch:
-        step = FxNorm.training_step
-
-        def fails(self: FxNorm, batch: Any, number: int) -> torch.Tensor:
-            if self.global_step == 5:
-                raise MemoryError("as if killed")
-            return step(self, batch, number)
-
-        patch.setattr(FxNorm, "training_step", fails)
-        with pytest.raises(MemoryError):
-            train.run(config(root, f"output={broken}"))
-    assert torch.load(broken / "last.ckpt", weights_only=True)["global_step"] == 4
-    assert train.run(config(root, f"output={broken}", "resume=auto")) == scores
-    models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, broken)]
-    assert models[0] == models[1]
     with pytest.raises(CheckpointError, match="of another run"):
-        train.run(config(root, f"output={broken}", "resume=auto", "system.network.filters=10"))
+        train.run(config(root, f"output={broken.parent}", "resume=auto", "system.network.filters=10"))
 
 
 def test_the_best_is_kept_and_a_run_without_progress_ends(

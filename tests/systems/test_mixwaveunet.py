@@ -1,42 +1,27 @@
 """The Mix-Wave-U-Net: any length in any chunks, it learns, resumes to the same bits."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from diffmix import train
-from diffmix._paths import conf_dir
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.systems.mixes import Mixed, MixLoss
 from diffmix.systems.mixwaveunet import BlackBoxMixer, MixWaveUNet, in_chunks, inputs_of, stacked
 from tests.systems.recorded import RATE, library
+from tests.systems.runs import DATA, broken_and_resumed, configured, same_weights
 
-TINY = [
+config = configured(
     "recipe=mixwaveunet",
     f"data.sample_rate={RATE}",
     "data.seconds=0.5",
-    "data.batch_size=2",
-    "data.held_out_examples=2",
-    "data.workers=0",
+    *DATA,
     "system.network.levels=3",
     "system.network.step=4",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=6",
-    "trainer.checkpoint_every=2",
-    "trainer.threads=1",
-]
-
-
-def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        composed = compose("train", [*TINY, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+)
 
 
 def model(**sizes: int) -> MixWaveUNet:
@@ -138,25 +123,11 @@ def test_a_run_learns_and_leaves_a_model(tmp_path: Path, root: str) -> None:
     assert torch.isfinite(mix).all()
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train.run(config(root, f"output={whole}"))
-    with monkeypatch.context() as patch:
-        step = BlackBoxMixer.training_step
-
-        def fails(self: BlackBoxMixer, batch: Any, number: int) -> torch.Tensor:
-            if self.global_step == 5:
-                raise MemoryError("as if killed")
-            return step(self, batch, number)
-
-        patch.setattr(BlackBoxMixer, "training_step", fails)
-        with pytest.raises(MemoryError):
-            train.run(config(root, f"output={broken}"))
-    train.run(config(root, f"output={broken}", "resume=auto"))
-    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, broken)]
-    assert weights[0] == weights[1]
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, root: str) -> None:
+    whole, broken = broken_and_resumed(config, BlackBoxMixer, tmp_path, root)
+    assert same_weights(whole, broken)
     with pytest.raises(CheckpointError, match="the checkpoint is of another run"):
-        train.run(config(root, f"output={broken}", "resume=auto", "system.network.levels=2"))
+        train.run(config(root, f"output={broken.parent}", "resume=auto", "system.network.levels=2"))
 
 
 def test_mistakes_are_named(tmp_path: Path, root: str) -> None:

@@ -3,40 +3,28 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from diffmix import train
-from diffmix._paths import conf_dir
 from diffmix.data.audio import write_wav
 from diffmix.data.pairs import Crops, Pair, generated_pair, read_pair
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.processors import NeuralEffect
 from diffmix.systems.neural_effect import BlackBox
+from tests.systems.recorded import RATE
+from tests.systems.runs import TRAINER, broken_and_resumed, configured
 
-RATE = 16000
-TINY = [
+SIZES = (
     "recipe=neural_effect",
     "data.batch_size=2",
     "data.seconds=0.5",
     "system.network.channels=6",
     "system.network.kernel=5",
     "system.network.dilations=[1,8]",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=6",
-    "trainer.checkpoint_every=2",
-    "trainer.threads=1",
-]
-
-
-def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        composed = compose("train", [*TINY, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+)
+config = configured(*SIZES)
 
 
 def pair(seconds: float = 4, channels: int = 1) -> Pair:
@@ -67,25 +55,9 @@ def test_a_run_learns_and_leaves_an_effect(tmp_path: Path, files: tuple[str, str
     assert "dry" in train.table(scores)
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(
-    tmp_path: Path, files: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train.run(config(*files, f"output={whole}"))
-    with monkeypatch.context() as patch:
-        step = BlackBox.training_step
-
-        def fails(self: BlackBox, batch: Any, number: int) -> torch.Tensor:
-            if self.global_step == 5:
-                raise MemoryError("as if killed")
-            return step(self, batch, number)
-
-        patch.setattr(BlackBox, "training_step", fails)
-        with pytest.raises(MemoryError):
-            train.run(config(*files, f"output={broken}"))
-    assert torch.load(broken / "last.ckpt", weights_only=True)["global_step"] == 4
-    train.run(config(*files, f"output={broken}", "resume=auto"))
-    learned = [NeuralEffect.load(folder / "model" / "effect.safetensors").state_dict() for folder in (whole, broken)]
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, files: tuple[str, str]) -> None:
+    models = broken_and_resumed(config, BlackBox, tmp_path, *files)
+    learned = [NeuralEffect.load(folder / "effect.safetensors").state_dict() for folder in models]
     assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
 
 
@@ -157,7 +129,7 @@ def test_the_generated_pair_is_one_and_does_not_change() -> None:
 
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, files: tuple[str, str]) -> None:
-    command = [sys.executable, "-m", "diffmix.train", *TINY, *files, f"output={tmp_path}"]
+    command = [sys.executable, "-m", "diffmix.train", *TRAINER, *SIZES, *files, f"output={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "stft_distance" in done.stdout
     assert (tmp_path / "model" / "effect.safetensors").is_file()

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,29 +29,24 @@ from diffmix.systems.automixer import Automixer
 from diffmix.systems.draws import Draws, _coloured, collate
 from diffmix.systems.intents import IntentCode, Vectors, on_console
 from diffmix.systems.lessons import LABELS, Lessons
+from tests.systems.recorded import RATE
+from tests.systems.runs import TRAINER, broken_and_resumed, configured, same_weights
 
-TINY = [
-    "console.sample_rate=16000",
+SONG = {"tracks": (4, 5)}
+SMALL = (
+    f"console.sample_rate={RATE}",
     "data.songs=2",
-    "data.held_out_songs=2",
+    "data.held_out_songs=1",
     "data.takes=2",
     "data.song_seconds=3",
+    "data.song={tracks: [4, 5]}",
     "data.seconds=1",
     "data.batch_size=2",
     "data.workers=0",
     "estimator.width=32",
     "estimator.layers=1",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=6",
-    "trainer.checkpoint_every=2",
-    "trainer.threads=1",
-]
-
-
-def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        composed = compose("train", [*TINY, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+)
+config = configured(*SMALL)
 
 
 def songs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -71,7 +65,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def lessons(tmp_path_factory: pytest.TempPathFactory) -> Lessons:
     """Two songs, two takes each, on the console of the recipe."""
     layout = config()["console"]
-    return Lessons(Console.from_layout(layout), Recordings(2, 2, 0, 3.0, 16000), songs_folder(tmp_path_factory))
+    return Lessons(
+        Console.from_layout(layout), Recordings(2, 2, 0, 3.0, RATE, song=SONG), songs_folder(tmp_path_factory)
+    )
 
 
 def test_a_lesson_is_what_the_engineer_wants_of_what_is_heard(lessons: Lessons) -> None:
@@ -109,7 +105,7 @@ def test_songs_in_a_row_share_a_style(lessons: Lessons) -> None:
 
 
 def test_lessons_are_the_same_whoever_makes_them(lessons: Lessons, tmp_path: Path) -> None:
-    others = Lessons(lessons.console, Recordings(3, 2, 0, 3.0, 16000), tmp_path)
+    others = Lessons(lessons.console, Recordings(3, 2, 0, 3.0, RATE, song=SONG), tmp_path)
     others.prepare(workers=2)
     assert others.folder.name == lessons.folder.name
     for name, a, b in zip(lessons[2]._fields, lessons[2], others[2], strict=True):
@@ -227,30 +223,14 @@ def test_targets_suit_the_console() -> None:
     assert on_console(Console.from_layout(config()["console"]), made) == made
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train.run(config(f"output={whole}"))
-    with monkeypatch.context() as patch:
-        step = Automix.training_step
-
-        def fails(self: Automix, batch: Any, number: int) -> torch.Tensor:
-            if self.global_step == 5:
-                raise MemoryError("as if killed")
-            return step(self, batch, number)
-
-        patch.setattr(Automix, "training_step", fails)
-        with pytest.raises(MemoryError):
-            train.run(config(f"output={broken}"))
-    assert torch.load(broken / "last.ckpt", weights_only=True)["global_step"] == 4
-    train.run(config(f"output={broken}", "resume=auto"))
-    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, broken)]
-    assert weights[0] == weights[1]
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    assert same_weights(*broken_and_resumed(config, Automix, tmp_path))
 
 
 @pytest.mark.slow
 def test_kill_9_and_resume(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-m", "diffmix.train", *TINY, "trainer.max_steps=40", "data.workers=1"]
+    command = [sys.executable, "-m", "diffmix.train", *TRAINER, *SMALL, "trainer.max_steps=40", "data.workers=1"]
     subprocess.run([*command, f"output={whole}"], check=True, capture_output=True)
     running = subprocess.Popen([*command, f"output={killed}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -268,7 +248,7 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_multirun_keeps_its_runs_apart(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "diffmix.train", *TINY, "trainer.max_steps=1", "-m", "seed=0,1"]
+    command = [sys.executable, "-m", "diffmix.train", *TRAINER, *SMALL, "trainer.max_steps=1", "-m", "seed=0,1"]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     models = sorted((tmp_path / "runs" / "automix" / "multirun").glob("*/model/model.safetensors"))
     assert len(models) == 2

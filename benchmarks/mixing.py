@@ -7,17 +7,13 @@ The truth is what an engineer of `diffmix.data.knowledge` does with the same rec
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from diffmix._paths import conf_dir
 from diffmix.balance import balanced
-from diffmix.console import Console
+from diffmix.console import Console, shipped
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ, Style, engineer
 from diffmix.data.multitrack import Multitrack
 from diffmix.kernels.loudness import integrated_loudness
@@ -35,7 +31,7 @@ from diffmix.metrics import (
     width_db,
 )
 from diffmix.mix import grouped, ordered
-from diffmix.plots import response_db
+from diffmix.plots import curved, response_db
 from diffmix.settings import Settings
 
 System = Callable[[Multitrack], Settings]
@@ -55,8 +51,7 @@ OF_MIX = (
 @cache
 def console(sample_rate: float) -> Console:
     """The console that all systems share."""
-    layout: Any = OmegaConf.to_container(OmegaConf.load(Path(conf_dir()) / "console" / "automix.yaml"))
-    return Console.from_layout(layout, sample_rate)
+    return Console.from_layout(shipped("automix"), sample_rate)
 
 
 @dataclass(frozen=True)
@@ -74,9 +69,12 @@ class Sound:
     heard: float
 
 
-def sound(song: Multitrack, settings: Settings, leads: Sequence[int] = ()) -> Sound:
-    """Render a song and measure its tracks; ``leads`` are the numbers of the lead vocals."""
-    desk = console(song.sample_rate)
+def sound(song: Multitrack, settings: Settings, leads: Sequence[int] = (), desk: Console | None = None) -> Sound:
+    """Render a song and measure its tracks; ``leads`` are the numbers of the lead vocals.
+
+    ``desk`` is the console of the settings, where it is not the shared one.
+    """
+    desk = desk or console(song.sample_rate)
     tracks, order = grouped(song)
     names = [song.tracks[n].name for n in order]
     values = desk.numbers(ordered(settings, names))
@@ -95,12 +93,11 @@ def sound(song: Multitrack, settings: Settings, leads: Sequence[int] = ()) -> So
 
 
 def _curves(desk: Console, song: Multitrack, settings: Settings) -> Tensor:
-    """Frequency responses (N, F) of high-pass and equaliser of each track, dB, down to -30."""
+    """Frequency responses (N, F) of the filters of each track, dB, down to -30."""
     full = desk.check(settings)["tracks"]
     hz = np.array(THIRD_OCTAVES_HZ)
-    rows = [
-        response_db([(desk.strip[stage], full[t.name][stage]) for stage in ("highpass", "eq")], hz) for t in song.tracks
-    ]
+    filters = [curved(desk.strip, full[track.name])[0] for track in song.tracks]
+    rows = [response_db(one, hz) if one else np.zeros(len(hz)) for one in filters]
     return torch.from_numpy(np.stack(rows)).clamp_min(-30)
 
 

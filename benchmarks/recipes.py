@@ -1,4 +1,4 @@
-"""The recipes that mix, each trained for a minute or so on the same generated songs and judged on songs none has seen.
+"""The recipes that mix, each trained for less than a minute on the same generated songs and judged on songs none has seen.
 
     python -m benchmarks.recipes [--runs FOLDER] [--songs 20]
 
@@ -69,33 +69,33 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "dmc": Recipe("dmc: fader and pan", ("recipe=dmc", f"console.sample_rate={RATE}", *EXAMPLES), 160),
+    "dmc": Recipe("dmc: fader and pan", ("recipe=dmc", f"console.sample_rate={RATE}", *EXAMPLES), 80),
     "dmc_channel": Recipe(
         "dmc: and EQ, compressor, reverb",
         ("recipe=dmc", "console=dmc_channel", f"console.sample_rate={RATE}", *EXAMPLES),
-        70,
+        35,
     ),
     "dmc_proxy": Recipe(
-        "", ("recipe=dmc_proxy", f"console.sample_rate={RATE}", "data.seconds=0.75", "data.max_tracks=6"), 120
+        "", ("recipe=dmc_proxy", f"console.sample_rate={RATE}", "data.seconds=0.75", "data.max_tracks=6"), 60
     ),
     "dmc_by_proxy": Recipe(
         "dmc: the same, learned through a proxy",
         ("recipe=dmc", "console=dmc_channel", f"console.sample_rate={RATE}", *EXAMPLES),
-        70,
+        35,
         "dmc_proxy",
     ),
     "mixwaveunet": Recipe(
-        "mixwaveunet", ("recipe=mixwaveunet", f"data.sample_rate={RATE}", "data.seconds=2", "data.max_tracks=6"), 160
+        "mixwaveunet", ("recipe=mixwaveunet", f"data.sample_rate={RATE}", "data.seconds=2", "data.max_tracks=6"), 80
     ),
     "diffmst": Recipe(
         "diffmst, a reference",
         ("recipe=diffmst", f"console.sample_rate={RATE}", "data.seconds=1.5", "data.max_tracks=6"),
-        80,
+        40,
     ),
     "fxnorm": Recipe(
         "fxnorm, labels",
-        ("recipe=fxnorm", f"data.sample_rate={RATE}", "data.average_songs=4", "system.pretrain_steps=25"),
-        80,
+        ("recipe=fxnorm", f"data.sample_rate={RATE}", "data.average_songs=4", "system.pretrain_steps=12"),
+        40,
     ),
 }
 
@@ -191,8 +191,8 @@ def main() -> None:
             f"{a.songs} held-out songs",
             ["system", *COLUMNS],
             summary(found),
-            f"Songs of {SECONDS:g} s, 4 to 6 tracks, at most {CHANNELS} channels, {RATE // 1000} kHz, by engines and with "
-            "flaws that training does not have. Mean errors against the true mix as in automatic mixing; systems that "
+            f"Songs of {SECONDS:g} s, 4 to 6 tracks, at most {CHANNELS} channels, {RATE // 1000} kHz, by engines and "
+            "with flaws that training does not have. Mean errors against the true mix as in automatic mixing; systems that "
             "give audio have no knobs to compare. `labels`: it is told the tracks' roles; `a reference`: it hears "
             "another song, mixed in the same style.",
         ),

@@ -132,8 +132,8 @@ def _stems(song: str, files: Sequence[Path]) -> Iterator[Item]:
             yield from (Item(f"{song}, {file.stem}", song, kind, (file,)) for file in of_kind)
 
 
-def generated(seed: int, seconds: float = 12.0) -> Iterator[Content]:
-    """A generated song as a mix and by class, its tracks at random levels and places."""
+def generated(seed: int, seconds: float = 12.0, solos: int = 0) -> Iterator[Content]:
+    """A generated song as a mix and by class, its tracks at random levels and places, and some tracks alone."""
     song = generate_song(seed, seconds, RATE)
     rng = np.random.default_rng([seed, 1])
     placed: list[tuple[str, Tensor]] = []
@@ -146,6 +146,9 @@ def generated(seed: int, seconds: float = 12.0) -> Iterator[Content]:
         parts = [y for other, y in placed if other == kind]
         if parts:
             yield Content(f"generated {seed}, {kind}", f"generated {seed}", kind, _sum(parts))
+    for n in rng.permutation(len(placed))[:solos].tolist():
+        kind, y = placed[n]
+        yield Content(f"generated {seed}, {song.tracks[n].name}", f"generated {seed}", kind, y)
 
 
 def _sum(parts: Iterable[Tensor]) -> Tensor:

@@ -35,8 +35,11 @@ GROUPS = 100
 TOGETHER = 8
 """Recordings of a group, each of another song where there are so many."""
 
-SONGS, TALKERS, REAL = 5, 7, 56
-"""Generated songs, generated talkers and pieces of real recordings that a piece is made of."""
+SONGS, SOLOS, TALKERS, REAL = 5, 4, 7, 56
+"""Generated songs, tracks of each alone, generated talkers and stretches of recordings that a piece is made of."""
+
+LIMITED = 0.15
+"""Share of recordings that a codec or a low sample rate has cut off: the cut is content, not style."""
 
 SHARES = {"speech": 0.2, "mix": 0.2, "drums": 0.16, "vocals": 0.14, "harmony": 0.18, "any": 0.12}
 """How often groups are of each class; "any" is music of several."""
@@ -177,7 +180,7 @@ class _Dry(NamedTuple):
 
 def _piece(contents: Sequence[Audible], rng: Random, number: int) -> Examples:
     """100 groups from five songs, seven talkers and 56 stretches of real recordings."""
-    made = [c for s in range(SONGS) for c in generated(number * SONGS + s)]
+    made = [c for s in range(SONGS) for c in generated(number * SONGS + s, solos=SOLOS)]
     made += [talker(number * TALKERS + s) for s in range(TALKERS)]
     stretches = [_stretch(c, False, rng) for c in made] + [_stretch(c, True, rng) for c in _picked(contents, rng)]
     pool = [one for one in stretches if one is not None]
@@ -239,6 +242,9 @@ def _stretch(content: Audible, real: bool, rng: Random) -> _Dry | None:
         if float(cut.square().mean()) > 0.1 * whole:
             break
     cut = at_rate(cut, length, WINDOW)
+    if rng.random() < LIMITED:
+        kept = torch.fft.rfftfreq(WINDOW, 1 / RATE) < float(np.exp(rng.uniform(np.log(3500), np.log(11_000))))
+        cut = torch.fft.irfft(torch.fft.rfft(cut) * kept, WINDOW)
     bands = tuple((hz, float(rng.normal(0, EQ_DB[real]))) for hz in _corners(rng))
     y = replace(styles.NOTHING, bands=bands).render(cut[None], RATE, rng)[0]
     energy = y.mean(0).square().unfold(0, CROP // 16, CROP // 16).mean(1).unfold(0, 16, 1).mean(1)

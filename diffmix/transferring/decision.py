@@ -57,9 +57,10 @@ class Decision(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Distances of amounts of a median (A, 2) of tone and dynamics to samples of the truth, (A, S)."""
+    """Amounts of a median (A, 2), of tone and dynamics, their spectra (A, frames, 128), distances to samples (A, S)."""
 
     amounts: Tensor
+    spectra: Tensor
     distance: Tensor
 
     @property
@@ -99,13 +100,12 @@ def decide(
     if unknown := set(allowed) - set(ASPECTS):
         raise SettingsError(f"there is no aspect {', '.join(sorted(unknown))}; there are {', '.join(ASPECTS)}")
     drawn = posterior.samples(SAMPLES, seed)
-    found = outcomes(excerpt, sample_rate, posterior.median, drawn, allowed["tone"], allowed["dynamics"])
-    best = found.best
-    expected = float(found.expected[best])
-    chance = harm_chance(found, posterior)
+    piece = heard_piece(excerpt, sample_rate)
+    found = outcomes(piece, posterior.median, drawn, allowed["tone"], allowed["dynamics"])
+    expected = float(found.expected[found.best])
     amounts = dict.fromkeys(ASPECTS, 0.0)
-    if best > 0 and expected < limit and chance <= harm_limit(limit):
-        amounts |= dict(zip(ASPECTS, found.amounts[best].tolist(), strict=False))
+    if pays(found, posterior, limit):
+        amounts |= dict(zip(ASPECTS, found.amounts[found.best].tolist(), strict=False))
     amounts |= extra_amounts(posterior.median, drawn, allowed, limit)
     acted = any(amounts.values())
     treatment = posterior.median.scaled(**amounts) if acted else Treatment.neutral()
@@ -131,11 +131,18 @@ def harm_limit(gate: float) -> float:
     return 1.0 if gate >= 1 else max(0.02, 0.05 + 0.5 * (gate - 0.6))
 
 
-def outcomes(
-    excerpt: Tensor, sample_rate: float, median: Treatment, drawn: Treatment, tone: float = 1.0, dynamics: float = 1.0
-) -> Outcomes:
-    """Render amounts of a median up to ``tone`` and ``dynamics``, and samples of the truth, and compare them."""
-    piece = heard_piece(excerpt, sample_rate)
+def pays(found: Outcomes, posterior: Posterior, limit: float) -> bool:
+    """Whether the best amounts are to be done at a gate of ``limit``."""
+    if found.best == 0 or not float(found.expected[found.best]) < limit:
+        return False
+    return harm_chance(found, posterior) <= harm_limit(limit)
+
+
+def outcomes(piece: Tensor, median: Treatment, drawn: Treatment, tone: float = 1.0, dynamics: float = 1.0) -> Outcomes:
+    """Render amounts of a median up to ``tone`` and ``dynamics``, and samples of the truth; compare the two.
+
+    The piece (T,) is at 24 kHz and peaks near -12 dBFS.
+    """
     tones = [tone * part for part in TONE] if tone else [0.0]
     parts = [dynamics * part for part in DYNAMICS] if dynamics else [0.0]
     amounts = torch.tensor([(a, b) for a in tones for b in parts])
@@ -143,7 +150,7 @@ def outcomes(
     together = Treatment(*(torch.cat(pair) for pair in zip(candidates, drawn, strict=True)))
     spectra = mel_magnitude(render(piece, together))
     tried, truth = spectra.split([len(amounts), len(spectra) - len(amounts)])
-    return Outcomes(amounts, mel_distance(tried[:, None], truth[None]))
+    return Outcomes(amounts, tried, mel_distance(tried[:, None], truth[None]))
 
 
 def evidence(found: Outcomes) -> list[float]:

@@ -1,0 +1,378 @@
+"""Training of what style transfer ships: an ensemble that hears what was done to a reference, and how far to trust it.
+
+Members learn from different songs. What each says of the songs it never heard tells how far off it is, how often acting
+on it does harm, and by what signs that can be told beforehand.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import DataLoader
+
+from diffmix.data.style_content import recordings_in
+from diffmix.errors import SettingsError
+from diffmix.estimators import style_features
+from diffmix.estimators.translator import FARTHEST, Harm, Judge, Posterior, Translator
+from diffmix.estimators.treatment import Treatment
+from diffmix.progress import progress
+from diffmix.systems.style_examples import Examples, examples
+from diffmix.systems.training import Training, numbers_ahead
+from diffmix.transferring.decision import (
+    GATES,
+    HARM,
+    SAMPLES,
+    evidence,
+    harm_chance,
+    harm_limit,
+    mel_distance,
+    outcomes,
+)
+
+DOMAINS = ("music", "speech")
+"""Music first: speech borrows from it where too few talkers were recorded."""
+
+MOST_RESIDUALS = 1500
+FEWEST = 200
+"""Pairs of real talkers from which on speech has residuals, harm and a judge of its own."""
+
+TRIALS = 400
+"""Trials on unheard songs by which harm is counted, in each domain."""
+
+EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SPREAD_FLOOR = 0.05
+
+
+class Pairs(NamedTuple):
+    """Recordings and references, of one group and of different songs: rows of examples, ``dry`` and ``styled`` (P,)."""
+
+    dry: Tensor
+    styled: Tensor
+    same: Tensor
+    """The row of the dry recording itself in that style: the truth."""
+
+
+def prepare(config: Mapping[str, Any]) -> Training:
+    """The training that ``conf/recipe/transfer.yaml`` describes. Raises AudioError for a folder without recordings."""
+    data, options = config["data"], dict(config["system"])
+    contents = recordings_in(data["recordings"]) if data["recordings"] else []
+    with progress("Examples of styles", data["pieces"]) as advance:
+        made = examples(contents, data["pieces"], config["seed"], data["root"], advance)
+    system = StyleLearner(made, seed=config["seed"], total_steps=config["trainer"]["max_steps"], **options)
+
+    def save(folder: Path, **card: Any) -> None:
+        system.translator.save(folder, **card)
+
+    return Training(system, Steps(system), save)
+
+
+def learn(
+    made: Examples, without: Collection[str] = (), *, steps: int = 1500, seed: int = 0, **options: Any
+) -> Translator:
+    """A translator from examples, those of some songs left out; ``options`` go to `StyleLearner`.
+
+    For judging on songs that had no part in learning: ``learn(made, without=songs)`` has not heard, seen or counted
+    them in any way.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        system = StyleLearner(made, without=without, seed=seed, total_steps=steps, **options)
+        plan = system.configure_optimizers()
+        optimizer, cycle = plan["optimizer"], plan["lr_scheduler"]["scheduler"]
+        for step in range(steps):
+            optimizer.zero_grad()
+            system.loss(step).backward()
+            optimizer.step()
+            cycle.step()
+        system.on_fit_end()
+    return system.translator
+
+
+class StyleLearner(lightning.LightningModule):
+    """Learns treatments by their absolute error in units of a scale that is learned too (a Laplace distribution).
+
+    Args:
+        made: what to learn from.
+        without: songs that are left out altogether.
+        members, hidden, dropout: of the `Translator`.
+        batch: pairs of a step, for each member others; half of the references are real where there are any.
+        noise: standard deviation of what is added to the standardised features.
+        learning_rate: highest of one cycle over ``total_steps``, with weight decay 0.01.
+        trials: transfers between unheard songs, for harm and judges.
+    """
+
+    def __init__(
+        self,
+        made: Examples,
+        *,
+        without: Collection[str] = (),
+        members: int = 4,
+        hidden: int = 160,
+        dropout: float = 0.4,
+        batch: int = 384,
+        noise: float = 0.7,
+        learning_rate: float = 3e-3,
+        total_steps: int = 1500,
+        trials: int = TRIALS,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.made, self.seed = made, seed
+        self.batch, self.noise, self.trials = batch, noise, trials
+        self.learning_rate, self.total_steps = learning_rate, total_steps
+        self.translator = Translator(members, hidden, dropout)
+        self.fold = fold_of(made.songs, members)
+        left = torch.tensor([song in set(without) for song in made.songs])
+        pairs = pairs_of(made)
+        inside = ~(left[made.song[pairs.dry]] | left[made.song[made.of[pairs.styled]]])
+        self.pairs = Pairs(*(column[inside] for column in pairs))
+        if not bool(inside.any()):
+            raise SettingsError(f"{len(made.songs) - int(left.sum())} songs are too few to learn from")
+        self._standardise()
+
+    def _standardise(self) -> None:
+        """Take centres and spreads from the pairs, and see which pairs each member may learn from."""
+        made, pairs, translator = self.made, self.pairs, self.translator
+        columns = torch.cat([made.features[pairs.styled], made.dry[pairs.dry]], 1)
+        translator.center.copy_(columns.mean(0))
+        translator.spread.copy_(columns.std(0) + SPREAD_FLOOR)
+        target = made.target[pairs.styled]
+        translator.target_center.copy_(target.mean(0))
+        translator.target_spread.copy_(target.std(0) + SPREAD_FLOOR)
+        self.own = self.fold[made.song[pairs.dry]], self.fold[made.song[made.of[pairs.styled]]]
+        real = made.real[made.of[pairs.styled]]
+        self.pools: list[list[Tensor]] = []
+        for member in range(translator.members):
+            heard = (self.own[0] != member) & (self.own[1] != member)
+            pools = [torch.nonzero(heard & (real == kind))[:, 0] for kind in (True, False)]
+            self.pools.append([pool for pool in pools if len(pool)])
+            if not self.pools[-1]:
+                songs = len(made.songs)
+                raise SettingsError(f"{songs} songs are too few for {translator.members} members that leave some out")
+
+    def drawn(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (M, B, 500), standardised, targets (M, B, 51), standardised, and which are speech (M, B)."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        rows = []
+        for pools in self.pools:
+            share = self.batch // len(pools)
+            rows.append(torch.cat([p[torch.randint(len(p), (share,), generator=generator)] for p in pools]))
+        chosen = torch.stack(rows)
+        made, translator = self.made, self.translator
+        dry, styled = self.pairs.dry[chosen], self.pairs.styled[chosen]
+        z = translator.standardised(made.dry[dry], made.features[styled])
+        z = z + self.noise * torch.randn(z.shape, generator=generator)
+        target = (made.target[styled] - translator.target_center) / translator.target_spread
+        return z, target, (made.kind[dry] == 0).float()
+
+    def loss(self, step: int) -> Tensor:
+        """Loss of the batches of a step."""
+        z, target, speech = self.drawn(step)
+        median, log_scale = self.translator(z)
+        heard = self.translator.domain(z[..., style_features.SIZE :])[..., 0]
+        laplace = ((target - median).abs() * (-log_scale).exp() + log_scale).mean()
+        return laplace + binary_cross_entropy_with_logits(heard, speech)
+
+    def training_step(self, number: Tensor, _: int) -> Tensor:
+        """Loss of one step."""
+        loss = self.loss(int(number))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=self.batch)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, one cycle of the learning rate."""
+        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=0.01)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    def on_fit_end(self) -> None:
+        """Ask each member about the songs it never heard."""
+        self.translator.eval()
+        calibrate(self.translator, self.made, self.pairs, self.own, self.trials, self.seed)
+
+    @torch.no_grad()
+    def validation_step(self, _: Tensor, __: int) -> None:
+        """Trials on songs that the member who judges had not heard; other trials than those of the judge."""
+        for domain in DOMAINS:
+            found = trials(self.translator, self.made, self.pairs, self.own, domain, self.trials // 4, self.seed + 1)
+            for name, value in scores(found, GATES["default"]).items():
+                self.log(f"val/{domain}/{name}", value, batch_size=1)
+
+
+class Steps(lightning.LightningDataModule):
+    """Numbers of steps: the system draws its batches from them."""
+
+    def __init__(self, system: StyleLearner) -> None:
+        super().__init__()
+        self.system = system
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """From the trainer's step on."""
+        return DataLoader(range(2**31), None, sampler=numbers_ahead(self, 1))  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """One round over unheard songs."""
+        return DataLoader([0], None)  # type: ignore[arg-type]
+
+
+# -- pairs and folds ---------------------------------------------------------------------------------------------------
+
+
+def pairs_of(made: Examples) -> Pairs:
+    """All ordered pairs of different songs within groups."""
+    dry, styled, same = [], [], []
+    song = made.song[made.of]
+    order = made.group.argsort(stable=True)
+    for rows in order.split(torch.bincount(made.group).tolist()):
+        a, b = torch.meshgrid(rows, rows, indexing="ij")
+        other = song[a] != song[b]
+        dry.append(made.of[a[other]])
+        styled.append(b[other])
+        same.append(a[other])
+    return Pairs(torch.cat(dry), torch.cat(styled), torch.cat(same))
+
+
+def fold_of(songs: Sequence[str], members: int) -> Tensor:
+    """Which member leaves each song out (S,): in turn, generated songs, talkers and recordings each for themselves."""
+    counts: dict[str, int] = {}
+    folds = []
+    for song in songs:
+        maker = song.split()[0] if song.split()[0] in ("generated", "talker") else "real"
+        folds.append(counts.get(maker, 0) % members)
+        counts[maker] = counts.get(maker, 0) + 1
+    return torch.tensor(folds)
+
+
+# -- what unheard songs tell -------------------------------------------------------------------------------------------
+
+
+class Trial(NamedTuple):
+    """A transfer between two unheard songs: what told beforehand, whether it was to be done, and how it ended."""
+
+    evidence: list[float]
+    chance: float
+    before: float
+    after: float
+
+    @property
+    def harmed(self) -> bool:
+        """Whether the best amounts made it worse."""
+        return self.after > HARM * self.before
+
+
+@torch.no_grad()
+def trials(
+    translator: Translator, made: Examples, pairs: Pairs, own: tuple[Tensor, Tensor], domain: str, count: int, seed: int
+) -> list[Trial]:
+    """Transfers between recorded songs of a domain, by the member who had not heard either of them."""
+    rows, member = _left_out(made, pairs, own, domain)
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count]
+    median, scale = _said(translator, made, pairs, rows[chosen], member[chosen])
+    residuals = getattr(translator, f"residuals_{domain}")
+    results = []
+    for row, said, sure in zip(rows[chosen].tolist(), median, scale, strict=True):
+        answer = Treatment.from_vector(said * translator.target_spread + translator.target_center)
+        posterior = Posterior(answer, Treatment.from_vector(sure * translator.target_spread), residuals, domain)
+        posterior = posterior._replace(judge=translator.judges.get(domain))
+        piece = made.crop[pairs.dry[row]].float()
+        found = outcomes(piece, posterior.median, posterior.samples(SAMPLES, row))
+        ends = mel_distance(found.spectra[[0, found.best]], made.truth[pairs.same[row]].float())
+        results.append(Trial(evidence(found), harm_chance(found, posterior), *ends.tolist()))
+    return results
+
+
+@torch.no_grad()
+def calibrate(
+    translator: Translator, made: Examples, pairs: Pairs, own: tuple[Tensor, Tensor], count: int, seed: int
+) -> None:
+    """Give a translator its residuals, its tables of harm and its judges, from songs that its members had not heard.
+
+    Where too few talkers were recorded, speech borrows those of music.
+    """
+    for domain in DOMAINS:
+        rows, member = _left_out(made, pairs, own, domain)
+        if domain == "speech" and len(rows) < FEWEST:
+            continue
+        chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:MOST_RESIDUALS]
+        median, scale = _said(translator, made, pairs, rows[chosen], member[chosen])
+        target = (made.target[pairs.styled[rows[chosen]]] - translator.target_center) / translator.target_spread
+        setattr(translator, f"residuals_{domain}", ((target - median) / scale).clamp(-FARTHEST, FARTHEST))
+        told = trials(translator, made, pairs, own, domain, count, seed)
+        translator.harm[domain] = _harm_table(told)
+        if len(told) >= FEWEST // 2:
+            translator.judges[domain] = _judge(told)
+    if "speech" not in translator.harm:
+        translator.residuals_speech = translator.residuals_music
+        translator.harm["speech"] = translator.harm["music"]
+        if "music" in translator.judges:
+            translator.judges["speech"] = translator.judges["music"]
+
+
+def scores(found: Sequence[Trial], limit: float) -> dict[str, float]:
+    """The ratio of mean distances after and before, the shares that were made worse, and touched, at a gate."""
+    done = [t for t in found if t.evidence[0] < math.log(limit) and t.chance <= harm_limit(limit)]
+    before = sum(t.before for t in found)
+    after = before - sum(t.before - t.after for t in done)
+    count = max(len(found), 1)
+    return {
+        "distance_ratio": after / max(before, 1e-9),
+        "harm": sum(t.harmed for t in done) / count,
+        "acted": len(done) / count,
+    }
+
+
+def _left_out(made: Examples, pairs: Pairs, own: tuple[Tensor, Tensor], domain: str) -> tuple[Tensor, Tensor]:
+    """Pairs of songs both left out by one member, their rows and that member.
+
+    Of recorded songs, or of a recorded and a generated talker; of generated songs if nothing was recorded.
+    """
+    speech = made.kind[pairs.dry] == 0
+    fitting = (own[0] == own[1]) & (speech if domain == "speech" else ~speech)
+    real = made.real[pairs.dry], made.real[made.of[pairs.styled]]
+    if bool(made.real.any()):
+        fitting = fitting & (real[0] | real[1] if domain == "speech" else real[0] & real[1])
+    rows = torch.nonzero(fitting)[:, 0]
+    return rows, own[0][rows]
+
+
+def _said(translator: Translator, made: Examples, pairs: Pairs, rows: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+    """Medians and scales (R, 51), standardised, of the member that is asked for each of some pairs."""
+    z = translator.standardised(made.dry[pairs.dry[rows]], made.features[pairs.styled[rows]])
+    median, log_scale = translator(z)
+    one = torch.arange(len(rows))
+    return median[member, one], log_scale[member, one].exp()
+
+
+def _harm_table(told: Sequence[Trial]) -> Harm:
+    """How often it got worse by expected ratio; an interval with few trials takes in its neighbour below."""
+    rates: list[float] = []
+    inside: list[bool] = []
+    for low, high in pairwise((0.0, *EDGES)):
+        new = [t.harmed for t in told if low < math.exp(t.evidence[0]) <= high]
+        inside = new if len(new) >= 15 else inside + new
+        rates.append((sum(inside) + 0.5) / (len(inside) + 1))
+    return Harm(EDGES, tuple(round(rate, 3) for rate in rates))
+
+
+def _judge(told: Sequence[Trial]) -> Judge:
+    """Logistic regression of harm on evidence, its weights held small."""
+    x = torch.tensor([t.evidence for t in told], dtype=torch.float64)
+    harmed = torch.tensor([t.harmed for t in told], dtype=torch.float64)
+    center, spread = x.mean(0), x.std(0).clamp_min(1e-3)
+    z = torch.cat([(x - center) / spread, torch.ones(len(x), 1, dtype=torch.float64)], 1)
+    w = torch.zeros(z.shape[1], dtype=torch.float64)
+    ridge = torch.eye(z.shape[1], dtype=torch.float64) * 2.0
+    ridge[-1, -1] = 1e-6
+    for _ in range(30):  # Newton's steps
+        p = torch.sigmoid(z @ w)
+        hessian = z.T @ (z * (p * (1 - p))[:, None]) + ridge
+        w = w - torch.linalg.solve(hessian, z.T @ (p - harmed) + ridge @ w)
+    weight = w[:-1] / spread
+    bias = w[-1] - (weight * center).sum()
+    return Judge(tuple(round(float(v), 4) for v in weight), round(float(bias), 4))

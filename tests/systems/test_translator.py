@@ -1,0 +1,151 @@
+"""Training of the translator."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffmix.data import styles
+from diffmix.data.style_content import Content
+from diffmix.errors import SettingsError
+from diffmix.estimators.translator import Translator
+from diffmix.estimators.treatment import EQ_HZ, LEVELS_DB, Treatment
+from diffmix.systems import style_examples, translator
+from diffmix.systems.style_examples import Examples, examples, joined, treatment_of
+from diffmix.systems.translator import StyleLearner, learn, pairs_of
+from diffmix.train import run
+from diffmix.transferring.decision import mel_distance, mel_magnitude, render
+
+
+def recorded(count: int = 4) -> list[Content]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 1, 100_000, generator=generator) * (1 + torch.sin(torch.arange(100_000) / 2000)) * 0.1
+    return [Content(f"r{n}", f"song {n}", "harmony", x[n], True) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("GROUPS", 16), ("SONGS", 1), ("TALKERS", 2), ("REAL", 8)):
+            patch.setattr(style_examples, name, value)
+        patch.setattr(style_examples, "SHARES", {"harmony": 0.8, "speech": 0.2})
+        return examples(recorded(), 2, 0, tmp_path_factory.mktemp("styles"))
+
+
+def test_examples_are_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("GROUPS", 2), ("SONGS", 1), ("TALKERS", 1), ("REAL", 4)):
+        monkeypatch.setattr(style_examples, name, value)
+    first = examples(recorded(), 1, 3, tmp_path)
+    monkeypatch.setattr(style_examples, "_piece", None)
+    again = examples(recorded(), 1, 3, tmp_path)
+    assert torch.equal(first.features, again.features)
+    with pytest.raises(TypeError):
+        examples(recorded(2), 1, 3, tmp_path)
+
+
+def test_joined_examples_keep_their_songs_and_groups(made: Examples) -> None:
+    both = joined([made, made])
+    assert both.songs == made.songs
+    assert int(both.group.max()) == 2 * int(made.group.max()) + 1
+    assert torch.equal(both.song[both.of][len(made.of) :], made.song[made.of])
+
+
+def test_pairs_share_the_style_and_not_the_song(made: Examples) -> None:
+    pairs = pairs_of(made)
+    assert len(pairs.dry) > 100
+    assert bool((made.group[pairs.styled] == made.group[pairs.same]).all())
+    assert bool((made.song[pairs.dry] != made.song[made.of[pairs.styled]]).all())
+    assert torch.equal(made.of[pairs.same], pairs.dry)
+    assert torch.equal(made.target[pairs.styled], made.target[pairs.same])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_to_be_predicted_does_what_the_style_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    style = styles.draw(rng, "family" if seed % 2 else "random", legacy=False)
+    x = styles.at_peak(recorded(1)[0].audio[None, :, :65536])
+    truth = style.render(x, 24000, rng)[0]
+    treatment = Treatment(*(part[None] for part in treatment_of(style)))
+    mine = render(x[0, 0], treatment)
+    spectra = [mel_magnitude(y) for y in (mine, truth, x[0])]
+    assert float(mel_distance(spectra[0], spectra[1])) < 0.4 * float(mel_distance(spectra[2], spectra[1]))
+
+
+def test_a_treatments_curves_are_the_styles() -> None:
+    style = styles.random_style(np.random.default_rng(2))
+    treatment = treatment_of(style)
+    assert torch.allclose(treatment.eq_db, style.response_db(torch.tensor(EQ_HZ), 24000))
+    assert torch.allclose(treatment.reduction_db, style.reduction_db(torch.tensor(LEVELS_DB)))
+    assert float(treatment_of(styles.NOTHING).to_vector().abs().max()) < 1e-6
+
+
+def test_members_are_not_taught_the_songs_they_leave_out(made: Examples) -> None:
+    system = StyleLearner(made, members=3, hidden=8, total_steps=2)
+    for member, pools in enumerate(system.pools):
+        rows = torch.cat(pools)
+        heard = torch.cat([made.song[system.pairs.dry[rows]], made.song[made.of[system.pairs.styled[rows]]]])
+        assert not bool((system.fold[heard] == member).any())
+
+
+def test_songs_left_out_have_no_part_at_all(made: Examples) -> None:
+    system = StyleLearner(made, without=["song 1"], members=3, hidden=8, total_steps=2)
+    left = made.songs.index("song 1")
+    used = torch.cat([made.song[system.pairs.dry], made.song[made.of[system.pairs.styled]]])
+    assert not bool((used == left).any())
+
+
+def test_it_learns_and_is_calibrated(made: Examples) -> None:
+    before = loss_of(StyleLearner(made, members=2, hidden=32, total_steps=1, seed=1), made)
+    system = learn(made, steps=60, members=2, hidden=32, trials=6, seed=1)
+    learner = StyleLearner(made, members=2, hidden=32, total_steps=1, seed=1)
+    learner.translator = system
+    assert loss_of(learner, made) < 0.8 * before
+    assert set(system.harm) == {"speech", "music"}
+    assert len(system.residuals_music) > 10
+    assert all(0 < rate < 1 for rate in system.harm["music"].rate)
+    assert not system.training
+
+
+def loss_of(system: StyleLearner, made: Examples) -> float:
+    system.eval()
+    with torch.no_grad():
+        z, target, _ = system.drawn(99)
+        median, _ = system.translator(z)
+    return float((median - target).abs().mean())
+
+
+def test_too_few_songs_are_named(made: Examples) -> None:
+    with pytest.raises(SettingsError, match="too few"):
+        StyleLearner(made, without=made.songs[1:], members=2, hidden=8, total_steps=1)
+
+
+def test_a_judge_finds_the_sign_of_harm() -> None:
+    rng = np.random.default_rng(0)
+    told = []
+    for _ in range(300):
+        sign = float(rng.normal())
+        after = 2.0 if rng.random() < 1 / (1 + np.exp(-3 * sign)) else 0.5
+        told.append(translator.Trial([sign, *rng.normal(size=4).tolist()], 0.0, 1.0, after))
+    judge = translator._judge(told)
+    assert judge.weight[0] > 1.5
+    assert max(abs(w) for w in judge.weight[1:]) < 0.6
+
+
+def test_the_recipe_trains_from_generated_songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("GROUPS", 12), ("SONGS", 3), ("TALKERS", 4)):
+        monkeypatch.setattr(style_examples, name, value)
+    config = {
+        "recipe_name": "transfer",
+        "system_name": "translator",
+        "seed": 0,
+        "resume": "none",
+        "output": str(tmp_path / "run"),
+        "data": {"recordings": None, "pieces": 1, "root": str(tmp_path / "styles")},
+        "system": {"members": 2, "hidden": 8, "trials": 4},
+        "trainer": {"max_steps": 3, "checkpoint_every": 2, "validate_every": 0, "threads": None, "accelerator": "cpu",
+                    "precision": "32-true", "gradient_clip": 0.0},
+    }  # fmt: skip
+    found = run(config)
+    assert any(name.endswith("distance_ratio") for name in found)
+    assert Translator.load(tmp_path / "run" / "model").about["recipe"] == "transfer"

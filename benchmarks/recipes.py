@@ -1,4 +1,4 @@
-"""The recipes that mix, each trained for less than a minute on the same generated songs and judged on songs none has seen.
+"""The recipes that mix, each trained for less than a minute on generated songs and judged on songs that none has seen.
 
     python -m benchmarks.recipes [--runs FOLDER] [--songs 20]
 
@@ -192,8 +192,8 @@ def main() -> None:
             ["system", *COLUMNS],
             summary(found),
             f"Songs of {SECONDS:g} s, 4 to 6 tracks, at most {CHANNELS} channels, {RATE // 1000} kHz, by engines and "
-            "with flaws that training does not have. Mean errors against the true mix as in automatic mixing; systems that "
-            "give audio have no knobs to compare. `labels`: it is told the tracks' roles; `a reference`: it hears "
+            "with flaws that training does not have. Mean errors against the true mix as in automatic mixing; systems "
+            "that give audio have no knobs to compare. `labels`: it is told the tracks' roles; `a reference`: it hears "
             "another song, mixed in the same style.",
         ),
         table(

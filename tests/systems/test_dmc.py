@@ -128,7 +128,7 @@ def test_the_level_of_a_mix_gets_no_gradient() -> None:
 
 def test_it_fits_one_mix() -> None:
     """A tiny overfit: gains far apart and a panned track are found from the sound of the mix."""
-    console, x = layout("dmc"), song(3, seconds=0.5)
+    console, x = layout("dmc"), song(3, seconds=0.25)
     made = DMC(console, width=8, hidden=32, dropout=0.0)
     with torch.no_grad():
         wanted = console.values(made(x))

@@ -5,7 +5,8 @@ from what may be expected of it (`decision`), and knobs are fitted to the curves
 """
 
 from diffmix.transferring.assistant import transfer
+from diffmix.transferring.describing import describe
 from diffmix.transferring.result import Belief, Transfer
 from diffmix.transferring.style import Reference, Style
 
-__all__ = ["Belief", "Reference", "Style", "Transfer", "transfer"]
+__all__ = ["Belief", "Reference", "Style", "Transfer", "describe", "transfer"]

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from diffmix.console import Console
 from diffmix.data.multitrack import Multitrack
@@ -52,6 +53,7 @@ def transfer(
     quality: str = "balanced",
     ceiling_db: float = -1.0,
     console: Any = None,
+    chain: Sequence[Any] = (),
     candidates: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
@@ -81,6 +83,8 @@ def transfer(
         quality: "fast", "balanced" or "best": how many pieces are heard, and how long is looked for knobs.
         ceiling_db: true peak that the result keeps below, -20..0 dBTP. An input that nothing is done to stays as it is.
         console: of stems, a layout, as `diffmix.Console.from_layout` takes it; by default that of the mixer.
+        chain: plugins of any make to do it with instead, whose knobs are searched: names of Pedalboard's, paths of VST3
+            files, or ``(name or path, [parameters])``; a `Played` is returned then.
         candidates: how many results; those after the first are others that what was heard allows, far apart.
         seed: of whatever is drawn.
         progress: called with what is being done and the share done.
@@ -98,7 +102,7 @@ def transfer(
         raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave console= out")
     say("listening", 0.0)
     heard = Recording.of(input, sample_rate, "the input")
-    job = _Job(heard, asked, lock, bound)
+    job = Job(heard, asked, lock, bound)
     style = style_in(reference)
     if style is not None and style.treatment is not None and mode == "auto":
         beliefs = [job.again(style)]
@@ -107,6 +111,8 @@ def transfer(
         say("listening to the reference", 0.1)
         others = None if style else [Recording.of(one, rate, "the reference", False) for one in listed(reference)]
         style, beliefs = job.believed(style, others, weights, say)
+    if chain:
+        return job.played(chain, beliefs[0], style, say)
     made = []
     for number, belief in enumerate(beliefs):
 
@@ -115,6 +121,12 @@ def transfer(
 
         made.append(job.made(belief, style, part))
     return dataclasses.replace(made[0], candidates=tuple(made[1:]))
+
+
+def job_of(input: Any, sample_rate: int | None, *, amount: Amount, quality: str, ceiling_db: float, seed: int) -> "Job":
+    """A recording of which another way decides what to do. Raises AudioError and SettingsError."""
+    asked = _asked(amount, (), "auto", "default", quality, ceiling_db, 1, seed)
+    return Job(Recording.of(input, sample_rate, "the input"), asked, (), ())
 
 
 class _Asked(NamedTuple):
@@ -163,7 +175,7 @@ def _asked(
     return _Asked(amounts, named, mode, gate, quality, ceiling_db, candidates, seed)
 
 
-class _Job:
+class Job:
     """One recording on its way."""
 
     def __init__(self, heard: Recording, asked: _Asked, lock: Any, bound: Any) -> None:
@@ -174,6 +186,11 @@ class _Job:
         self.wishes = Wishes.read(whole, self.song, _of_master(lock), _of_master(bound))
         self.params: dict[str, Param] = dict(whole.narrowed_specs(["mix"], self.wishes.limits)[1]["master"].params)
         self.notes = [f"The input {fault}." for fault in heard.faults]
+
+    @property
+    def loudest(self) -> Tensor:
+        """The loudest of its pieces, (C, n)."""
+        return self.pieces[int(self.pieces.square().mean((1, 2)).argmax())]
 
     # -- what to do ------------------------------------------------------------------------------------------------
 
@@ -213,8 +230,7 @@ class _Job:
             found = matched(self.heard, others[0], kin, posterior.median, allowed, asked.quality, asked.gate, say)
             beliefs = [self._belief("same-source", kin, posterior, *found)]
         else:
-            loudest = self.pieces[int(self.pieces.square().mean((1, 2)).argmax())]
-            decision = decide(loudest, self.rate, posterior, gate=asked.gate, aspects=allowed, seed=asked.seed)
+            decision = decide(self.loudest, self.rate, posterior, gate=asked.gate, aspects=allowed, seed=asked.seed)
             beliefs = [self._belief("different-source", kin, posterior, *decision)]
         beliefs += self._others(beliefs[0], posterior, allowed)
         kept = [self._kept(belief, band_hz) for belief in beliefs]
@@ -326,6 +342,36 @@ class _Job:
             loudness_lufs=wanted,
             ceiling_db=asked.ceiling_db,
         )
+
+    def played(self, chain: Sequence[Any], belief: Belief, style: Style, say: Progress) -> Any:
+        """The recording through plugins of any make, near to what a belief asks for."""
+        from diffmix.transferring.through import played
+
+        share, loud = self.asked.amounts["loudness"], self.heard.loudness_lufs
+        wanted = loud + share * (style.loudness_lufs - loud) if belief.acted or "loudness" in self.asked.named else loud
+        piece, source = self.loudest.expand(2, -1), self.song.tracks[0].audio
+        where = self.rate, belief.treatment, wanted, self.asked.ceiling_db
+        return played(chain, source, piece, *where, self.asked.quality, self.asked.seed, say)
+
+    def by_hand(
+        self,
+        knobs: Mapping[str, Mapping[str, float]],
+        words: str,
+        distances: tuple[float, float],
+        peak_db: float,
+        say: Progress,
+    ) -> Transfer:
+        """The recording under knobs that were read for pieces peaking at ``peak_db``, as loud as it was."""
+        used = {stage: inside(values, stage, self.params) for stage, values in knobs.items()}
+        before, after = distances
+        ratio = after / max(before, 1e-9)
+        belief = Belief("text", 0.0, "", Treatment.neutral(), {}, {}, ratio, 0.0, bool(used))
+        loud = self.heard.loudness_lufs
+        mix = self._finished(used, peak_db - PEAK_DB, loud, say) if used else self._untouched(say)
+        fields = {f.name: getattr(mix, f.name) for f in dataclasses.fields(Mix) if f.name != "style"}
+        fields["notes"] = (*self.notes, *mix.notes)
+        style = Style((), words=words)
+        return Transfer(**fields, style=style, belief=belief, ceiling_db=self.asked.ceiling_db)
 
     def _untouched(self, say: Progress) -> Mix:
         console = _console(self.rate, {})

@@ -32,6 +32,7 @@ ROUTES = {
     "different-source": "another recording",
     "same-source": "the same performance",
     "style": "a saved style",
+    "text": "words",
 }
 
 
@@ -70,13 +71,15 @@ def summary(measured: Mapping[str, Any]) -> str:
 def facts(measured: Mapping[str, Any]) -> str:
     """Length, rate and reference in words."""
     minutes, seconds = divmod(round(measured["seconds"]), 60)
-    names = ", ".join(dict.fromkeys(reference["name"] for reference in measured["references"]))
+    names = measured["style"]
     length = f"{minutes}:{seconds:02d}, {measured['sample_rate'] / 1000:g} kHz"
     return f"{length}, like {names}, heard as {ROUTES[measured['route']]}"
 
 
 def belief(measured: Mapping[str, Any]) -> str:
     """What is expected, in a sentence."""
+    if measured["route"] == "text":
+        return f"The embedding takes it to be {100 * measured['expected_gain']:.0f} % nearer to the words."
     if measured["route"] == "style":
         return "The treatment of the style was done again; what it gains here was not judged."
     if not measured["acted"]:
@@ -160,4 +163,5 @@ def write(made: "Transfer", folder: Path) -> None:
     for start in range(0, made.source.shape[-1], 1 << 20):
         before.write(torch.as_tensor(gain * made.source[:, start : start + (1 << 20)]))
     before.close()
-    made.style.save(FilePath(folder, "style.json"))
+    if made.style.references:
+        made.style.save(FilePath(folder, "style.json"))

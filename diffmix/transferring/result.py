@@ -35,7 +35,7 @@ class Belief(NamedTuple):
     """What was thought of the two recordings, and what it led to.
 
     Fields:
-        route: "different-source", "same-source" or "style" (a saved treatment, done again).
+        route: "different-source", "same-source", "style" (a saved treatment, done again) or "text" (words).
         likeness: how alike the levels of input and reference move, 1 for one performance.
         domain: what the input was taken for, "speech" or "music".
         treatment: what was to be done, after all amounts and the guard.
@@ -146,6 +146,7 @@ class Transfer(Mix):
         stages = self.console.layout["master"]
         return {
             "name": self.multitrack.name,
+            "style": self.style.name,
             "references": [
                 {"name": r.name, "weight": r.weight, "loudness_lufs": r.loudness_lufs, "band_hz": r.band_hz}
                 for r in self.style.references

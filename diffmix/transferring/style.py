@@ -50,6 +50,7 @@ class Style:
     references: tuple[Reference, ...]
     treatment: Treatment | None = None
     domain: str = "auto"
+    words: str = ""
 
     @classmethod
     def of(
@@ -66,8 +67,8 @@ class Style:
 
     @property
     def name(self) -> str:
-        """The names of its references."""
-        return ", ".join(dict.fromkeys(reference.name for reference in self.references))
+        """The names of its references, or the words that it was described by."""
+        return self.words or ", ".join(dict.fromkeys(reference.name for reference in self.references))
 
     @property
     def loudness_lufs(self) -> float:

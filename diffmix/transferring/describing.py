@@ -1,0 +1,187 @@
+"""A recording made to sound as words say: knobs searched towards a text in an embedding of both texts and sounds.
+
+After Text2FX (A. Chu et al., ICASSP 2025). The embedding is anyone's that keeps to `Embedding`; `Clap` reads one of the
+CLAP models of ``transformers`` from a folder. Nothing is ever downloaded.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from diffmix.errors import CheckpointError, SettingsError
+from diffmix.estimators.style_features import at_rate
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.units import db_to_gain
+from diffmix.params import Param, ParamSpec
+from diffmix.playback import Progress
+from diffmix.processors.base import REGISTRY
+from diffmix.transferring.assistant import job_of
+from diffmix.transferring.evolution import evolve
+from diffmix.transferring.knobs import CHAIN
+from diffmix.transferring.result import Transfer
+from diffmix.types import Path
+
+RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "eq": {f"{band}_gain_db": (-9, 9) for band in ("low_shelf", "peak1", "peak2", "peak3", "peak4", "high_shelf")},
+    "compressor": {"threshold_db": (-40, 0), "ratio": (1, 6)},
+    "saturation": {"drive_db": (-24, 18)},
+    "imager": {"width": (0.3, 2)},
+    "reverb": {"wet_level": (0, 0.3), "room_size": (0.1, 0.9), "damping": (0, 1)},
+}
+"""The knobs that words move, and how far."""
+
+NEUTRAL = {"saturation": {"drive_db": -24.0}, "reverb": {"wet_level": 0.0, "room_size": 0.5, "dry_level": 0.5}}
+GENERATIONS = {"fast": 15, "balanced": 40, "best": 120}
+PRIOR = 0.02
+"""Weight of how far knobs are moved, beside the cosine."""
+
+LEVEL_LUFS = -20.0
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """Sounds and texts as points of one space; ``sample_rate`` is what it hears at, in Hz."""
+
+    sample_rate: int
+
+    def audio(self, x: Tensor) -> Tensor:
+        """Points (N, E) of mono sounds (N, T)."""
+        ...
+
+    def text(self, words: Sequence[str]) -> Tensor:
+        """Points (M, E) of texts."""
+        ...
+
+
+class Clap:
+    """A CLAP model of ``transformers``, from a folder on disk. Needs ``pip install diffmix[text]``."""
+
+    sample_rate = 48_000
+
+    def __init__(self, folder: Path) -> None:
+        """Load the model and its processor. Raises CheckpointError if they are not there, or the package is not."""
+        if not FilePath(folder).is_dir():
+            raise CheckpointError(f"{folder} is no folder with a CLAP model")
+        try:
+            from transformers import ClapModel, ClapProcessor
+        except ImportError:
+            raise CheckpointError("CLAP models need transformers: pip install 'diffmix[text]'") from None
+        try:
+            self.model = ClapModel.from_pretrained(str(folder), local_files_only=True).eval()
+            self.processor = ClapProcessor.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"no usable CLAP model in {folder}: {' '.join(str(error).split())}") from None
+
+    @torch.no_grad()
+    def audio(self, x: Tensor) -> Tensor:
+        """Points (N, E) of mono sounds (N, T) at 48 kHz."""
+        given = self.processor(audios=list(x.numpy()), sampling_rate=self.sample_rate, return_tensors="pt")
+        found: Tensor = self.model.get_audio_features(**given)
+        return found
+
+    @torch.no_grad()
+    def text(self, words: Sequence[str]) -> Tensor:
+        """Points (M, E) of texts."""
+        given = self.processor(text=list(words), return_tensors="pt", padding=True)
+        found: Tensor = self.model.get_text_features(**given)
+        return found
+
+
+def describe(
+    input: Any,
+    words: str,
+    embedding: Embedding | Path,
+    *,
+    sample_rate: int | None = None,
+    amount: float = 1.0,
+    quality: str = "balanced",
+    ceiling_db: float = -1.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Transfer:
+    """Make a recording sound as words say, as far as an embedding understands them; the loudness stays.
+
+    Args:
+        input: a path, or an array (T,), (C, T) or (T, C) with ``sample_rate``.
+        words: ``"warm and close"``.
+        embedding: an `Embedding`, or a folder with a CLAP model.
+        sample_rate: Hz of an array.
+        amount: how far the knobs that were found are turned, 0..1.
+        quality: "fast", "balanced" or "best": how long is looked.
+        ceiling_db: true peak that the result keeps below, -20..0 dBTP.
+        seed: of the search.
+        progress: called with what is being done and the share done.
+
+    Raises AudioError, SettingsError and CheckpointError, each in one sentence.
+    """
+    if not words.strip():
+        raise SettingsError("there are no words to go by: describe the sound, for example 'warm and close'")
+    hears: Embedding = embedding if isinstance(embedding, Embedding) else Clap(embedding)
+    job = job_of(input, sample_rate, amount=amount, quality=quality, ceiling_db=ceiling_db, seed=seed)
+    say = progress or (lambda what, done: None)
+    rate = job.rate
+    effects = {stage: REGISTRY[CHAIN[stage]](rate) for stage in RANGES}
+    plain = {
+        stage: {n: NEUTRAL.get(stage, {}).get(n, p.default) for n, p in effect.spec.params.items()}
+        for stage, effect in effects.items()
+    }
+    spec = ParamSpec(
+        {
+            f"{stage}.{n}": _knob(effects[stage].spec.params[n], *ends, plain[stage][n])
+            for stage, ranges in RANGES.items()
+            for n, ends in ranges.items()
+        }
+    )
+    piece = job.loudest.expand(2, -1)
+    piece = piece * db_to_gain(LEVEL_LUFS - integrated_loudness(piece[None], rate))
+    wanted = hears.text([f"this sound is {words.strip()}"])
+
+    def settings(points: Tensor) -> dict[str, dict[str, Tensor]]:
+        moved = spec.denormalize(points)
+        return {
+            stage: {n: moved.get(f"{stage}.{n}", torch.full((len(points),), v)) for n, v in values.items()}
+            for stage, values in plain.items()
+        }
+
+    def score(points: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = piece.expand(len(points), -1, -1)
+            for stage, values in settings(points).items():
+                y = effects[stage].process(y, **values)
+            y = y * db_to_gain(LEVEL_LUFS - integrated_loudness(y, rate))[:, None, None]
+            heard = hears.audio(at_rate(y.mean(1), rate, hears.sample_rate))
+        away = 1 - cosine_similarity(heard, wanted)
+        return away + PRIOR * (points - start).abs().mean(1)
+
+    start = spec.default().flatten()
+    before = float(score(start[None])[0])
+    point, _ = evolve(
+        score, start, generations=GENERATIONS[quality], seed=seed, progress=lambda done: say("searching", 0.5 * done)
+    )
+    point = start + amount * (point - start)
+    found = {stage: {n: float(v[0]) for n, v in values.items()} for stage, values in settings(point[None]).items()}
+    used = {stage: values for stage, values in found.items() if _acts(stage, values, plain[stage])}
+    distances, level = (
+        (before, float(score(point[None])[0])),
+        float(20 * piece.mean(0).abs().max().clamp_min(1e-6).log10()),
+    )
+    return job.by_hand(used, words.strip(), distances, level, lambda what, done: say(what, 0.5 + 0.5 * done))
+
+
+def _knob(param: Param, low: float, high: float, default: float) -> Param:
+    return param.narrowed(low, high, min(max(default, low), high))
+
+
+def _acts(stage: str, values: Mapping[str, float], plain: Mapping[str, float]) -> bool:
+    """Whether a stage is moved enough to be heard."""
+    if stage == "saturation":
+        return values["drive_db"] > -6
+    if stage == "reverb":
+        return values["wet_level"] > 0.01
+    if stage == "compressor":
+        return values["ratio"] > 1.05
+    return max(abs(values[n] - plain[n]) for n in values) > 0.05

@@ -1,0 +1,76 @@
+"""A search that needs no gradients: separable CMA-ES, for plugins whose insides are unknown.
+
+R. Ros and N. Hansen, "A simple modification in CMA-ES achieving linear time and space complexity" (2008): each
+generation is drawn around a mean with a deviation of its own in each direction, which follows those that were best.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Score = Callable[[Tensor], Tensor]
+"""Distances (N,) of N points (N, D) in [0, 1]; the whole generation at once."""
+
+
+def evolve(
+    score: Score,
+    start: Tensor,
+    *,
+    generations: int = 30,
+    population: int = 0,
+    deviation: float = 0.2,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Tensor, float]:
+    """The best point of [0, 1]^D that was found, and its distance.
+
+    Args:
+        score: what is made small.
+        start: where to begin, (D,); it is scored too, so that nothing worse comes back.
+        generations: how many.
+        population: points of each; by default 4 + 3 ln D, and at least 8.
+        deviation: of the first generation.
+        seed: of the draws.
+        progress: called with the share that is done.
+    """
+    size = len(start)
+    count = population or max(8, 4 + int(3 * math.log(size)))
+    parents = count // 2
+    weights = math.log(parents + 0.5) - torch.arange(1, parents + 1, dtype=torch.float64).log()
+    weights = weights / weights.sum()
+    mass = float(1 / weights.square().sum())
+    step_rate = (mass + 2) / (size + mass + 3)
+    damping = 1 + 2 * max(0.0, math.sqrt((mass - 1) / (size + 1)) - 1) + step_rate
+    path_rate = 4 / (size + 4)
+    full = 2 / (mass * (size + math.sqrt(2)) ** 2) + (1 - 1 / mass) * min(1, (2 * mass - 1) / ((size + 2) ** 2 + mass))
+    rate = min(1.0, full * (size + 2) / 3)
+    expected = math.sqrt(size) * (1 - 1 / (4 * size) + 1 / (21 * size**2))
+    generator = torch.Generator().manual_seed(seed)
+    mean, sigma = start.double().clone(), deviation
+    variance, path, step_path = torch.ones(size).double(), torch.zeros(size).double(), torch.zeros(size).double()
+    best, least = start.double().clone(), float(score(start[None].float())[0])
+    for number in range(generations):
+        drawn = torch.randn(count, size, generator=generator, dtype=torch.float64) * variance.sqrt()
+        points = mean + sigma * drawn
+        inside = points.clamp(0, 1)
+        found = torch.nan_to_num(score(inside.float()).double(), nan=math.inf)
+        fitness = found + 0.1 * (points - inside).square().sum(1) * found.abs().clamp_max(1e6)  # outside costs
+        order = fitness.argsort()
+        if float(found.min()) < least:
+            least, best = float(found.min()), inside[int(found.argmin())].clone()
+        chosen = drawn[order[:parents]]
+        move = weights @ chosen
+        mean = (mean + sigma * move).clamp(0, 1)
+        step_path = (1 - step_rate) * step_path + math.sqrt(step_rate * (2 - step_rate) * mass) * move / variance.sqrt()
+        long = float(step_path.norm()) < (1.4 + 2 / (size + 1)) * expected * math.sqrt(
+            1 - (1 - step_rate) ** (2 * (number + 1))
+        )
+        path = (1 - path_rate) * path + long * math.sqrt(path_rate * (2 - path_rate) * mass) * move
+        spread = weights @ chosen.square()
+        variance = (1 - rate) * variance + rate / mass * path.square() + rate * (1 - 1 / mass) * spread
+        sigma = min(sigma * math.exp(step_rate / damping * (float(step_path.norm()) / expected - 1)), 0.5)
+        if progress:
+            progress((number + 1) / generations)
+    return best.float(), least

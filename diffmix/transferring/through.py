@@ -1,0 +1,184 @@
+"""Any chain as the one to transfer with: Pedalboard's plugins and VST3 files, their knobs searched without gradients.
+
+After ST-ITO (C. J. Steinmetz et al., ISMIR 2024): an evolution strategy over the knobs, with a gene for each
+plugin that leaves it out. What is come near is the recording's own piece under the treatment that was decided upon, so
+that the search has a target that plays the same notes.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmix.data.audio import WavWriter
+from diffmix.errors import OutputError, SettingsError
+from diffmix.estimators.style_features import RATE, at_peak, at_rate
+from diffmix.estimators.treatment import Treatment
+from diffmix.kernels.loudness import integrated_loudness, true_peak_db
+from diffmix.playback import Progress
+from diffmix.plugins import plugin
+from diffmix.processors import Processor
+from diffmix.settings import shortest
+from diffmix.transferring.decision import CROP, mel_distance, mel_magnitude, render
+from diffmix.transferring.evolution import evolve
+from diffmix.types import Path
+
+GENERATIONS = {"fast": 15, "balanced": 40, "best": 150}
+STARTS_IN = 0.6
+"""Gene of a plugin at the start; above a half it is heard."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """A recording through a chain of plugins.
+
+    ``audio`` is float32 (2, T) at ``sample_rate`` Hz; ``settings`` hold the knobs of each plugin that is heard,
+    ``left_out`` the others; ``before`` and ``after`` are the distances to what was wanted; ``notes`` say what a
+    person should know.
+    """
+
+    audio: np.ndarray
+    sample_rate: int
+    settings: Mapping[str, Mapping[str, float]]
+    left_out: tuple[str, ...]
+    before: float
+    after: float
+    notes: tuple[str, ...] = ()
+
+    def save(self, folder: Path) -> dict[str, FilePath]:
+        """Write transfer.wav and settings.json; returns their paths by name. Raises OutputError."""
+        folder = FilePath(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            about = {"settings": self.settings, "left_out": self.left_out, "before": self.before, "after": self.after}
+            text = json.dumps({**about, "notes": self.notes}, indent=1, ensure_ascii=False)
+            (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+        writer = WavWriter(folder / "transfer.wav", self.sample_rate, 2, float(abs(self.audio).max()))
+        writer.write(torch.from_numpy(self.audio))
+        writer.close()
+        return {name: folder / name for name in ("transfer.wav", "settings.json")}
+
+
+class PluginChain:
+    """Plugins in series, as points of [0, 1]^D: for each plugin a gene that lets it be heard, and its knobs."""
+
+    def __init__(self, chain: Sequence[Any], sample_rate: float) -> None:
+        """Of each a name of Pedalboard's, a path, ``(name or path, [parameters])``, or a `Processor`.
+
+        Raises SettingsError and PluginError.
+        """
+        if not chain:
+            raise SettingsError("chain= is empty: name a plugin of Pedalboard, or the path of a VST3 file")
+        self.nodes: dict[str, Processor] = {}
+        for one in chain:
+            name, node = _node(one, sample_rate)
+            title, number = name, 2
+            while title in self.nodes:
+                title, number = f"{name} {number}", number + 1
+            self.nodes[title] = node
+        self.size = sum(1 + node.spec.size for node in self.nodes.values())
+
+    @property
+    def start(self) -> Tensor:
+        """All heard, knobs at their defaults, (D,)."""
+        parts = [torch.cat([torch.tensor([STARTS_IN]), node.spec.default().flatten()]) for node in self.nodes.values()]
+        return torch.cat(parts)
+
+    def play(self, x: Tensor, points: Tensor) -> Tensor:
+        """Audio (2, T) under N points, (N, 2, T)."""
+        y, at = x.expand(len(points), -1, -1), 0
+        for node in self.nodes.values():
+            heard, u = points[:, at] > 0.5, points[:, at + 1 : at + 1 + node.spec.size]
+            at += 1 + node.spec.size
+            if bool(heard.any()):
+                values = node.spec.denormalize(u[heard])
+                y = y.clone()
+                y[heard] = node.process(y[heard], **values)
+        return torch.nan_to_num(y)
+
+    def settings(self, point: Tensor) -> tuple[dict[str, dict[str, float]], tuple[str, ...]]:
+        """Knobs of the plugins that a point (D,) lets be heard, and the names of the others."""
+        knobs: dict[str, dict[str, float]] = {}
+        left_out, at = [], 0
+        for name, node in self.nodes.items():
+            heard, u = bool(point[at] > 0.5), point[at + 1 : at + 1 + node.spec.size]
+            at += 1 + node.spec.size
+            if heard:
+                knobs[name] = {n: shortest(float(v)) for n, v in node.spec.denormalize(u[None]).items()}
+            else:
+                left_out.append(name)
+        return knobs, tuple(left_out)
+
+
+def played(
+    chain: Sequence[Any],
+    source: Tensor,
+    piece: Tensor,
+    sample_rate: int,
+    treatment: Treatment,
+    wanted_lufs: float,
+    ceiling_db: float,
+    quality: str,
+    seed: int,
+    say: Progress,
+) -> Played:
+    """A recording (2, T) through a chain, near to what the treatment makes of a ``piece`` (2, n) of it.
+
+    Its loudness is the one wanted, or as far as the true peak allows.
+    """
+    plugins = PluginChain(chain, sample_rate)
+    piece = piece[:, : round(CROP / RATE * sample_rate)]
+    truth = mel_magnitude(render(_heard(piece[None], sample_rate)[0], Treatment(*(part[None] for part in treatment))))
+
+    def distance(points: Tensor) -> Tensor:
+        with torch.no_grad():
+            return mel_distance(mel_magnitude(_heard(plugins.play(piece, points), sample_rate)), truth)
+
+    nothing = torch.cat([torch.zeros(1).expand(plugins.size)])
+    before = float(distance(nothing[None])[0])
+    point, after = evolve(
+        distance,
+        plugins.start,
+        generations=GENERATIONS[quality],
+        seed=seed,
+        progress=lambda done: say("searching", 0.3 + 0.5 * done),
+    )
+    if after >= before:
+        point, after = nothing, before
+    with torch.no_grad():
+        y = plugins.play(source, point[None])[0]
+    gain_db = wanted_lufs - float(integrated_loudness(y[None], sample_rate))
+    room_db = ceiling_db - float(true_peak_db(y[None], sample_rate))
+    y = y * 10 ** (min(gain_db, room_db) / 20)
+    notes = (
+        () if gain_db <= room_db else (f"Loudness is {gain_db - room_db:.1f} dB lower: more would pass the ceiling.",)
+    )
+    knobs, left_out = plugins.settings(point)
+    return Played(y.numpy(), sample_rate, knobs, left_out, before, after, notes)
+
+
+def _node(one: Any, sample_rate: float) -> tuple[str, Processor]:
+    if isinstance(one, Processor):
+        return type(one).__name__, one
+    which, parameters = one if isinstance(one, tuple) else (one, None)
+    if not isinstance(which, str | os.PathLike):
+        raise SettingsError(
+            f"chain= holds {which!r}; names of Pedalboard's plugins and paths of VST3 files are expected"
+        )
+    return FilePath(which).stem, plugin(which, sample_rate, parameters=parameters)
+
+
+def _heard(x: Tensor, sample_rate: float) -> Tensor:
+    """Audio (N, C, T) as it is judged, (N, 65536): its middle at 24 kHz, peaking at -12 dBFS."""
+    y = at_rate(x.float(), sample_rate)
+    if y.shape[-1] < CROP:
+        y = y.repeat(1, 1, -(-CROP // y.shape[-1]))
+    return at_peak(y[..., :CROP]).mean(1)

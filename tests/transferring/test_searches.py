@@ -1,0 +1,99 @@
+"""Searches without gradients: the strategy itself, chains of plugins, and words."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import diffmix
+from diffmix.errors import CheckpointError, SettingsError
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.transferring.describing import describe
+from diffmix.transferring.evolution import evolve
+from diffmix.transferring.through import PluginChain
+from tests.transferring.stand_in import RATE, StandIn, song, treatment
+
+
+@pytest.mark.parametrize("size", [3, 12])
+def test_the_strategy_finds_a_minimum_and_gives_nothing_worse_than_the_start(size: int) -> None:
+    aim = torch.rand(size, generator=torch.Generator().manual_seed(1))
+    scale = torch.logspace(0, 2, size)
+
+    def score(points: Tensor) -> Tensor:
+        return ((points - aim).square() * scale).sum(1)
+
+    best, least = evolve(score, torch.full((size,), 0.5), generations=100)
+    assert torch.allclose(best, aim, atol=0.01)
+    assert least == pytest.approx(float(score(best[None])[0]), abs=1e-6)
+    again, _ = evolve(score, torch.full((size,), 0.5), generations=100)
+    assert torch.equal(best, again)
+    kept, _ = evolve(lambda p: score(p) * torch.where((p == aim).all(1), 1, torch.nan), aim, generations=3)
+    assert torch.equal(kept, aim)
+
+
+def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[..., StandIn]) -> None:
+    believing(treatment(8, ratio=1.0))
+    x, reference = song(4.0), 0.5 * song(4.0, seed=3)
+    chain = [("HighShelfFilter", ["gain_db"]), ("LowShelfFilter", ["gain_db"]), ("Clipping", ["threshold_db"])]
+    made = diffmix.transfer(x, reference, sample_rate=RATE, chain=chain, quality="fast", only="tone,loudness")
+    assert made.after < 0.7 * made.before
+    assert set(made.settings) | set(made.left_out) == {"HighShelfFilter", "LowShelfFilter", "Clipping"}
+    loud = [float(integrated_loudness(torch.from_numpy(y)[None], RATE)) for y in (made.audio, reference)]
+    assert loud[0] <= loud[1] + 0.1
+    played = PluginChain(chain, RATE).play(torch.from_numpy(x), torch.zeros(1, 6))
+    assert np.array_equal(played[0].numpy(), x)  # all left out
+    with pytest.raises(SettingsError, match="chain= holds 3"):
+        diffmix.transfer(x, reference, sample_rate=RATE, chain=[3])
+
+
+def test_a_chain_is_written_with_its_knobs(believing: Callable[..., StandIn], tmp_path: Path) -> None:
+    believing(treatment(8, ratio=1.0), scale=30.0)
+    made = diffmix.transfer(song(2.0), song(2.0, seed=3), sample_rate=RATE, chain=["Gain"], quality="fast", only="tone")
+    assert made.after <= made.before
+    assert {file.name for file in made.save(tmp_path).values()} == {"transfer.wav", "settings.json"}
+
+
+class Brightness:
+    """An embedding that knows one thing: how much of a sound lies above 2 kHz."""
+
+    sample_rate = 16_000
+
+    def audio(self, x: Tensor) -> Tensor:
+        power = torch.fft.rfft(x).abs().square()
+        high = power[:, power.shape[1] // 4 :].sum(1) / power.sum(1)
+        angle = 3 * high.sqrt()
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+    def text(self, words: Sequence[str]) -> Tensor:
+        return torch.tensor([[-1.0, 0.1] if "bright" in text else [1.0, 0.0] for text in words])
+
+
+def share_above(x: np.ndarray, hz: float) -> float:
+    power = np.abs(np.fft.rfft(x.mean(0))) ** 2
+    return float(power[np.fft.rfftfreq(x.shape[1], 1 / RATE) > hz].sum() / power.sum())
+
+
+def test_words_move_the_knobs_and_keep_the_loudness() -> None:
+    x = song(3.0)
+    bright, dark = (describe(x, words, Brightness(), sample_rate=RATE, quality="fast") for words in ("bright", "dull"))
+    assert share_above(bright.audio, 2000) > 1.5 * share_above(x, 2000)
+    assert share_above(dark.audio, 2000) < 0.8 * share_above(x, 2000)
+    assert bright.belief.route == "text"
+    assert bright.belief.expected < 1
+    loud = [float(integrated_loudness(torch.from_numpy(y)[None], RATE)) for y in (x, bright.audio)]
+    assert loud[1] == pytest.approx(loud[0], abs=0.2)
+    assert np.array_equal(bright.to_pedalboard().render({"mix": x}), bright.audio)
+    untouched = describe(x, "bright", Brightness(), sample_rate=RATE, quality="fast", amount=0)
+    assert np.array_equal(untouched.audio, x)
+
+
+def test_words_and_models_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no words"):
+        describe(song(1.0), " ", Brightness(), sample_rate=RATE)
+    with pytest.raises(CheckpointError, match="no folder with a CLAP model"):
+        describe(song(1.0), "warm", tmp_path / "none", sample_rate=RATE)
+    with pytest.raises(CheckpointError, match=r"transformers|no usable CLAP"):
+        describe(song(1.0), "warm", tmp_path, sample_rate=RATE)

@@ -39,6 +39,11 @@ def _map(name: str, *arrays: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array(list(values), np.float32).reshape(arrays[0].shape)
 
 
+def twin_gain(db: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Amplitude from decibels as Pedalboard computes it."""
+    return _map("powf", np.full_like(db, 10), db * np.float32(0.05))
+
+
 # `gain` is amplitude from decibels, 10^(dB/20); `decay` is exp(rate/time), which Pedalboard rounds only afterwards;
 # `samples` is a time in samples, which Pedalboard truncates and the ideal does not.
 _float64 = SimpleNamespace(
@@ -67,7 +72,7 @@ _float32 = SimpleNamespace(
     sqrt=np.sqrt,
     clip=np.clip,
     zeros=np.zeros_like,
-    gain=lambda db: _map("powf", np.full_like(db, 10), db * np.float32(0.05)),
+    gain=twin_gain,
     power10=lambda v: _map("powf", np.full_like(v, 10), v),
     samples=lambda ms, sample_rate: np.trunc(sample_rate * ms.astype(np.float64) / 1000).astype(np.float32),
 )

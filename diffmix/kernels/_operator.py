@@ -116,7 +116,7 @@ def recursion(
         return -(-x.shape[-1] // tile) if tile else 1
 
     def arrays(*tensors: Tensor) -> list[np.ndarray]:
-        return [t.detach().cpu().contiguous().numpy() for t in tensors]
+        return [np.ascontiguousarray(t.numpy(force=True)) for t in tensors]
 
     def empty(x: Tensor, c: Tensor, start: Tensor, outputs: int, options: list[int]) -> tuple[Tensor, Tensor]:
         rows, _, samples = x.shape
@@ -177,7 +177,8 @@ def run(
     start = stream.memory((x.shape[0], memory), signal)
     outputs = x.shape[1] if outputs is None else outputs
     y, states = operation(signal, coefficients.to(torch.float64), start, outputs, list(options))
-    stream.keep(states[:, -1])
+    if stream.is_streaming():
+        stream.keep(states[:, -1])
     return y.to(x.dtype)
 
 
@@ -189,11 +190,11 @@ def _fitting(coefficients: Tensor, rows: int, samples: int) -> Tensor:
             f"settings are of {given} items and {frames} samples, the audio has {rows} items of {samples}; "
             "allowed are as many of each, or one"
         )
-    return coefficients.expand(rows, -1, -1)
+    return coefficients if given == rows else coefficients.expand(rows, -1, -1)
 
 
 def rows(x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Channels as rows of their own: x (B, C, T) to (B C, 1, T), coefficients (B, P) or (B, T, P) to (B C, F, P)."""
     c = coefficients if coefficients.ndim == 3 else coefficients[:, None]
     c = _fitting(c, x.shape[0], x.shape[-1])
-    return x.reshape(-1, 1, x.shape[-1]), c.repeat_interleave(x.shape[1], 0)
+    return x.reshape(-1, 1, x.shape[-1]), c.repeat_interleave(x.shape[1], 0) if x.shape[1] > 1 else c

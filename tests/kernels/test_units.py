@@ -75,3 +75,10 @@ def test_compiles_to_the_same_samples() -> None:
         outputs.append(y.detach())
     assert torch.equal(*outputs)
     assert torch.equal(*grads)
+
+
+def test_a_gain_that_is_only_computed_equals_one_with_gradients() -> None:
+    db = torch.cat([torch.linspace(-130, 60, 1001), torch.tensor([-100.0, -99.9999])])
+    assert torch.equal(db_to_gain(db), db_to_gain(db.clone().requires_grad_()).detach())
+    assert db_to_gain(db[0]).shape == ()
+    assert db_to_gain(db.half()).dtype == torch.float16

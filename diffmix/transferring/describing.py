@@ -67,28 +67,27 @@ class Clap:
         if not FilePath(folder).is_dir():
             raise CheckpointError(f"{folder} is no folder with a CLAP model")
         try:
-            from transformers import ClapModel, ClapProcessor
+            from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
         except ImportError:
             raise CheckpointError("CLAP models need transformers: pip install 'diffmix[text]'") from None
         try:
             self.model = ClapModel.from_pretrained(str(folder), local_files_only=True).eval()
-            self.processor = ClapProcessor.from_pretrained(str(folder), local_files_only=True)
+            self.hears = ClapFeatureExtractor.from_pretrained(str(folder), local_files_only=True)
+            self.reads = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no usable CLAP model in {folder}: {' '.join(str(error).split())}") from None
 
     @torch.no_grad()
     def audio(self, x: Tensor) -> Tensor:
         """Points (N, E) of mono sounds (N, T) at 48 kHz."""
-        given = self.processor(audios=list(x.numpy()), sampling_rate=self.sample_rate, return_tensors="pt")
-        found: Tensor = self.model.get_audio_features(**given)
-        return found
+        given = self.hears(list(x.numpy()), sampling_rate=self.sample_rate, return_tensors="pt")
+        return _points(self.model.get_audio_features(**given))
 
     @torch.no_grad()
     def text(self, words: Sequence[str]) -> Tensor:
         """Points (M, E) of texts."""
-        given = self.processor(text=list(words), return_tensors="pt", padding=True)
-        found: Tensor = self.model.get_text_features(**given)
-        return found
+        given = self.reads(list(words), return_tensors="pt", padding=True)
+        return _points(self.model.get_text_features(**given))
 
 
 def describe(
@@ -170,6 +169,12 @@ def describe(
         float(20 * piece.mean(0).abs().max().clamp_min(1e-6).log10()),
     )
     return job.by_hand(used, words.strip(), distances, level, lambda what, done: say(what, 0.5 + 0.5 * done))
+
+
+def _points(found: Any) -> Tensor:
+    """Points (N, E), which later versions wrap."""
+    points: Tensor = getattr(found, "pooler_output", found)
+    return points
 
 
 def _knob(param: Param, low: float, high: float, default: float) -> Param:

@@ -118,9 +118,9 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert transfer_scores.Rows(tmp_path / "rows.jsonl").missing("0", ["input", "x"]) == ["x"]
 
 
-def made(seed: int) -> Trial:
-    x, style = hits(seed).double().numpy(), transfer_styles.family("telephone", np.random.default_rng(seed))
-    signals = transfer_content._signals(x, hits(seed, 4.0).double().numpy(), style, 0)
+def made(seed: int, seconds: float = 3.0) -> Trial:
+    x, style = hits(seed, seconds).double().numpy(), transfer_styles.family("telephone", np.random.default_rng(seed))
+    signals = transfer_content._signals(x, hits(seed, seconds + 1).double().numpy(), style, 0)
     return Trial(0, "mix", "A", *signals, style=style, song="a", reference_song="a")
 
 
@@ -155,7 +155,7 @@ def test_the_nearest_preset_is_the_right_one_of_two(recordings: list[Recording])
 
 
 def test_searches_come_nearer() -> None:
-    trial = made(5)
+    trial = made(5, 1.0)
     y = gradient_search(trial.x, trial.reference, RATE, np.random.default_rng(0), steps=6)
     wanted = statistics(peaked(trial.reference), RATE)
     before, after = ((statistics(peaked(a), RATE) - wanted).abs().mean() for a in (trial.x, y))

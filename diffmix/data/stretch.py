@@ -19,6 +19,8 @@ def stretched(x: Tensor, factor: float, sample_rate: float) -> Tensor:
     """
     if not 0.25 <= factor <= 4:
         raise AudioError(f"audio can be made 0.25 to 4 times as long, got {factor:g}")
+    if factor == 1:
+        return x.clone()
     length = round(x.shape[-1] * factor)
     hop, reach = max(1, round(FRAME_S * sample_rate / 2)), round(SEARCH_S * sample_rate)
     frame = 2 * hop

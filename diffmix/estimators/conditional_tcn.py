@@ -36,6 +36,8 @@ class ConditionalTCN(nn.Module):
             _Layer(conditions, channels if n else 1, channels, kernel, d) for n, d in enumerate(self.dilations)
         )
         self.output = nn.Conv1d(channels, 1, 1)
+        with torch.no_grad():  # activations are about 1, audio is not
+            self.output.weight *= 0.1
 
     @property
     def receptive_field(self) -> int:

@@ -123,10 +123,9 @@ class Imitations(lightning.LightningModule):
         """Of each effect what the network plays, and what it should, (B, 1, T) each."""
         found = {}
         for name, network in self.networks.networks.items():
-            u = batch.u[:, columns_of(self.chain, self.networks.parts[name])]
             with torch.no_grad():
-                wanted = 2 * torch.tanh(self.effects[name](batch.dry, u) / 2)
-            found[name] = network(batch.dry, u), wanted
+                played = self.effects[name](batch.dry, batch.u[:, columns_of(self.chain, self.networks.parts[name])])
+            found[name] = network(batch.dry, batch.u[:, self.networks.columns[name]]), 2 * torch.tanh(played / 2)
         return found
 
     def training_step(self, batch: Played, _: int) -> Tensor:

@@ -143,8 +143,8 @@ def _made(
             course(f"{stage}{k}", done)
 
         part("listening", 0.0)
-        settings = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
-        notes = faults + tuple(automixing.cautions(mixer, style, reference))
+        settings, taken_for = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
+        notes = faults + tuple(automixing.cautions(mixer, style, reference, taken_for))
         if asked.refine:
             refined = refine(mixer.console, multitrack, settings, wishes, asked.refine, reference, part)
             settings, notes = refined.settings, (*notes, *refined.notes)

@@ -17,7 +17,8 @@ from diffmix.systems.lessons import Lesson, Lessons
 class Batch(NamedTuple):
     """Lessons of one length, tracks padded: as `Lesson`, with a leading dimension, and what is told with them.
 
-    ``mask`` (B, N) is 0 where a track is padding or does not play; ``labels`` (B, N) are 0 where a role is not told;
+    ``mask`` (B, N) is 0 where a track is padding or does not play; ``labels`` (B, N) are 0 where a role is not told,
+    ``true_labels`` where it has none;
     ``shift_db`` (B, N, 28) is what the equalisers' curves have to do beyond ``wanted``, at `THIRD_OCTAVES_HZ`;
     ``wished`` (B, 6) says which numbers of the style are told; the reference (B, 2, 64, F') and (B, 2, 4) is a mix of
     another song in the same style, or None for all.
@@ -27,6 +28,7 @@ class Batch(NamedTuple):
     measured: Tensor
     mask: Tensor
     labels: Tensor
+    true_labels: Tensor
     wanted: Vectors
     shift_db: Tensor
     style: Tensor
@@ -162,6 +164,7 @@ def collate(drawn: Sequence[Drawn]) -> Batch:
         measured=padded([x.measured for x in lessons]),
         mask=padded([d.playing.float() for d in drawn]),
         labels=padded([d.labels for d in drawn]),
+        true_labels=padded([x.labels for x in lessons]),
         wanted=Vectors(
             padded([x.tracks for x in lessons], 0.5),
             torch.stack([x.bus for x in lessons]),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from diffmix.data.knowledge import STYLE, THIRD_OCTAVES_HZ
@@ -52,8 +53,9 @@ class Draws(Dataset[Drawn]):
     """Draw number i of a seed is always the same: a piece of a lesson, and what the mixer is told with it.
 
     Of each draw the style is told with a chance of one half (then each number of it with three quarters), the roles
-    with one of six tenths (then each with nine). Some tracks come through another microphone, some with noise, and
-    some bands and frames are blotted out (Park et al., "SpecAugment", 2019).
+    with one of six tenths (then each with nine). Songs are played up to a sixth faster or slower; some tracks are of
+    another size of instrument, come through another microphone or with noise, and some bands and frames are blotted
+    out (Park et al., "SpecAugment", 2019).
     """
 
     def __init__(self, lessons: Lessons, seconds: float, seed: int) -> None:
@@ -70,11 +72,13 @@ class Draws(Dataset[Drawn]):
         which = int(rng.integers(len(self.lessons)))
         lesson = self.lessons[which]
         mel_db = lesson.mel_db.float()
-        start = int(rng.integers(max(mel_db.shape[2] - self.frames, 0) + 1))
-        piece = mel_db[..., start : start + self.frames]
+        frames = min(round(self.frames * rng.uniform(0.85, 1.18)), mel_db.shape[2])
+        start = int(rng.integers(mel_db.shape[2] - frames + 1))
+        piece = mel_db[..., start : start + frames]
         level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
-        playing = level_db[:, start : start + self.frames].amax(1) > level_db.amax(1) - 30
-        piece, shift_db = _coloured(piece, rng)
+        playing = level_db[:, start : start + frames].amax(1) > level_db.amax(1) - 30
+        piece = interpolate(piece, min(self.frames, mel_db.shape[2]), mode="linear")  # faster or slower
+        piece, shift_db = _coloured(_transposed(piece, rng), rng)
         piece = _blotted(_noisy(piece, rng), rng)
         n = len(piece)
         told = (rng.random(n) < 0.9) & (rng.random() < 0.6)
@@ -90,6 +94,16 @@ class Draws(Dataset[Drawn]):
             (other.mix_mel_db.float(), other.mix_measured),
             bool(rng.random() < 0.4),
         )
+
+
+def _transposed(mel_db: Tensor, rng: np.random.Generator) -> Tensor:
+    """Every other track up to two and a half bands higher or lower, which is about as many semitones at 1 kHz."""
+    shift = torch.tensor(rng.uniform(-2.5, 2.5, len(mel_db)) * (rng.random(len(mel_db)) < 0.5), dtype=mel_db.dtype)
+    at = (torch.arange(64) + shift[:, None]).clamp(0, 63)  # (N, 64)
+    low = at.floor().long().clamp_max(62)
+    part = (at - low)[..., None]
+    index = low[..., None].expand(-1, -1, mel_db.shape[2])
+    return mel_db.gather(1, index) * (1 - part) + mel_db.gather(1, index + 1) * part
 
 
 def _coloured(mel_db: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

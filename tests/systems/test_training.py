@@ -28,7 +28,7 @@ from diffmix.estimators.features import band_hz
 from diffmix.settings import Settings
 from diffmix.systems.automix import Automix, HeldOutSongs, equal_loudness
 from diffmix.systems.automixer import Automixer
-from diffmix.systems.draws import Draws, _coloured, collate
+from diffmix.systems.draws import Draws, _coloured, _transposed, collate
 from diffmix.systems.intents import IntentCode, Vectors, on_console
 from diffmix.systems.lessons import LABELS, Lessons
 
@@ -124,6 +124,15 @@ def test_a_draw_is_a_function_of_its_number(lessons: Lessons) -> None:
     assert first.lesson.mel_db.shape != other.lesson.mel_db.shape or not torch.equal(
         first.lesson.mel_db, other.lesson.mel_db
     )
+
+
+def test_another_size_of_instrument_moves_every_other_track() -> None:
+    bands = torch.arange(64.0)[None, :, None].expand(40, -1, 5) - 60
+    moved = (_transposed(bands, np.random.default_rng(0)) - bands)[..., 0]
+    inside = moved[:, 3:-3]
+    assert torch.allclose(inside, inside[:, :1].expand_as(inside), atol=1e-4)  # a shift, exact for a straight line
+    assert 0.3 < (inside[:, 0] != 0).float().mean() < 0.7
+    assert 1.5 < inside.abs().amax() <= 2.5
 
 
 def test_another_microphone_is_undone_where_the_track_sounds() -> None:

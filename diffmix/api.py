@@ -143,8 +143,9 @@ def _made(
             course(f"{stage}{k}", done)
 
         part("listening", 0.0)
-        settings = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
-        notes = faults + tuple(automixing.cautions(mixer, style, None if asked.refine else reference))
+        settings, taken_for = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
+        heard = None if asked.refine else reference
+        notes = faults + tuple(automixing.cautions(mixer, style, heard, taken_for))
         if asked.refine:
             refined = refine(mixer.console, multitrack, settings, wishes, asked.refine, reference, part)
             settings, notes = refined.settings, (*notes, *refined.notes)

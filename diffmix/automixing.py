@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -114,6 +114,13 @@ def with_roles(multitrack: Multitrack, roles: Mapping[str, str]) -> Multitrack:
     return replace(multitrack, tracks=tracks)
 
 
+class Proposal(NamedTuple):
+    """Settings for a song, and by track what its sound was taken for, where nothing told: a role and its chance."""
+
+    settings: Settings
+    taken_for: Mapping[str, tuple[str, float]] = {}
+
+
 def proposed(
     mixer: Any,
     multitrack: Multitrack,
@@ -121,14 +128,14 @@ def proposed(
     *,
     style: Style | None = None,
     reference: Tensor | None = None,
-) -> Settings:
+) -> Proposal:
     """The settings that a mixer proposes, with every wish kept. Locked tracks still inform the others."""
     console: Console = mixer.console
     if isinstance(mixer, _Settled):
         settings = mixer.settings(multitrack)
         if wishes:
             settings = wishes.projected(console, wishes.remapped(console, settings))
-        return settings
+        return Proposal(settings)
     roles = {track.name: track.role for track in multitrack.tracks if track.role}
     intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference)
     if wishes:
@@ -139,7 +146,7 @@ def proposed(
                 stages.pop(stage, None)
         intent = intent._replace(settings=kept)
     settings = balanced(console, multitrack, intent)
-    return wishes.projected(console, settings) if wishes else settings
+    return Proposal(wishes.projected(console, settings) if wishes else settings, intent.taken_for)
 
 
 def styles(words: str | Style | None, count: int, seed: int) -> list[Style | None]:
@@ -204,8 +211,14 @@ def reference_audio(reference: Any, sample_rate: int) -> Tensor:
     return audio.expand(2, -1)
 
 
-def cautions(mixer: Any, style: Style | None, reference: Tensor | None) -> Iterator[str]:
-    """What was asked for and this kind of mixer does not hear."""
+def cautions(
+    mixer: Any, style: Style | None, reference: Tensor | None, taken_for: Mapping[str, tuple[str, float]]
+) -> Iterator[str]:
+    """What tracks were taken for by their sound, and what was asked for and this kind of mixer does not hear."""
+    if taken_for:
+        told = ", ".join(f"{name}: {role.replace('_', ' ')} ({p:.0%})" for name, (role, p) in taken_for.items())
+        first = next(iter(taken_for))
+        yield f"Their names do not say what they are; by their sound: {told}. A role corrects it: '{first}=lead_vocal'."
     if isinstance(mixer, _Settled):
         if style is not None and any(style):
             yield "This model knows no styles: the mix is the same without."

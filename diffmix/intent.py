@@ -1,5 +1,7 @@
 """What a mix is to become, before any fader is set."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from diffmix.settings import Settings
@@ -11,8 +13,10 @@ class Intent(NamedTuple):
     ``settings`` holds the knobs of tracks, buses and master in physical units, without trims and faders;
     ``loudness_lu`` says how loud each track is to be in the mix, in LU relative to the sum of all tracks (so that the
     energies, 10 ** (loudness_lu / 10), add up to about 1). The faders follow from it by measuring, see
-    `diffmix.balance.balanced`: the level is right at any input level and behind any EQ and compressor.
+    `diffmix.balance.balanced`: the level is right at any input level and behind any EQ and compressor. ``taken_for``
+    holds, of tracks whose role was not told, the likeliest role by their sound and its chance.
     """
 
     settings: Settings
     loudness_lu: dict[str, float]
+    taken_for: Mapping[str, tuple[str, float]] = MappingProxyType({})

@@ -88,7 +88,7 @@ def test_a_meter_in_pieces_reads_the_same() -> None:
 
 @pytest.mark.parametrize("loudness", [-24.0, -14.0])
 def test_loudness_and_true_peak_are_both_had(multitrack: Multitrack, console: Console, loudness: float) -> None:
-    settings = proposed(RuleMixer(RATE), multitrack, Wishes())
+    settings = proposed(RuleMixer(RATE), multitrack, Wishes()).settings
     mix = finished(console, multitrack, settings, loudness, -1.0)
     audio = torch.from_numpy(mix.audio)[None]
     assert float(integrated_loudness(audio, RATE)) == pytest.approx(loudness, abs=0.05)
@@ -100,7 +100,7 @@ def test_loudness_and_true_peak_are_both_had(multitrack: Multitrack, console: Co
 
 
 def test_what_cannot_be_had_is_said(multitrack: Multitrack, console: Console) -> None:
-    mix = finished(console, multitrack, proposed(RuleMixer(RATE), multitrack, Wishes()), -5.0, -1.0)
+    mix = finished(console, multitrack, proposed(RuleMixer(RATE), multitrack, Wishes()).settings, -5.0, -1.0)
     assert any("instead of -5" in note for note in mix.notes)
     assert float(true_peak_db(torch.from_numpy(mix.audio)[None], RATE)) <= -0.9
 
@@ -198,7 +198,7 @@ def test_references(tmp_path: Path) -> None:
 def test_refinement_comes_nearer_and_keeps_locks(console: Console) -> None:
     multitrack = song(1.5)
     wishes = Wishes.read(console, multitrack, lock=["vox.pan=0.1"], bound=["*.eq=±3"])
-    start = proposed(RuleMixer(RATE), multitrack, wishes)
+    start = proposed(RuleMixer(RATE), multitrack, wishes).settings
     found = refine(console, multitrack, start, wishes, 3)
     assert found.after < found.before
     assert "moved most" in found.notes[0]

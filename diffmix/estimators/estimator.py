@@ -29,8 +29,21 @@ class Heard(NamedTuple):
     reference: tuple[Tensor, Tensor] | None = None
 
 
+class Answer(NamedTuple):
+    """``controls`` in [0, 1] of each part in the order of the specs; ``guess`` (B, N, labels), what tracks sound like.
+
+    The guess is in logits, and does not know what was told.
+    """
+
+    controls: tuple[Tensor, ...]
+    guess: Tensor
+
+
 class Estimator(nn.Module):
     """Estimates a control vector for every track, and one each for further parts such as a bus and a master.
+
+    It first guesses each track's label from its sound; what follows knows the label that was told, else what the guess
+    makes likely.
 
     It knows sizes and defaults only: ``specs`` maps a part's name to its parameters; the first part is per track, the
     others are one per song. Untrained, it answers the defaults. It is equivariant to the order of the tracks.
@@ -51,7 +64,8 @@ class Estimator(nn.Module):
         self.encoder = TrackEncoder(width, dropout=dropout)
         generator = torch.Generator().manual_seed(0)
         self.kind = nn.Parameter(0.02 * torch.randn(len(specs) + 1, width, generator=generator))
-        self.label = nn.Embedding(labels + 1, width, padding_idx=0)
+        self.guess = nn.Linear(width, labels)
+        self.label = nn.Embedding(labels, width)
         nn.init.normal_(self.label.weight, std=0.02, generator=generator)
         self.wish = nn.Sequential(nn.Linear(2 * wishes, width), nn.GELU(), nn.Linear(width, width)) if wishes else None
         self.wishes = wishes
@@ -81,7 +95,7 @@ class Estimator(nn.Module):
                     [part.view(batch, n, *part.shape[1:]) for part in describe(x.flatten(0, 1), sample_rate)]
                 )
         mel, scalars = (torch.cat(parts, 1) for parts in zip(*described, strict=True))
-        return self.decide(Heard(mel, scalars, mask))
+        return self.decide(Heard(mel, scalars, mask)).controls
 
     def _embedded(self, mel: Tensor, scalars: Tensor, mask: Tensor | None) -> Tensor:
         """Embeddings (R, width) of tracks; those of padding are zero and cost nothing."""
@@ -91,12 +105,16 @@ class Estimator(nn.Module):
         found = self.encoder(mel[there], scalars[there])
         return found.new_zeros(len(mel), found.shape[1]).index_copy(0, there, found)
 
-    def decide(self, heard: Heard) -> tuple[Tensor, ...]:
-        """As `forward`, from descriptions."""
+    def decide(self, heard: Heard) -> Answer:
+        """As `forward`, from descriptions, and what the tracks were taken for."""
         batch, n = heard.mel.shape[:2]
         embedded = self._embedded(heard.mel.flatten(0, 1), heard.scalars.flatten(0, 1), heard.mask).view(batch, n, -1)
+        guess = self.guess(embedded)
+        likely = guess.softmax(-1)
         if heard.labels is not None:
-            embedded = embedded + self.label(heard.labels)
+            told = torch.nn.functional.one_hot(heard.labels, guess.shape[-1] + 1)[..., 1:].to(likely)
+            likely = torch.where(heard.labels[..., None] > 0, told, likely)
+        embedded = embedded + likely @ self.label.weight
         # where to look stands in kind: 0 the tracks, 1... the further parts, the last one a reference
         parts = [embedded + self.kind[0], self.kind[1:-1].expand(batch, -1, -1)]
         if heard.reference is not None:
@@ -114,4 +132,4 @@ class Estimator(nn.Module):
         tokens = self.context(tokens, relations(heard.mel), present)
         first, *others = self.heads.values()
         logits = [first(tokens[:, :n]), *(head(tokens[:, n + i]) for i, head in enumerate(others))]
-        return tuple(torch.sigmoid(z.float()) for z in logits)
+        return Answer(tuple(torch.sigmoid(z.float()) for z in logits), guess)

@@ -1,12 +1,14 @@
 """Training of the automatic mixer: to intend what an engineer would intend."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import lightning
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
@@ -34,6 +36,8 @@ from diffmix.systems.lessons import Lessons
 from diffmix.systems.training import Training, numbers_ahead
 
 MIX_LUFS = -16.0
+
+SHIPPED = Path(__file__).parents[1] / "weights" / "automix"
 
 
 def prepare(config: Mapping[str, Any]) -> Training:
@@ -65,7 +69,8 @@ class Automix(lightning.LightningModule):
 
     Loss: the error of the tracks' loudness in the mix in dB, less its mean over the song; of the equalisers' curves, in
     dB at third octaves (different knobs make equal curves); of the pan's distance from the centre; of every other knob
-    in [0, 1]; each with a weight. What is kept is an exponential average of the weights.
+    in [0, 1]; the cross entropy of the guess at what a track is; each with a weight. What is kept is an exponential
+    average of the weights.
     """
 
     def __init__(
@@ -80,11 +85,21 @@ class Automix(lightning.LightningModule):
         weights: dict[str, float] | None = None,
         listen_seconds: float = 6.0,
         total_steps: int = 1000,
+        start: str | None = None,
         seed: int = 0,
     ) -> None:
+        """Untrained, or with the weights in the folder ``start``; "shipped" are those that come with the package."""
         super().__init__()
         self.seed = seed
         self.mixer = Automixer(console, listen_seconds, **estimator)
+        if start:
+            begin = Automixer.load(SHIPPED if start == "shipped" else start, console.sample_rate)
+            if begin.shape != self.mixer.shape:
+                raise CheckpointError(
+                    f"{start} holds an estimator of {begin.shape}, the run asks for {self.mixer.shape}"
+                )
+            refuse_other_specs(self.mixer.specs, {k: v.to_dict() for k, v in begin.specs.items()}, start)
+            self.mixer.load_state_dict(begin.state_dict())
 
         def moved(mean: Tensor, now: Tensor, count: Any) -> Tensor:
             keep = min(average, (1 + float(count)) / (10 + float(count)))  # at first the average follows faster
@@ -94,20 +109,22 @@ class Automix(lightning.LightningModule):
         self.distance = SumDifferenceLoss()
         self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
         self.weight_decay = weight_decay
-        self.weights = {"balance": 0.5, "curve": 0.25, "pan": 4.0, "knobs": 8.0, "master": 4.0} | dict(weights or {})
+        self.weights = {"balance": 0.5, "curve": 0.25, "pan": 4.0, "knobs": 8.0, "master": 4.0, "role": 0.5} | dict(
+            weights or {}
+        )
 
-    def forward(self, batch: Batch) -> Vectors:
-        """What the mixer wants of a batch."""
+    def forward(self, batch: Batch) -> tuple[Vectors, Tensor]:
+        """What the mixer wants of a batch, and what it takes the tracks for, as logits (B, N, roles)."""
         return self.mixer(_heard(batch))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch; what dropout leaves out follows from the seed and the step, also in a resumed run."""
         torch.manual_seed(self.seed + 1_000_003 * self.global_step)
-        losses = self.losses(batch, self(batch))
+        losses = self.losses(batch, *self(batch))
         self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch.mask), prog_bar=True)
         return torch.stack([self.weights[k] * v for k, v in losses.items()]).sum()
 
-    def losses(self, batch: Batch, answer: Vectors) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, answer: Vectors, guess: Tensor) -> dict[str, Tensor]:
         """The terms of the loss, unweighted."""
         code, wanted, mask = self.mixer.code, batch.wanted, batch.mask
         spec = code.specs["tracks"]
@@ -129,6 +146,9 @@ class Automix(lightning.LightningModule):
             "pan": (distance[..., code.amount] * mask * ~stereo).sum() / (mask * ~stereo).sum().clamp_min(1),
             "knobs": (distance * relevant * mask[..., None]).sum() / (relevant * mask[..., None]).sum().clamp_min(1),
         }
+        known = (mask > 0.5) & (batch.true_labels > 0)
+        if known.any():
+            losses["role"] = cross_entropy(guess[known], batch.true_labels[known] - 1)
         if (curves_db := code.distance_db("tracks", own, theirs, batch.shift_db)) is not None:
             losses["curve"] = (curves_db * mask).sum() / count
         master = [(a - b).abs().mean() for a, b in zip(answer[1:], wanted[1:], strict=True) if a.shape[-1]]

@@ -17,6 +17,7 @@ from diffmix.balance import SILENT_LUFS
 from diffmix.console import Console
 from diffmix.data.knowledge import STYLE, Style, class_mean
 from diffmix.data.multitrack import Multitrack
+from diffmix.data.roles import ROLES
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Estimator, Heard
 from diffmix.estimators.features import FRAME_S, level_free, log_mel, measures
@@ -28,7 +29,7 @@ from diffmix.systems.intents import QUIETEST_LU, IntentCode, Vectors
 from diffmix.systems.lessons import LABELS, heard_mix
 from diffmix.types import Path
 
-FORMAT, VERSION = "diffmix-automixer", 2
+FORMAT, VERSION = "diffmix-automixer", 3
 LISTENINGS = 4
 ACTIVE_DB = -30.0
 EXCERPT_S = 20.0
@@ -60,11 +61,15 @@ class Automixer(nn.Module):
         specs = {part: self.code.specs[part] for part in self.parts}
         self.estimator = Estimator(specs, labels=len(LABELS), wishes=STYLE.size, **estimator)
 
-    def forward(self, heard: Heard) -> Vectors:
-        """What the estimator answers; a part without knobs has none."""
-        answers = dict(zip(self.parts, self.estimator.decide(heard), strict=True))
+    def forward(self, heard: Heard) -> tuple[Vectors, Tensor]:
+        """What the estimator answers, and what it takes tracks for, (B, N, roles) in logits.
+
+        A part without knobs has none.
+        """
+        controls, guess = self.estimator.decide(heard)
+        answers = dict(zip(self.parts, controls, strict=True))
         none = answers["tracks"].new_zeros(len(answers["tracks"]), 0)
-        return Vectors(*(answers.get(part, none) for part in self.code.specs))
+        return Vectors(*(answers.get(part, none) for part in self.code.specs)), guess
 
     @torch.no_grad()
     def intend(
@@ -95,8 +100,8 @@ class Automixer(nn.Module):
         mel_db = torch.cat([log_mel(track.audio[None], rate) for track in tracks])
         measured = torch.cat([measures(track.audio[None]) for track in tracks])
         heard, share = self._heard(mel_db, measured)
-        told = roles or {}
-        labels = torch.tensor([LABELS.get(told.get(track.name) or "", 0) for track in tracks])
+        told = {name: role for name, role in (roles or {}).items() if role and name in names}
+        labels = torch.tensor([LABELS.get(told.get(track.name, ""), 0) for track in tracks])
         count = len(heard.mel)
         heard = heard._replace(labels=labels.expand(count, -1))
         if style is not None:
@@ -104,18 +109,21 @@ class Automixer(nn.Module):
         if reference is not None:
             mel, scalars = level_free(*heard_mix(reference, rate))
             heard = heard._replace(reference=(mel.expand(count, *mel.shape), scalars.expand(count, *scalars.shape)))
-        answers = self(heard)
+        answers, guess = self(heard)
         weight = (share / share.sum(0))[..., None]
         vectors = Vectors((answers.tracks * weight).sum(0), answers.bus.mean(0), answers.master.mean(0))
         intent = self._intent(vectors, heard.mel, sounding, names, channels)
-        if not any(told.values()):
+        chance, likeliest = (guess.softmax(-1) * weight).sum(0).max(-1)
+        found = zip(tracks, likeliest.tolist(), chance.tolist(), strict=True)
+        intent = intent._replace(taken_for={t.name: (ROLES[k], p) for t, k, p in found if t.name not in told})
+        if not told:
             return intent
         known = tuple(replace(track, role=told.get(track.name)) for track in multitrack.tracks)
         usual = class_mean(excerpts(replace(multitrack, tracks=known), EXCERPT_S), style).loudness_lu
         told_share = 0.5 if reference is not None else 1.0
         loudness = {}
         for name, lu in intent.loudness_lu.items():
-            part = told_share if told.get(name) else 0.0
+            part = told_share if name in told else 0.0
             loudness[name] = part * usual[name] + (1 - part) * lu
         return intent._replace(loudness_lu=_summing_up(loudness))
 

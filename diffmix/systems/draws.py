@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from diffmix.data.knowledge import STYLE, THIRD_OCTAVES_HZ
@@ -17,7 +18,8 @@ from diffmix.systems.lessons import Lesson, Lessons
 class Batch(NamedTuple):
     """Lessons of one length, tracks padded: as `Lesson`, with a leading dimension, and what is told with them.
 
-    ``mask`` (B, N) is 0 where a track is padding or does not play; ``labels`` (B, N) are 0 where a role is not told;
+    ``mask`` (B, N) is 0 where a track is padding or does not play; ``labels`` (B, N) are 0 where a role is not told,
+    ``true_labels`` where it has none;
     ``shift_db`` (B, N, 28) is what the equalisers' curves have to do beyond ``wanted``, at `THIRD_OCTAVES_HZ`;
     ``wished`` (B, 6) says which numbers of the style are told; the reference (B, 2, 64, F') and (B, 2, 4) is a mix of
     another song in the same style, or None for all.
@@ -27,6 +29,7 @@ class Batch(NamedTuple):
     measured: Tensor
     mask: Tensor
     labels: Tensor
+    true_labels: Tensor
     wanted: Vectors
     shift_db: Tensor
     style: Tensor
@@ -50,8 +53,9 @@ class Draws(Dataset[Drawn]):
     """Draw number i of a seed is always the same: a piece of a lesson, and what the mixer is told with it.
 
     Of each draw the style is told with a chance of one half (then each number of it with three quarters), the roles
-    with one of six tenths (then each with nine). Some tracks come through another microphone, some with noise, and
-    some bands and frames are blotted out (Park et al., "SpecAugment", 2019).
+    with one of six tenths (then each with nine). Songs are played up to a sixth faster or slower; some tracks are of
+    another size of instrument, come through another microphone or with noise, and some bands and frames are blotted
+    out (Park et al., "SpecAugment", 2019).
     """
 
     def __init__(self, lessons: Lessons, seconds: float, seed: int) -> None:
@@ -68,11 +72,13 @@ class Draws(Dataset[Drawn]):
         which = int(rng.integers(len(self.lessons)))
         lesson = self.lessons[which]
         mel_db = lesson.mel_db.float()
-        start = int(rng.integers(max(mel_db.shape[2] - self.frames, 0) + 1))
-        piece = mel_db[..., start : start + self.frames]
+        frames = min(round(self.frames * rng.uniform(0.85, 1.18)), mel_db.shape[2])
+        start = int(rng.integers(mel_db.shape[2] - frames + 1))
+        piece = mel_db[..., start : start + frames]
         level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
-        playing = level_db[:, start : start + self.frames].amax(1) > level_db.amax(1) - 30
-        piece, shift_db = _coloured(piece, rng)
+        playing = level_db[:, start : start + frames].amax(1) > level_db.amax(1) - 30
+        piece = interpolate(piece, min(self.frames, mel_db.shape[2]), mode="linear")  # faster or slower
+        piece, shift_db = _coloured(_transposed(piece, rng), rng)
         piece = _blotted(_noisy(piece, rng), rng)
         n = len(piece)
         told = (rng.random(n) < 0.9) & (rng.random() < 0.6)
@@ -88,6 +94,16 @@ class Draws(Dataset[Drawn]):
             (other.mix_mel_db.float(), other.mix_measured),
             bool(rng.random() < 0.4),
         )
+
+
+def _transposed(mel_db: Tensor, rng: np.random.Generator) -> Tensor:
+    """Every other track up to two and a half bands higher or lower, which is about as many semitones at 1 kHz."""
+    shift = torch.tensor(rng.uniform(-2.5, 2.5, len(mel_db)) * (rng.random(len(mel_db)) < 0.5), dtype=mel_db.dtype)
+    at = (torch.arange(64) + shift[:, None]).clamp(0, 63)  # (N, 64)
+    low = at.floor().long().clamp_max(62)
+    part = (at - low)[..., None]
+    index = low[..., None].expand(-1, -1, mel_db.shape[2])
+    return mel_db.gather(1, index) * (1 - part) + mel_db.gather(1, index + 1) * part
 
 
 def _coloured(mel_db: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -162,6 +178,7 @@ def collate(drawn: Sequence[Drawn]) -> Batch:
         measured=padded([x.measured for x in lessons]),
         mask=padded([d.playing.float() for d in drawn]),
         labels=padded([d.labels for d in drawn]),
+        true_labels=padded([x.labels for x in lessons]),
         wanted=Vectors(
             padded([x.tracks for x in lessons], 0.5),
             torch.stack([x.bus for x in lessons]),

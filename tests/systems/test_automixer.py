@@ -11,7 +11,9 @@ from diffmix.console import Console
 from diffmix.data.knowledge import Style
 from diffmix.data.knowledge.classes import USUAL
 from diffmix.data.multitrack import Multitrack, Track
+from diffmix.data.roles import ROLES
 from diffmix.errors import CheckpointError
+from diffmix.estimators.features import log_mel, measures
 from diffmix.intent import Intent
 from diffmix.systems.automixer import Automixer, balanced_sides, telling
 
@@ -76,6 +78,26 @@ def test_roles_style_and_reference_are_heard() -> None:
     assert different(plain, made.intend(x, roles={"t0": None, "other": "kick"})) == 0
 
 
+def test_tracks_without_a_role_are_taken_for_what_they_sound_like() -> None:
+    made, x = mixer(), song()
+    taken_for = made.intend(x).taken_for
+    assert list(taken_for) == [f"t{k}" for k in range(5)]
+    assert all(role in ROLES and 1 / len(ROLES) < chance <= 1 for role, chance in taken_for.values())
+    told = made.intend(x, roles={"t0": "kick"}).taken_for
+    assert told == {name: found for name, found in taken_for.items() if name != "t0"}
+    # to tell what is certain anyway changes nothing; a guess leans to what its logits say
+    with torch.no_grad():
+        made.estimator.guess.weight.zero_()
+        made.estimator.guess.bias.copy_(100 * torch.nn.functional.one_hot(torch.tensor(6), len(ROLES)).float())
+    assert {role for role, _ in made.intend(x).taken_for.values()} == {ROLES[6]}
+    heard, _ = made._heard(
+        *(torch.cat([f(t.audio[None]) for t in x.tracks]) for f in (lambda x: log_mel(x, RATE), measures))
+    )
+    sure = made(heard)[0].tracks
+    assert torch.allclose(made(heard._replace(labels=torch.full(heard.mask.shape, 7)))[0].tracks, sure, atol=1e-6)
+    assert not torch.allclose(made(heard._replace(labels=torch.full(heard.mask.shape, 3)))[0].tracks, sure, atol=1e-6)
+
+
 def test_what_is_usual_for_told_roles_decides_how_loud_they_are() -> None:
     made, x = mixer(), song()
     roles = {"t0": "lead_vocal", "t2": "hihat"}
@@ -118,7 +140,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"tracks.send.gain_db: low is -60, stored -90"):
         Automixer.load(tmp_path / "model", RATE)
     config.write_text(json.dumps({**data, "version": 9}))
-    with pytest.raises(CheckpointError, match="has version 9, this diffmix reads version 2"):
+    with pytest.raises(CheckpointError, match="has version 9, this diffmix reads version 3"):
         Automixer.load(tmp_path / "model", RATE)
     config.write_text("{}")
     with pytest.raises(CheckpointError, match="does not describe an automixer"):

@@ -21,12 +21,13 @@ from diffmix.balance import balanced
 from diffmix.console import Console
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.recordings import Recordings
+from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsError
 from diffmix.estimators.features import band_hz
 from diffmix.settings import Settings
 from diffmix.systems.automix import Automix, HeldOutSongs, equal_loudness
 from diffmix.systems.automixer import Automixer
-from diffmix.systems.draws import Draws, _coloured, collate
+from diffmix.systems.draws import Draws, _coloured, _transposed, collate
 from diffmix.systems.intents import IntentCode, Vectors, on_console
 from diffmix.systems.lessons import LABELS, Lessons
 from tests.systems.recorded import RATE
@@ -121,6 +122,15 @@ def test_a_draw_is_a_function_of_its_number(lessons: Lessons) -> None:
     )
 
 
+def test_another_size_of_instrument_moves_every_other_track() -> None:
+    bands = torch.arange(64.0)[None, :, None].expand(40, -1, 5) - 60
+    moved = (_transposed(bands, np.random.default_rng(0)) - bands)[..., 0]
+    inside = moved[:, 3:-3]
+    assert torch.allclose(inside, inside[:, :1].expand_as(inside), atol=1e-4)  # a shift, exact for a straight line
+    assert 0.3 < (inside[:, 0] != 0).float().mean() < 0.7
+    assert 1.5 < inside.abs().amax() <= 2.5
+
+
 def test_another_microphone_is_undone_where_the_track_sounds() -> None:
     mel_db = torch.full((40, 64, 50), -30.0)
     mel_db[:, 40:] = -120.0  # nothing above 4 kHz
@@ -143,14 +153,19 @@ def test_padding_costs_nothing_and_the_truth_scores_best(lessons: Lessons) -> No
     assert batch.mask.shape == batch.mel_db.shape[:2] == batch.wanted.tracks.shape[:2]
     system = Automix(lessons.console, {"width": 32, "layers": 1}).eval()
     true = batch._replace(shift_db=torch.zeros_like(batch.shift_db))
-    assert all(float(v) < 1e-5 for v in system.losses(true, batch.wanted).values())
+    certain = 100 * torch.nn.functional.one_hot((batch.true_labels - 1).clamp_min(0), len(ROLES)).float()
+    best = system.losses(true, batch.wanted, certain)
+    assert "role" in best
+    assert all(float(v) < 1e-5 for v in best.values())
     answer = system(batch)
     alone = collate([draws[0]])
     mine = system(alone._replace(reference=None))
     n = len(draws[0].playing)
     with_others = system(batch._replace(reference=None))
-    assert torch.allclose(with_others.tracks[0, :n], mine.tracks[0], atol=1e-5)
-    assert all(float(v) > 1e-3 for v in system.losses(batch, answer).values())
+    for a, b in zip((with_others[0].tracks, with_others[1]), (mine[0].tracks, mine[1]), strict=True):
+        assert torch.allclose(a[0, :n], b[0], atol=1e-5)
+    assert all(float(v) > 1e-3 for v in system.losses(batch, *answer).values())
+    assert "role" not in system.losses(batch._replace(true_labels=0 * batch.labels), *answer)
 
 
 def test_the_wanted_mix_scores_best(lessons: Lessons) -> None:
@@ -334,3 +349,21 @@ def test_help_and_config_need_no_run(tmp_path: Path) -> None:
         )
         assert expected in done.stdout
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_can_begin_with_weights(tmp_path: Path, lessons: Lessons) -> None:
+    shape = {"width": 32, "layers": 1}
+    first = Automix(lessons.console, shape, seed=3)
+    with torch.no_grad():
+        first.mixer.estimator.guess.weight.fill_(0.25)
+    first.mixer.save(tmp_path / "first")
+    begun = Automix(lessons.console, shape, start=str(tmp_path / "first"))
+    for a, b, c in zip(
+        *(m.state_dict().values() for m in (first.mixer, begun.mixer, begun.average.module)), strict=True
+    ):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+    with pytest.raises(CheckpointError, match=r"holds an estimator of .*32.* the run asks for .*64"):
+        Automix(lessons.console, {"width": 64, "layers": 1}, start=str(tmp_path / "first"))
+    with pytest.raises(CheckpointError, match="no usable model in"):
+        Automix(lessons.console, shape, start=str(tmp_path / "nothing"))

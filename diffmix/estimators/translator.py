@@ -90,8 +90,12 @@ class Posterior(NamedTuple):
 class Translator(nn.Module):
     """An ensemble of small networks: 2 x 250 numbers in, the median and the scale of 51 numbers out.
 
+    The numbers are standardised and projected to their principal components first: what varies little tells of
+    contents more than of styles, and few recordings do not teach which is which.
+
     Args:
         members: networks, each with weights of its own.
+        components: principal components that they hear.
         hidden: width of their two hidden layers.
         dropout: share of hidden numbers left out while training.
 
@@ -100,23 +104,25 @@ class Translator(nn.Module):
 
     center: Tensor
     spread: Tensor
+    projection: Tensor
     target_center: Tensor
     target_spread: Tensor
     residuals_speech: Tensor
     residuals_music: Tensor
 
-    def __init__(self, members: int = 4, hidden: int = 160, dropout: float = 0.2) -> None:
+    def __init__(self, members: int = 4, components: int = 60, hidden: int = 160, dropout: float = 0.4) -> None:
         super().__init__()
         inputs = 2 * style_features.SIZE
         self.members = members
-        self.shape = {"members": members, "hidden": hidden, "dropout": dropout}
-        sizes = (inputs, hidden, hidden, 2 * SIZE)
+        self.shape = {"members": members, "components": components, "hidden": hidden, "dropout": dropout}
+        sizes = (components, hidden, hidden, 2 * SIZE)
         self.layers = nn.ModuleList(_Layer(members, a, b) for a, b in pairwise(sizes))
         self.domain = nn.Linear(style_features.SIZE, 1)
         self.dropout = nn.Dropout(dropout)
         self.activation = nn.GELU()
         self.register_buffer("center", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
+        self.register_buffer("projection", torch.eye(inputs, components))
         self.register_buffer("target_center", torch.zeros(SIZE))
         self.register_buffer("target_spread", torch.ones(SIZE))
         for domain in DOMAINS:
@@ -127,12 +133,12 @@ class Translator(nn.Module):
         self.about: dict[str, Any] = {}
 
     def standardised(self, input_features: Tensor, reference_features: Tensor) -> Tensor:
-        """What the members hear, (B, 500), of numbers (B, 250) of recordings and of references."""
+        """What the members hear, (..., 60), of numbers (..., 250) of recordings and of references."""
         both = torch.cat([reference_features, input_features], -1)
-        return ((both - self.center) / self.spread).clamp(-CLIP, CLIP)
+        return ((both - self.center) / self.spread).clamp(-CLIP, CLIP) @ self.projection
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Medians and log scales, (M, B, 51) each, standardised, of `standardised` numbers (B, 500) or (M, B, 500)."""
+        """Medians and log scales, (M, B, 51) each, standardised, of `standardised` numbers (B, 60) or (M, B, 60)."""
         h = z if z.ndim == 3 else z.expand(self.members, *z.shape)
         first, second, last = self.layers
         h = self.dropout(self.activation(first(h)))
@@ -185,12 +191,15 @@ class Translator(nn.Module):
             self.judges.get(domain),
         )
 
+    def talks(self, input_features: Tensor) -> Tensor:
+        """Log odds (...) that recordings with these numbers (..., 250) are speech."""
+        size = style_features.SIZE
+        return self.domain(((input_features - self.center[size:]) / self.spread[size:]).clamp(-CLIP, CLIP))[..., 0]
+
     @torch.no_grad()
     def domain_of(self, input_features: Tensor) -> str:
-        """Whether recordings with these numbers (K, 250) are speech or music."""
-        size = style_features.SIZE
-        z = ((torch.atleast_2d(input_features) - self.center[size:]) / self.spread[size:]).clamp(-CLIP, CLIP)
-        return DOMAINS[0] if float(self.domain(z).mean()) > 0 else DOMAINS[1]
+        """Whether the recording of these numbers, (250,) or (K, 250) of pieces of it, is speech or music."""
+        return DOMAINS[0] if float(self.talks(input_features).mean()) > 0 else DOMAINS[1]
 
     def save(self, folder: Path, **card: Any) -> None:
         """Write ``config.json`` (sizes, harm, judges, ``card``) and ``model.safetensors`` in half precision."""

@@ -18,8 +18,7 @@ from torch.utils.data import DataLoader
 
 from diffmix.data.style_content import recordings_in
 from diffmix.errors import SettingsError
-from diffmix.estimators import style_features
-from diffmix.estimators.translator import FARTHEST, Harm, Judge, Posterior, Translator
+from diffmix.estimators.translator import CLIP, FARTHEST, Harm, Judge, Posterior, Translator
 from diffmix.estimators.treatment import Treatment
 from diffmix.progress import progress
 from diffmix.systems.style_examples import Examples, examples
@@ -47,6 +46,8 @@ TRIALS = 400
 
 EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SPREAD_FLOOR = 0.05
+SAMPLE = 6000
+"""Pairs from which the principal components are taken."""
 
 
 class Pairs(NamedTuple):
@@ -59,12 +60,19 @@ class Pairs(NamedTuple):
 
 
 def prepare(config: Mapping[str, Any]) -> Training:
-    """The training that ``conf/recipe/transfer.yaml`` describes. Raises AudioError for a folder without recordings."""
+    """The training that ``conf/recipe/transfer.yaml`` describes.
+
+    Raises AudioError for a folder without recordings, SettingsError for a song to leave out that is not there.
+    """
     data, options = config["data"], dict(config["system"])
     contents = recordings_in(data["recordings"]) if data["recordings"] else []
     with progress("Examples of styles", data["pieces"]) as advance:
         made = examples(contents, data["pieces"], config["seed"], data["root"], advance)
-    system = StyleLearner(made, seed=config["seed"], total_steps=config["trainer"]["max_steps"], **options)
+    without = data["without"]
+    if unknown := sorted(set(without) - set(made.songs)):
+        raise SettingsError(f"data.without: no song is called {', '.join(unknown)}; there are {', '.join(made.songs)}")
+    steps = config["trainer"]["max_steps"]
+    system = StyleLearner(made, without=without, seed=config["seed"], total_steps=steps, **options)
 
     def save(folder: Path, **card: Any) -> None:
         system.translator.save(folder, **card)
@@ -100,9 +108,9 @@ class StyleLearner(lightning.LightningModule):
     Args:
         made: what to learn from.
         without: songs that are left out altogether.
-        members, hidden, dropout: of the `Translator`.
+        members, components, hidden, dropout: of the `Translator`.
         batch: pairs of a step, for each member others; half of the references are real where there are any.
-        noise: standard deviation of what is added to the standardised features.
+        noise: standard deviation of what is added to the components.
         learning_rate: highest of one cycle over ``total_steps``, with weight decay 0.01.
         trials: transfers between unheard songs, for harm and judges.
     """
@@ -113,10 +121,11 @@ class StyleLearner(lightning.LightningModule):
         *,
         without: Collection[str] = (),
         members: int = 4,
+        components: int = 60,
         hidden: int = 160,
         dropout: float = 0.4,
         batch: int = 384,
-        noise: float = 0.7,
+        noise: float = 0.5,
         learning_rate: float = 3e-3,
         total_steps: int = 1500,
         trials: int = TRIALS,
@@ -126,7 +135,7 @@ class StyleLearner(lightning.LightningModule):
         self.made, self.seed = made, seed
         self.batch, self.noise, self.trials = batch, noise, trials
         self.learning_rate, self.total_steps = learning_rate, total_steps
-        self.translator = Translator(members, hidden, dropout)
+        self.translator = Translator(members, components, hidden, dropout)
         self.fold = fold_of(made.songs, members)
         left = torch.tensor([song in set(without) for song in made.songs])
         pairs = pairs_of(made)
@@ -142,6 +151,10 @@ class StyleLearner(lightning.LightningModule):
         columns = torch.cat([made.features[pairs.styled], made.dry[pairs.dry]], 1)
         translator.center.copy_(columns.mean(0))
         translator.spread.copy_(columns.std(0) + SPREAD_FLOOR)
+        some = torch.randperm(len(columns), generator=torch.Generator().manual_seed(self.seed))[:SAMPLE]
+        z = ((columns[some] - translator.center) / translator.spread).clamp(-CLIP, CLIP)
+        components = torch.linalg.svd(z, full_matrices=False)[2][: translator.projection.shape[1]].T
+        translator.projection[:, : components.shape[1]] = components / (z @ components).std(0).clamp_min(SPREAD_FLOOR)
         target = made.target[pairs.styled]
         translator.target_center.copy_(target.mean(0))
         translator.target_spread.copy_(target.std(0) + SPREAD_FLOOR)
@@ -157,7 +170,7 @@ class StyleLearner(lightning.LightningModule):
                 raise SettingsError(f"{songs} songs are too few for {translator.members} members that leave some out")
 
     def drawn(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (M, B, 500), standardised, targets (M, B, 51), standardised, and which are speech (M, B)."""
+        """Rows of recordings (M, B), what is heard of pairs (M, B, 60), and targets (M, B, 51), standardised."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         rows = []
         for pools in self.pools:
@@ -169,15 +182,15 @@ class StyleLearner(lightning.LightningModule):
         z = translator.standardised(made.dry[dry], made.features[styled])
         z = z + self.noise * torch.randn(z.shape, generator=generator)
         target = (made.target[styled] - translator.target_center) / translator.target_spread
-        return z, target, (made.kind[dry] == 0).float()
+        return dry, z, target
 
     def loss(self, step: int) -> Tensor:
         """Loss of the batches of a step."""
-        z, target, speech = self.drawn(step)
+        dry, z, target = self.drawn(step)
         median, log_scale = self.translator(z)
-        heard = self.translator.domain(z[..., style_features.SIZE :])[..., 0]
+        speech = (self.made.kind[dry] == 0).float()
         laplace = ((target - median).abs() * (-log_scale).exp() + log_scale).mean()
-        return laplace + binary_cross_entropy_with_logits(heard, speech)
+        return laplace + binary_cross_entropy_with_logits(self.translator.talks(self.made.dry[dry]), speech)
 
     def training_step(self, number: Tensor, _: int) -> Tensor:
         """Loss of one step."""

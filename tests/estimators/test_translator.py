@@ -19,7 +19,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def untrained() -> Translator:
     torch.manual_seed(0)
-    return Translator(members=2, hidden=16).eval()
+    return Translator(members=2, components=30, hidden=16).eval()
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 192000])

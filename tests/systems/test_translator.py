@@ -81,7 +81,7 @@ def test_a_treatments_curves_are_the_styles() -> None:
 
 
 def test_members_are_not_taught_the_songs_they_leave_out(made: Examples) -> None:
-    system = StyleLearner(made, members=3, hidden=8, total_steps=2)
+    system = StyleLearner(made, members=3, hidden=8, components=10, total_steps=2)
     for member, pools in enumerate(system.pools):
         rows = torch.cat(pools)
         heard = torch.cat([made.song[system.pairs.dry[rows]], made.song[made.of[system.pairs.styled[rows]]]])
@@ -89,16 +89,16 @@ def test_members_are_not_taught_the_songs_they_leave_out(made: Examples) -> None
 
 
 def test_songs_left_out_have_no_part_at_all(made: Examples) -> None:
-    system = StyleLearner(made, without=["song 1"], members=3, hidden=8, total_steps=2)
+    system = StyleLearner(made, without=["song 1"], members=3, hidden=8, components=10, total_steps=2)
     left = made.songs.index("song 1")
     used = torch.cat([made.song[system.pairs.dry], made.song[made.of[system.pairs.styled]]])
     assert not bool((used == left).any())
 
 
 def test_it_learns_and_is_calibrated(made: Examples) -> None:
-    before = loss_of(StyleLearner(made, members=2, hidden=32, total_steps=1, seed=1), made)
-    system = learn(made, steps=60, members=2, hidden=32, trials=6, seed=1)
-    learner = StyleLearner(made, members=2, hidden=32, total_steps=1, seed=1)
+    before = loss_of(StyleLearner(made, members=2, hidden=32, components=20, total_steps=1, seed=1), made)
+    system = learn(made, steps=60, members=2, hidden=32, components=20, trials=6, seed=1)
+    learner = StyleLearner(made, members=2, hidden=32, components=20, total_steps=1, seed=1)
     learner.translator = system
     assert loss_of(learner, made) < 0.8 * before
     assert set(system.harm) == {"speech", "music"}
@@ -110,14 +110,14 @@ def test_it_learns_and_is_calibrated(made: Examples) -> None:
 def loss_of(system: StyleLearner, made: Examples) -> float:
     system.eval()
     with torch.no_grad():
-        z, target, _ = system.drawn(99)
+        _, z, target = system.drawn(99)
         median, _ = system.translator(z)
     return float((median - target).abs().mean())
 
 
 def test_too_few_songs_are_named(made: Examples) -> None:
     with pytest.raises(SettingsError, match="too few"):
-        StyleLearner(made, without=made.songs[1:], members=2, hidden=8, total_steps=1)
+        StyleLearner(made, without=made.songs[1:], members=2, hidden=8, components=10, total_steps=1)
 
 
 def test_a_judge_finds_the_sign_of_harm() -> None:
@@ -141,11 +141,14 @@ def test_the_recipe_trains_from_generated_songs(tmp_path: Path, monkeypatch: pyt
         "seed": 0,
         "resume": "none",
         "output": str(tmp_path / "run"),
-        "data": {"recordings": None, "pieces": 1, "root": str(tmp_path / "styles")},
-        "system": {"members": 2, "hidden": 8, "trials": 4},
+        "data": {"recordings": None, "without": ["talker 0"], "pieces": 1, "root": str(tmp_path / "styles")},
+        "system": {"members": 2, "hidden": 8, "components": 10, "trials": 4},
         "trainer": {"max_steps": 3, "checkpoint_every": 2, "validate_every": 0, "threads": None, "accelerator": "cpu",
                     "precision": "32-true", "gradient_clip": 0.0},
     }  # fmt: skip
     found = run(config)
     assert any(name.endswith("distance_ratio") for name in found)
     assert Translator.load(tmp_path / "run" / "model").about["recipe"] == "transfer"
+    config["data"]["without"] = ["song 9"]  # type: ignore[index]
+    with pytest.raises(SettingsError, match="no song is called song 9"):
+        translator.prepare(config)

@@ -210,7 +210,7 @@ def test_refinement_comes_nearer_and_keeps_locks(console: Console) -> None:
 
 def test_refinement_goes_where_a_reference_is(console: Console) -> None:
     multitrack = song(1.0)
-    start = proposed(RuleMixer(RATE), multitrack, Wishes())
+    start = proposed(RuleMixer(RATE), multitrack, Wishes()).settings
     plain = render(console, multitrack, start)
     shelf = {"cutoff_frequency_hz": 1500.0, "gain_db": -12.0, "q": 0.7}
     dark = HighShelfFilter(RATE).process(plain[None], **{k: torch.tensor([v]) for k, v in shelf.items()})[0]

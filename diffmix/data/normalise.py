@@ -228,13 +228,13 @@ def _moved(x: Tensor, sample_rate: int, target: Tensor, highest_hz: float) -> Te
     """The stem with bins moved so that their mean similarity, frame by frame, is ``target`` (bins,)."""
     spectrum = _stft(x, sample_rate, SHORT_FRAME_S, SHORT_HOP_S)
     _, loud = _loud_frames(spectrum)
-    left, right = (channel.abs().double() for channel in spectrum)
+    left, right = spectrum.abs()
     angle = torch.atan2(right, left) - math.pi / 4  # -pi/4 left ... pi/4 right
     mono = bool((angle[:, loud].abs().mean() < 1e-3) if loud.any() else True)
-    side = torch.where(angle > (1e-9 if mono else 0.0), 1.0, -1.0).to(angle)
+    side = torch.where(angle > (1e-6 if mono else 0.0), 1.0, -1.0)
     away = angle.abs() + (MONO_SHIFT if mono else 0.0)
     # the mean of cos(2 delta) falls as the angles delta grow: bisection for each frequency
-    heard = away[:, loud].float()
+    heard = away[:, loud]
     low = torch.full((len(target), 1), -math.pi / 4)
     high = -low
     for _ in range(16 if bool(loud.any()) else 0):
@@ -242,13 +242,15 @@ def _moved(x: Tensor, sample_rate: int, target: Tensor, highest_hz: float) -> Te
         mean = torch.cos(2 * (heard + shift).clamp(0, math.pi / 4)).mean(1)
         wide = (mean < target)[:, None]
         low, high = torch.where(wide, low, shift), torch.where(wide, shift, high)
-    hz = torch.linspace(0, sample_rate / 2, len(target), dtype=torch.float64)
+    hz = torch.linspace(0, sample_rate / 2, len(target))
     moved = (hz[:, None] <= highest_hz) & loud[None]
     placed = torch.where(moved, side * (away + (low + high) / 2).clamp(0, math.pi / 4), angle) + math.pi / 4
     size = (left.square() + right.square()).sqrt()
-    phases = [torch.where(channel.abs() > 1e-12, channel, other) for channel, other in (spectrum, spectrum.flip(0))]
-    unit = [phase / phase.abs().clamp_min(1e-12) for phase in phases]
-    turned = torch.stack([unit[0] * (size * placed.cos()), unit[1] * (size * placed.sin())])
+    loudness = torch.stack([left, right])
+    there = loudness > 1e-12
+    phases = torch.where(there, spectrum, spectrum.flip(0))  # a side without sound takes the other's phase
+    known = torch.where(there, loudness, loudness.flip(0)).clamp_min(1e-12)
+    turned = phases * (size * torch.stack([placed.cos(), placed.sin()]) / known)
     return _istft(turned, sample_rate, x.shape[-1])
 
 
@@ -370,9 +372,8 @@ def _stft(x: Tensor, sample_rate: int, frame_s: float, hop_s: float) -> Tensor:
 
 def _istft(spectrum: Tensor, sample_rate: int, length: int) -> Tensor:
     n_fft, hop = _frame(SHORT_FRAME_S, sample_rate), _frame(SHORT_HOP_S, sample_rate)
-    window = torch.hann_window(n_fft, dtype=torch.float64).sqrt()
-    full = max(length, n_fft)
-    return torch.istft(spectrum.to(torch.complex128), n_fft, hop, window=window, length=full)[:, :length].float()
+    window = torch.hann_window(n_fft).sqrt()
+    return torch.istft(spectrum, n_fft, hop, window=window, length=max(length, n_fft))[:, :length]
 
 
 def _smooth(curve: Tensor, bins: int) -> np.ndarray:

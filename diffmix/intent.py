@@ -1,7 +1,6 @@
 """What a mix is to become, before any fader is set."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 from diffmix.settings import Settings
@@ -19,4 +18,4 @@ class Intent(NamedTuple):
 
     settings: Settings
     loudness_lu: dict[str, float]
-    taken_for: Mapping[str, tuple[str, float]] = MappingProxyType({})
+    taken_for: Mapping[str, tuple[str, float]] = {}

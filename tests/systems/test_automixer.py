@@ -1,6 +1,7 @@
 """The automatic mixer: what it is told, what it must not hear, and how it is kept."""
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,3 +175,10 @@ def test_any_length_is_heard(length: int) -> None:
     cut = Multitrack("cut", RATE, tuple(replace(t, audio=t.audio[:, :length]) for t in long.tracks))
     intent = mixer().intend(cut)
     assert all(abs(v) < 1e6 for _, v in intent.settings.flat())
+
+
+def test_an_intent_goes_to_other_processes() -> None:
+    intent = mixer().intend(song(2))
+    assert pickle.loads(pickle.dumps(intent)) == intent
+    plain = Intent(intent.settings, intent.loudness_lu)
+    assert pickle.loads(pickle.dumps(plain)) == plain

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from diffmix.data.style_content import recordings_in
 from diffmix.errors import SettingsError
-from diffmix.estimators.translator import CLIP, FARTHEST, Harm, Judge, Posterior, Translator
+from diffmix.estimators.translator import CLIP, DOMAINS, FARTHEST, Harm, Judge, Posterior, Translator
 from diffmix.estimators.treatment import Treatment
 from diffmix.progress import progress
 from diffmix.systems.style_examples import Examples, examples
@@ -34,12 +34,12 @@ from diffmix.transferring.decision import (
     outcomes,
 )
 
-DOMAINS = ("music", "speech")
-"""Music first: speech borrows from it where too few talkers were recorded."""
-
 MOST_RESIDUALS = 1500
-FEWEST = 200
-"""Pairs of real talkers from which on speech has residuals, harm and a judge of its own."""
+FEWEST = 100
+"""Pairs of recorded songs from which on they alone tell how far to trust an ensemble, and trials to judge from."""
+
+UNLIKE = 1.5
+"""By how much residuals of recordings exceed those of generated ones, at least."""
 
 TRIALS = 400
 """Trials on unheard songs by which harm is counted, in each domain."""
@@ -270,6 +270,7 @@ class Trial(NamedTuple):
 
     evidence: list[float]
     chance: float
+    judged: bool
     before: float
     after: float
 
@@ -296,7 +297,8 @@ def trials(
         piece = made.crop[pairs.dry[row]].float()
         found = outcomes(piece, posterior.median, posterior.samples(SAMPLES, row))
         ends = mel_distance(found.spectra[[0, found.best]], made.truth[pairs.same[row]].float())
-        results.append(Trial(evidence(found), harm_chance(found, posterior), *ends.tolist()))
+        judged = posterior.judge is not None
+        results.append(Trial(evidence(found), harm_chance(found, posterior), judged, *ends.tolist()))
     return results
 
 
@@ -306,30 +308,26 @@ def calibrate(
 ) -> None:
     """Give a translator its residuals, its tables of harm and its judges, from songs that its members had not heard.
 
-    Where too few talkers were recorded, speech borrows those of music.
+    Where no talkers were recorded, generated ones tell, their residuals made larger.
     """
     for domain in DOMAINS:
         rows, member = _left_out(made, pairs, own, domain)
-        if domain == "speech" and len(rows) < FEWEST:
+        if not len(rows):
             continue
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:MOST_RESIDUALS]
         median, scale = _said(translator, made, pairs, rows[chosen], member[chosen])
         target = (made.target[pairs.styled[rows[chosen]]] - translator.target_center) / translator.target_spread
-        setattr(translator, f"residuals_{domain}", ((target - median) / scale).clamp(-FARTHEST, FARTHEST))
+        residuals = (target - median) / scale * (1 if bool(made.real[pairs.dry[rows]].any()) else UNLIKE)
+        setattr(translator, f"residuals_{domain}", residuals.clamp(-FARTHEST, FARTHEST))
         told = trials(translator, made, pairs, own, domain, count, seed)
         translator.harm[domain] = _harm_table(told)
-        if len(told) >= FEWEST // 2:
+        if len(told) >= FEWEST:
             translator.judges[domain] = _judge(told)
-    if "speech" not in translator.harm:
-        translator.residuals_speech = translator.residuals_music
-        translator.harm["speech"] = translator.harm["music"]
-        if "music" in translator.judges:
-            translator.judges["speech"] = translator.judges["music"]
 
 
 def scores(found: Sequence[Trial], limit: float) -> dict[str, float]:
     """The ratio of mean distances after and before, the shares that were made worse, and touched, at a gate."""
-    done = [t for t in found if t.evidence[0] < math.log(limit) and t.chance <= harm_limit(limit)]
+    done = [t for t in found if t.evidence[0] < math.log(limit) and t.chance <= harm_limit(limit, t.judged)]
     before = sum(t.before for t in found)
     after = before - sum(t.before - t.after for t in done)
     count = max(len(found), 1)
@@ -343,13 +341,13 @@ def scores(found: Sequence[Trial], limit: float) -> dict[str, float]:
 def _left_out(made: Examples, pairs: Pairs, own: tuple[Tensor, Tensor], domain: str) -> tuple[Tensor, Tensor]:
     """Pairs of songs both left out by one member, their rows and that member.
 
-    Of recorded songs, or of a recorded and a generated talker; of generated songs if nothing was recorded.
+    Of recorded songs, or of a recorded and a generated talker; of generated ones if too few were recorded.
     """
     speech = made.kind[pairs.dry] == 0
     fitting = (own[0] == own[1]) & (speech if domain == "speech" else ~speech)
     real = made.real[pairs.dry], made.real[made.of[pairs.styled]]
-    if bool(made.real.any()):
-        fitting = fitting & (real[0] | real[1] if domain == "speech" else real[0] & real[1])
+    recorded = fitting & (real[0] | real[1] if domain == "speech" else real[0] & real[1])
+    fitting = recorded if int(recorded.sum()) >= FEWEST else fitting
     rows = torch.nonzero(fitting)[:, 0]
     return rows, own[0][rows]
 

@@ -123,19 +123,21 @@ def gate_limit(gate: float | str) -> float:
     return float(gate)
 
 
-def harm_limit(gate: float) -> float:
-    """The largest chance of harm at which is acted: 5 % where half a distance is to be won, 15 % for a fifth.
+def harm_limit(gate: float, judged: bool) -> float:
+    """The largest chance of harm at which is acted: 5 % of the samples at the cautious gate, 15 % at the default.
 
-    A gate of 1 or more asks for no certainty.
+    Of samples half as many are harmed as in truth, so that a judge, who knows, is allowed twice as much. A gate of 1 or
+    more asks for no certainty.
     """
-    return 1.0 if gate >= 1 else max(0.02, 0.05 + 0.5 * (gate - 0.6))
+    share = max(0.02, 0.05 + 0.5 * (gate - 0.6))
+    return 1.0 if gate >= 1 else share * (2 if judged else 1)
 
 
 def pays(found: Outcomes, posterior: Posterior, limit: float) -> bool:
     """Whether the best amounts are to be done at a gate of ``limit``."""
     if found.best == 0 or not float(found.expected[found.best]) < limit:
         return False
-    return harm_chance(found, posterior) <= harm_limit(limit)
+    return harm_chance(found, posterior) <= harm_limit(limit, posterior.judge is not None)
 
 
 def outcomes(piece: Tensor, median: Treatment, drawn: Treatment, tone: float = 1.0, dynamics: float = 1.0) -> Outcomes:

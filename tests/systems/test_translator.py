@@ -101,7 +101,7 @@ def test_it_learns_and_is_calibrated(made: Examples) -> None:
     learner = StyleLearner(made, members=2, hidden=32, components=20, total_steps=1, seed=1)
     learner.translator = system
     assert loss_of(learner, made) < 0.8 * before
-    assert set(system.harm) == {"speech", "music"}
+    assert "music" in system.harm
     assert len(system.residuals_music) > 10
     assert all(0 < rate < 1 for rate in system.harm["music"].rate)
     assert not system.training
@@ -126,7 +126,7 @@ def test_a_judge_finds_the_sign_of_harm() -> None:
     for _ in range(300):
         sign = float(rng.normal())
         after = 2.0 if rng.random() < 1 / (1 + np.exp(-3 * sign)) else 0.5
-        told.append(translator.Trial([sign, *rng.normal(size=4).tolist()], 0.0, 1.0, after))
+        told.append(translator.Trial([sign, *rng.normal(size=4).tolist()], 0.0, True, 1.0, after))
     judge = translator._judge(told)
     assert judge.weight[0] > 1.5
     assert max(abs(w) for w in judge.weight[1:]) < 0.6

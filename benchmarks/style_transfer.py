@@ -64,6 +64,7 @@ COMMON = (
     "resume=auto",
 )
 RECIPE = ("recipe=style_transfer", "system.encoder.n_fft=2048")
+FITTED, FIT_STEPS = 8, 40
 PROBED = 40
 """Recordings, each in five styles, from which a probe learns, and half as many by which it is judged."""
 
@@ -142,6 +143,52 @@ def step_seconds(folder: Path, method: str) -> float:
     return best
 
 
+def gradients(folder: Path) -> list[list[Cell]]:
+    """The gradients by themselves, no network between: what they are beside the exact one, and where they lead.
+
+    Rows of method, mean cosine to automatic differentiation at random knobs, and the STFT distance and MSD of the
+    effects after `FIT_STEPS` of Adam on the knobs of held-out pairs.
+    """
+    done = folder / "gradients.json"
+    if done.is_file():
+        return list(json.loads(done.read_text(encoding="utf-8")))
+    rows: list[list[Cell]] = []
+    exact: torch.Tensor | None = None
+    for method in ("ad", "spsa", "np", "np_fh"):
+        proxy = f"proxy={folder / 'proxy/model'}"
+        training = deepafx.prepare(config(*RECIPE, f"system.method={method}", proxy))
+        system, data = training.system.eval(), training.data
+        assert isinstance(system, deepafx.DeepAFx)
+        assert isinstance(data, MixData)
+        chain, rate = system.model.chain, system.model.hear_rate
+        pair = next(iter(DataLoader(data.held_out, FITTED, sampler=range(FITTED))))
+
+        def loss(u: torch.Tensor, system: deepafx.DeepAFx = system, pair: deepafx.StylePair = pair) -> torch.Tensor:
+            losses = system.losses(pair, u)
+            return FITTED * torch.stack([system.weights[name] * term for name, term in losses.items()]).sum()
+
+        torch.manual_seed(0)
+        u = chain.spec.sample(FITTED, torch.Generator().manual_seed(0)).requires_grad_()
+        (slope,) = torch.autograd.grad(loss(u), u)
+        exact = slope if exact is None else exact
+        cosine = float(torch.nn.functional.cosine_similarity(slope, exact).mean())
+        logits = torch.logit(chain.spec.default().clamp(0.05, 0.95)).repeat(FITTED, 1).requires_grad_()
+        adam = torch.optim.Adam([logits], 0.1)
+        for _ in range(FIT_STEPS):
+            adam.zero_grad()
+            loss(logits.sigmoid()).backward()
+            adam.step()
+        with torch.no_grad():
+            found = style_errors(chain(pair.input, logits.sigmoid()), pair.target, rate)
+        if method == "ad":
+            before = style_errors(pair.input, pair.target, rate)
+            rows.append(["input", None, *(float(before[s].mean()) for s in ("stft", "msd"))])
+        rows.append([LABELS[method], cosine, *(float(found[s].mean()) for s in ("stft", "msd"))])
+        print(rows[-1], flush=True)
+    done.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return rows
+
+
 def as_half_hybrid(folder: Path, target: Path) -> dict[str, Any]:
     """The model of NP with the effects in place of the proxies: trained alike, it differs in what plays in the end."""
     done = target / "benchmark.json"
@@ -162,8 +209,11 @@ def as_half_hybrid(folder: Path, target: Path) -> dict[str, Any]:
     return dict(json.loads(done.read_text(encoding="utf-8")))
 
 
-def probed(folders: dict[str, Path], seed: int) -> dict[str, float]:
+def probed(folder: Path, folders: dict[str, Path], seed: int) -> dict[str, float]:
     """Accuracy of probes on the encoders of models, of an untrained one, and on means and deviations of mel bands."""
+    done = folder / f"probes-{len(folders)}.json"
+    if done.is_file():
+        return dict(json.loads(done.read_text(encoding="utf-8")))
     data = config(*RECIPE)["data"]
     seen_recordings, held_out = recordings_of(data)
     shared: dict[str, Any] = {"sample_rate": data["sample_rate"], "seconds": 2.0}
@@ -179,7 +229,9 @@ def probed(folders: dict[str, Path], seed: int) -> dict[str, float]:
         bands = log_mel(x[:, None], data["sample_rate"])
         return torch.cat([bands.mean(2), bands.std(2)], 1)
 
-    return found | {"mel": probe_accuracy(mel, seen, unseen)}
+    found |= {"mel": probe_accuracy(mel, seen, unseen)}
+    done.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
 
 
 def main() -> None:
@@ -204,7 +256,7 @@ def main() -> None:
     if arguments.long:
         found["long"] = run(folder / "long", arguments.long, *RECIPE)
         folders["long"], labels["long"] = folder / "long", f"AD, {arguments.long} steps"
-    accuracy = probed(folders, 0)
+    accuracy = probed(folder, folders, 0)
     cost = {method: step_seconds(folder, method) for method in METHODS}
     rows: list[list[Cell]] = []
     for name, scores in baselines().items():
@@ -239,6 +291,16 @@ def main() -> None:
             "Networks of 8 channels beside the effects they imitate, at random settings.",
         ),
     ]
+    tables.append(
+        table(
+            "The gradients by themselves",
+            ["gradient", "cosine to AD", "STFT", "MSD"],
+            gradients(folder),
+            f"{FITTED} of the held-out pairs, no network between: mean cosine of the gradient of the knobs to the "
+            f"exact one at random knobs, and how near the effects come to the target after {FIT_STEPS} steps of Adam "
+            "from the defaults.",
+        )
+    )
     notes = [
         "Small networks (the encoder has 0.24 M weights) and short runs on generated songs: the paper trained 1.2 "
         "million steps. What one method learns from one example in a step is what is compared here.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from diffmix.console import Console, Controls
 from diffmix.data import audio
@@ -112,16 +112,18 @@ class StyleTransfer(nn.Module):
         return self._answered(*(self._embedded(given) for given in (x, reference)))
 
     def _embedded(self, x: Tensor) -> Tensor:
-        heard = audio.resample(x.mean(0, keepdim=True), round(self.console.sample_rate), self.hear_rate)
-        length = round(self.listen_seconds * self.hear_rate)
-        heard = torch.nn.functional.pad(at_peak(heard[None])[0, 0], (0, max(0, length - heard.shape[-1])))
-        last = len(heard) - length
+        """The embedding (1, E) of a recording (C, T) at the console's rate; only what is heard is resampled."""
+        rate = round(self.console.sample_rate)
+        length = round(self.listen_seconds * rate)
+        mono = at_peak(x.mean(0)[None, None])[0, 0]
+        mono = pad(mono, (0, max(0, length - len(mono))))
+        last = len(mono) - length
         count = min(MOST_WINDOWS, -(-2 * last // length) + 1)  # they overlap by half, or lie apart in a long recording
         starts = [round(k * last / max(1, count - 1)) for k in range(count)]
-        power = torch.stack([heard[s : s + length].square().mean() for s in starts])
+        power = torch.stack([mono[s : s + length].square().mean() for s in starts])
         kept = [s for s, p in zip(starts, power, strict=True) if p > SILENT_POWER] or [starts[int(power.argmax())]]
-        rows = [self.encoder(heard[None, s : s + length]) for s in kept]
-        return normalize(torch.cat(rows).mean(0, keepdim=True), dim=1)
+        heard = (audio.resample(mono[None, s : s + length], rate, self.hear_rate) for s in kept)
+        return normalize(torch.cat([self.encoder(piece) for piece in heard]).mean(0, keepdim=True), dim=1)
 
     @torch.no_grad()
     def transferred(self, x: Tensor | Path, reference: Tensor | Path, progress: Progress | None = None) -> Mix:

@@ -4,12 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import automix, mixers
+from benchmarks import automix, mixers, recipes
+from benchmarks.automix import COLUMNS
 from benchmarks.mixing import Case, case, console, judged, portrait, relabelled, unlabelled
 from diffmix.balance import balanced
+from diffmix.console import Console, shipped
 from diffmix.data.knowledge import engineer
 from diffmix.data.synthetic import generate_song
 from diffmix.systems.automixer import Automixer
+from diffmix.systems.dmc import DMC
+from diffmix.systems.mix_style_transfer import MixStyleTransfer
+from diffmix.systems.mixwaveunet import MixWaveUNet
+from diffmix.systems.stem_mixer import StemMixer
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +82,27 @@ def test_a_mix_without_a_target_has_a_portrait(made: Case) -> None:
     assert 0 < found["audible"] <= 1
     powers = [10 ** (found[band] / 10) for band in ("low", "low_mid", "high_mid", "high")]
     assert sum(powers) == pytest.approx(1, abs=1e-3)
+
+
+def test_recipes_are_judged_by_what_they_give(tmp_path: Path) -> None:
+    rate = recipes.RATE
+    for name, layout in (("dmc", "dmc"), ("dmc_channel", "dmc_channel"), ("dmc_by_proxy", "dmc_channel")):
+        desk = Console.from_layout(shipped(layout), rate)
+        DMC(desk, width=4, hidden=16).save(tmp_path / name / "model")
+    encoder = {"width": 2, "embedding": 16, "norm": "group", "n_fft": 512, "hop": 256}
+    sizes = {"encoder": encoder, "controller": {"layers": 1, "heads": 2, "feedforward": 16}}
+    MixStyleTransfer(Console.from_layout(shipped("diffmst"), rate), 0.5, **sizes).save(tmp_path / "diffmst" / "model")
+    MixWaveUNet(rate, inputs=recipes.CHANNELS, levels=2, step=2).save(tmp_path / "mixwaveunet" / "model")
+    network = {"filters": 8, "kernel": 16, "smoothing": 16, "pool": 16, "bottleneck": 8, "skip": 8, "blocks": 1}
+    StemMixer(None, rate, **network, repeats=1, lstm_layers=1, squeeze=8).save(tmp_path / "fxnorm" / "model")
+    song = recipes.held_out(0)
+    found = recipes.scores(song, tmp_path)
+    rows = {str(row[0]): row[1:] for row in recipes.summary([found, found])}
+    titles = {recipe.title for recipe in recipes.RECIPES.values() if recipe.title}
+    assert titles <= rows.keys()
+    assert rows["dmc: fader and pan"][0] == found["dmc: fader and pan"]["balance_error_db"]
+    balance, spectrum = list(COLUMNS).index("balance, dB"), list(COLUMNS).index("SD-MRSTFT")
+    for name, row in rows.items():
+        assert (row[balance] is None) == (name in ("mixwaveunet", "fxnorm, labels"))
+        assert isinstance(row[spectrum], float)
+        assert row[spectrum] > 0

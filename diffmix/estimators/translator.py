@@ -52,24 +52,10 @@ class Harm(NamedTuple):
 UNKNOWN_HARM = Harm((1.0,), (0.5,))
 
 
-class Judge(NamedTuple):
-    """A second look at whether to act, learned from trials on songs that the ensemble had not heard.
-
-    A line through the numbers of `diffmix.transferring.decision.evidence`: above zero, harm is more likely.
-    """
-
-    weight: tuple[float, ...]
-    bias: float
-
-    def harm(self, evidence: Sequence[float]) -> float:
-        """The chance that acting makes it worse."""
-        return 1 / (1 + math.exp(-self.bias - sum(w * e for w, e in zip(self.weight, evidence, strict=True))))
-
-
 class Posterior(NamedTuple):
     """What is believed of the treatment: its median, its scale and residuals (N, 51) in scales, whole as they occurred.
 
-    ``domain`` is what the recording was taken for; ``harm`` and ``judge`` are what acting on it led to before.
+    ``domain`` is what the recording was taken for, ``harm`` what acting on such a belief led to before.
     """
 
     median: Treatment
@@ -77,7 +63,6 @@ class Posterior(NamedTuple):
     residuals: Tensor
     domain: str = "music"
     harm: Harm = UNKNOWN_HARM
-    judge: Judge | None = None
 
     def samples(self, count: int, seed: int = 0) -> Treatment:
         """Treatments (count, ...) that could have been: residuals as they were drawn, the same for the same seed."""
@@ -129,7 +114,6 @@ class Translator(nn.Module):
             normal = torch.randn(64, SIZE, generator=torch.Generator().manual_seed(0))
             self.register_buffer(f"residuals_{domain}", normal)
         self.harm: dict[str, Harm] = {}
-        self.judges: dict[str, Judge] = {}
         self.about: dict[str, Any] = {}
 
     def standardised(self, input_features: Tensor, reference_features: Tensor) -> Tensor:
@@ -188,7 +172,6 @@ class Translator(nn.Module):
             getattr(self, f"residuals_{domain}"),
             domain,
             self.harm.get(domain, UNKNOWN_HARM),
-            self.judges.get(domain),
         )
 
     def talks(self, input_features: Tensor) -> Tensor:
@@ -202,7 +185,7 @@ class Translator(nn.Module):
         return DOMAINS[0] if float(self.talks(input_features).mean()) > 0 else DOMAINS[1]
 
     def save(self, folder: Path, **card: Any) -> None:
-        """Write ``config.json`` (sizes, harm, judges, ``card``) and ``model.safetensors`` in half precision."""
+        """Write ``config.json`` (sizes, harm, ``card``) and ``model.safetensors`` in half precision."""
         from safetensors.torch import save
 
         folder = FilePath(folder)
@@ -217,7 +200,6 @@ class Translator(nn.Module):
             "extras": list(EXTRAS),
             "shape": self.shape,
             "harm": {domain: harm._asdict() for domain, harm in self.harm.items()},
-            "judges": {domain: judge._asdict() for domain, judge in self.judges.items()},
             **card,
         }
         with replacing(folder / WEIGHTS) as file:
@@ -275,7 +257,6 @@ def _read(folder: FilePath) -> Translator:
             translator.register_buffer(f"residuals_{domain}", weights[f"residuals_{domain}"].float())
         translator.load_state_dict({name: part.float() for name, part in weights.items()})
         translator.harm = {d: _harm(h) for d, h in config.get("harm", {}).items()}
-        translator.judges = {d: Judge(tuple(j["weight"]), j["bias"]) for d, j in config.get("judges", {}).items()}
     except (RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
     translator.about = config

@@ -1,10 +1,9 @@
 """Training of what style transfer ships: an ensemble that hears what was done to a reference, and how far to trust it.
 
-Members learn from different songs. What each says of the songs it never heard tells how far off it is, how often acting
-on it does harm, and by what signs that can be told beforehand.
+Members learn from different songs. What each says of the songs it never heard tells how far off it is, and how often
+acting on it does harm.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from diffmix.data.style_content import recordings_in
 from diffmix.errors import SettingsError
-from diffmix.estimators.translator import CLIP, DOMAINS, FARTHEST, Harm, Judge, Posterior, Translator
+from diffmix.estimators.translator import CLIP, DOMAINS, FARTHEST, Harm, Posterior, Translator
 from diffmix.estimators.treatment import Treatment
 from diffmix.progress import progress
 from diffmix.systems.style_examples import Examples, examples
@@ -27,8 +26,6 @@ from diffmix.transferring.decision import (
     GATES,
     HARM,
     SAMPLES,
-    evidence,
-    harm_chance,
     harm_limit,
     mel_distance,
     outcomes,
@@ -36,7 +33,7 @@ from diffmix.transferring.decision import (
 
 MOST_RESIDUALS = 1500
 FEWEST = 100
-"""Pairs of recorded songs from which on they alone tell how far to trust an ensemble, and trials to judge from."""
+"""Pairs of recorded songs from which on they alone tell how far to trust an ensemble."""
 
 UNLIKE = 1.5
 """By how much residuals of recordings exceed those of generated ones, at least."""
@@ -112,7 +109,7 @@ class StyleLearner(lightning.LightningModule):
         batch: pairs of a step, for each member others; half of the references are real where there are any.
         noise: standard deviation of what is added to the components.
         learning_rate: highest of one cycle over ``total_steps``, with weight decay 0.01.
-        trials: transfers between unheard songs, for harm and judges.
+        trials: transfers between unheard songs, by which harm is counted.
     """
 
     def __init__(
@@ -211,7 +208,7 @@ class StyleLearner(lightning.LightningModule):
 
     @torch.no_grad()
     def validation_step(self, _: Tensor, __: int) -> None:
-        """Trials on songs that the member who judges had not heard; other trials than those of the judge."""
+        """Trials on songs that the member who judges had not heard; other trials than those that were counted."""
         for domain in DOMAINS:
             found = trials(self.translator, self.made, self.pairs, self.own, domain, self.trials // 4, self.seed + 1)
             for name, value in scores(found, GATES["default"]).items():
@@ -266,11 +263,10 @@ def fold_of(songs: Sequence[str], members: int) -> Tensor:
 
 
 class Trial(NamedTuple):
-    """A transfer between two unheard songs: what told beforehand, whether it was to be done, and how it ended."""
+    """A transfer between two unheard songs: what was expected of the best amounts, distances before and after."""
 
-    evidence: list[float]
+    expected: float
     chance: float
-    judged: bool
     before: float
     after: float
 
@@ -293,12 +289,10 @@ def trials(
     for row, said, sure in zip(rows[chosen].tolist(), median, scale, strict=True):
         answer = Treatment.from_vector(said * translator.target_spread + translator.target_center)
         posterior = Posterior(answer, Treatment.from_vector(sure * translator.target_spread), residuals, domain)
-        posterior = posterior._replace(judge=translator.judges.get(domain))
         piece = made.crop[pairs.dry[row]].float()
         found = outcomes(piece, posterior.median, posterior.samples(SAMPLES, row))
         ends = mel_distance(found.spectra[[0, found.best]], made.truth[pairs.same[row]].float())
-        judged = posterior.judge is not None
-        results.append(Trial(evidence(found), harm_chance(found, posterior), judged, *ends.tolist()))
+        results.append(Trial(float(found.expected[found.best]), found.harm, *ends.tolist()))
     return results
 
 
@@ -306,7 +300,7 @@ def trials(
 def calibrate(
     translator: Translator, made: Examples, pairs: Pairs, own: tuple[Tensor, Tensor], count: int, seed: int
 ) -> None:
-    """Give a translator its residuals, its tables of harm and its judges, from songs that its members had not heard.
+    """Give a translator its residuals and its tables of harm, from songs that its members had not heard.
 
     Where no talkers were recorded, generated ones tell, their residuals made larger.
     """
@@ -321,13 +315,11 @@ def calibrate(
         setattr(translator, f"residuals_{domain}", residuals.clamp(-FARTHEST, FARTHEST))
         told = trials(translator, made, pairs, own, domain, count, seed)
         translator.harm[domain] = _harm_table(told)
-        if len(told) >= FEWEST:
-            translator.judges[domain] = _judge(told)
 
 
 def scores(found: Sequence[Trial], limit: float) -> dict[str, float]:
     """The ratio of mean distances after and before, the shares that were made worse, and touched, at a gate."""
-    done = [t for t in found if t.evidence[0] < math.log(limit) and t.chance <= harm_limit(limit, t.judged)]
+    done = [t for t in found if t.expected < limit and t.chance <= harm_limit(limit)]
     before = sum(t.before for t in found)
     after = before - sum(t.before - t.after for t in done)
     count = max(len(found), 1)
@@ -365,25 +357,7 @@ def _harm_table(told: Sequence[Trial]) -> Harm:
     rates: list[float] = []
     inside: list[bool] = []
     for low, high in pairwise((0.0, *EDGES)):
-        new = [t.harmed for t in told if low < math.exp(t.evidence[0]) <= high]
+        new = [t.harmed for t in told if low < t.expected <= high]
         inside = new if len(new) >= 15 else inside + new
         rates.append((sum(inside) + 0.5) / (len(inside) + 1))
     return Harm(EDGES, tuple(round(rate, 3) for rate in rates))
-
-
-def _judge(told: Sequence[Trial]) -> Judge:
-    """Logistic regression of harm on evidence, its weights held small."""
-    x = torch.tensor([t.evidence for t in told], dtype=torch.float64)
-    harmed = torch.tensor([t.harmed for t in told], dtype=torch.float64)
-    center, spread = x.mean(0), x.std(0).clamp_min(1e-3)
-    z = torch.cat([(x - center) / spread, torch.ones(len(x), 1, dtype=torch.float64)], 1)
-    w = torch.zeros(z.shape[1], dtype=torch.float64)
-    ridge = torch.eye(z.shape[1], dtype=torch.float64) * 2.0
-    ridge[-1, -1] = 1e-6
-    for _ in range(30):  # Newton's steps
-        p = torch.sigmoid(z @ w)
-        hessian = z.T @ (z * (p * (1 - p))[:, None]) + ridge
-        w = w - torch.linalg.solve(hessian, z.T @ (p - harmed) + ridge @ w)
-    weight = w[:-1] / spread
-    bias = w[-1] - (weight * center).sum()
-    return Judge(tuple(round(float(v), 4) for v in weight), round(float(bias), 4))

@@ -70,6 +70,11 @@ class Outcomes(NamedTuple):
         return mean / mean[0].clamp_min(1e-9)
 
     @property
+    def harm(self) -> float:
+        """Share of samples to which the input is nearer, by 5 %, than the best amounts."""
+        return float((self.distance[self.best] > HARM * self.distance[0].clamp_min(1e-6)).float().mean())
+
+    @property
     def best(self) -> int:
         """The amounts with the least expected distance."""
         return int(self.distance.mean(1).argmin())
@@ -104,7 +109,7 @@ def decide(
     found = outcomes(piece, posterior.median, drawn, allowed["tone"], allowed["dynamics"])
     expected = float(found.expected[found.best])
     amounts = dict.fromkeys(ASPECTS, 0.0)
-    if pays(found, posterior, limit):
+    if pays(found, limit):
         amounts |= dict(zip(ASPECTS, found.amounts[found.best].tolist(), strict=False))
     amounts |= extra_amounts(posterior.median, drawn, allowed, limit)
     acted = any(amounts.values())
@@ -123,21 +128,19 @@ def gate_limit(gate: float | str) -> float:
     return float(gate)
 
 
-def harm_limit(gate: float, judged: bool) -> float:
-    """The largest chance of harm at which is acted: 5 % of the samples at the cautious gate, 15 % at the default.
+def harm_limit(gate: float) -> float:
+    """The largest share of samples to which the input may be nearer: 5 % at the cautious gate, 15 % at the default.
 
-    Of samples half as many are harmed as in truth, so that a judge, who knows, is allowed twice as much. A gate of 1 or
-    more asks for no certainty.
+    In truth about twice as many are harmed. A gate of 1 or more asks for no certainty.
     """
-    share = max(0.02, 0.05 + 0.5 * (gate - 0.6))
-    return 1.0 if gate >= 1 else share * (2 if judged else 1)
+    return 1.0 if gate >= 1 else max(0.02, 0.05 + 0.5 * (gate - 0.6))
 
 
-def pays(found: Outcomes, posterior: Posterior, limit: float) -> bool:
+def pays(found: Outcomes, limit: float) -> bool:
     """Whether the best amounts are to be done at a gate of ``limit``."""
     if found.best == 0 or not float(found.expected[found.best]) < limit:
         return False
-    return harm_chance(found, posterior) <= harm_limit(limit, posterior.judge is not None)
+    return found.harm <= harm_limit(limit)
 
 
 def outcomes(piece: Tensor, median: Treatment, drawn: Treatment, tone: float = 1.0, dynamics: float = 1.0) -> Outcomes:
@@ -153,29 +156,6 @@ def outcomes(piece: Tensor, median: Treatment, drawn: Treatment, tone: float = 1
     spectra = mel_magnitude(render(piece, together))
     tried, truth = spectra.split([len(amounts), len(spectra) - len(amounts)])
     return Outcomes(amounts, tried, mel_distance(tried[:, None], truth[None]))
-
-
-def evidence(found: Outcomes) -> list[float]:
-    """What tells whether acting on the best amounts will do harm, five numbers.
-
-    The log of the expected ratio, the share of samples to which the input is nearer, the log of the ratio at the ninth
-    tenth of the samples, the spread of the input's distances, and the log of the input's distance itself.
-    """
-    mine, untouched = found.distance[found.best], found.distance[0].clamp_min(1e-6)
-    ratio = mine / untouched
-    return [
-        math.log(max(float(found.expected[found.best]), 1e-3)),
-        float((mine > HARM * untouched).float().mean()),
-        math.log(max(float(torch.quantile(ratio, 0.9)), 1e-3)),
-        float(untouched.std() / untouched.mean()),
-        math.log(float(untouched.mean())),
-    ]
-
-
-def harm_chance(found: Outcomes, posterior: Posterior) -> float:
-    """The chance that the best amounts make it worse: the judge's word, or the share of samples where there is none."""
-    told = evidence(found)
-    return posterior.judge.harm(told) if posterior.judge else told[1]
 
 
 def extra_amounts(median: Treatment, drawn: Treatment, allowed: Mapping[str, float], limit: float) -> dict[str, float]:

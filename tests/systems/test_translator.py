@@ -120,16 +120,15 @@ def test_too_few_songs_are_named(made: Examples) -> None:
         StyleLearner(made, without=made.songs[1:], members=2, hidden=8, components=10, total_steps=1)
 
 
-def test_a_judge_finds_the_sign_of_harm() -> None:
-    rng = np.random.default_rng(0)
-    told = []
-    for _ in range(300):
-        sign = float(rng.normal())
-        after = 2.0 if rng.random() < 1 / (1 + np.exp(-3 * sign)) else 0.5
-        told.append(translator.Trial([sign, *rng.normal(size=4).tolist()], 0.0, True, 1.0, after))
-    judge = translator._judge(told)
-    assert judge.weight[0] > 1.5
-    assert max(abs(w) for w in judge.weight[1:]) < 0.6
+def test_harm_is_counted_by_what_was_expected() -> None:
+    told = [translator.Trial(0.35, 0.0, 1.0, 0.5)] * 40 + [translator.Trial(0.75, 0.0, 1.0, 1.2)] * 40
+    harm = translator._harm_table(told)
+    assert harm.at(0.35) < 0.05
+    assert harm.at(0.75) > 0.9
+    scores = translator.scores(told, 0.6)
+    assert scores["distance_ratio"] == pytest.approx(0.75)
+    assert scores["acted"] == 0.5
+    assert scores["harm"] == 0
 
 
 def test_the_recipe_trains_from_generated_songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

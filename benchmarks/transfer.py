@@ -4,15 +4,18 @@
 
 Tasks: T1 same recording, T2 another recording, T3 styles to styles without a truth, T4 knobs recovered, T5 a reference
 without a style, T6 twice, T7 what features tell, T8 time. Seeded; no data set and no network are needed. With --keep
-rows are kept in a folder: systems can be added, and an interrupted run goes on where it was. One core.
+rows are kept in a folder: systems can be added, and an interrupted run goes on where it was. One core unless
+--workers says more.
 """
 
 import argparse
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +40,16 @@ from benchmarks.transfer_content import (
 from benchmarks.transfer_scores import Row, Rows, by, frontier, main_columns, main_rows, percent, systems
 from benchmarks.transfer_search import evolution, gradient_search
 from benchmarks.transfer_styles import FAMILIES, at_peak, draw, family
-from benchmarks.transfer_systems import DeepAFx, Product, System, baselines, libraries, oracle, ours
+from benchmarks.transfer_systems import DeepAFx, Nearest, Product, System, baselines, oracle, ours
 from diffmix.metrics import erb_levels_db, style_errors, unaligned_errors
 from diffmix.progress import progress
 
 SEED = 2026
 SLOW = 6
-"""Systems that search are tried on every sixth trial."""
+"""Systems that search are tried on one trial of six."""
+
+SELDOM = ("random preset", "rule-based (ST-ITO)", "matchering 2.0")
+"""Systems that are tried on one trial of two; the ratio to the input is that of the same trials."""
 
 TAUS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3)
 Table = dict[str, Any]
@@ -62,6 +68,11 @@ class Bench:
     only: Sequence[str]
     ad: Path | None
     product: bool
+    workers: int = 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Other processes make their systems themselves."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("quick", "slow")}
 
     @property
     def found(self) -> tuple[Recording, ...]:
@@ -72,8 +83,10 @@ class Bench:
     def quick(self) -> dict[str, dict[str, System]]:
         """By fold, all systems that take less than a second or two."""
         plain = baselines(self.matchering) | self.deepafx
-        nearest = libraries(self.found)
-        return {fold: {**plain, "nearest preset (MFCC)": nearest[fold], **self.ours(fold)} for fold in ("A", "B")}
+        return {
+            fold: {**plain, "nearest preset (MFCC)": Nearest(self.found, fold), **self.ours(fold)}
+            for fold in ("A", "B")
+        }
 
     def ours(self, fold: str) -> dict[str, System]:
         """Ours with the model that has not heard the fold's songs; none where no model is given."""
@@ -92,6 +105,32 @@ class Bench:
         """Systems that search."""
         return {"search: statistics, Adam": gradient_search, "search: MFCC, CMA-ES": evolution}
 
+    def systems(self, trial: Trial) -> dict[str, System]:
+        """All that may be tried on a trial, by name."""
+        found = {**self.quick[trial.fold], **self.slow}
+        return found if trial.style.extras else {**found, "the truth's curves": oracle(trial.style)}
+
+    def tried(self, trial: Trial) -> list[str]:
+        """Names of the systems that are: some are tried now and then. Folds alternate, so that pairs of trials do."""
+        names = self.wanted(self.systems(trial))
+        pair = trial.number // 2
+        left_out = {*(SELDOM if pair % 2 else ()), *(self.slow if pair % SLOW else ())}
+        return [name for name in names if name not in left_out]
+
+    def mapped(self, work: Callable[[Any], Any], jobs: Iterator[Any]) -> Iterator[Any]:
+        """Results of jobs in turn, by as many processes as were asked for."""
+        if self.workers == 1:
+            _begin(self)
+            yield from map(work, jobs)
+            return
+        with ProcessPoolExecutor(self.workers, get_context("spawn"), _begin, (self,)) as pool:
+            ahead = []
+            for job in jobs:
+                ahead.append(pool.submit(work, job))
+                if len(ahead) >= 3 * self.workers:
+                    yield ahead.pop(0).result()
+            yield from (future.result() for future in ahead)
+
     def wanted(self, names: Mapping[str, System]) -> dict[str, System]:
         """Those that were asked for, and the input."""
         return {n: s for n, s in names.items() if not self.only or n == "input" or any(o in n for o in self.only)}
@@ -102,43 +141,50 @@ class Bench:
         return Rows(self.keep / f"{task}-{kind}-{self.seed}.jsonl" if self.keep else None)
 
 
-def judged(bench: Bench, task: str, trials: Iterator[Trial], count: int, extra: bool = True) -> list[Row]:
+def judged(bench: Bench, task: str, trials: Iterator[Trial], count: int) -> list[Row]:
     """Every system on every trial against the truth."""
     rows, names = bench.rows(task), []
+
+    def jobs() -> Iterator[tuple[Trial, list[str]]]:
+        for trial in trials:
+            names.append(trial.name)
+            if missing := rows.missing(trial.name, bench.tried(trial)):
+                yield trial, missing
+
     with progress(task, count) as advance:
-        for number, trial in enumerate(trials):
-            name = f"{trial.group} {trial.number}"
-            names.append(name)
-            systems_of = dict(bench.quick[trial.fold])
-            if extra and not trial.style.extras:
-                systems_of["the truth's curves"] = oracle(trial.style)
-            if trial.number % SLOW == 0:
-                systems_of |= bench.slow
-            systems_of = bench.wanted(systems_of)
-            missing = rows.missing(name, systems_of)
-            if missing:
-                for row in _scored(trial, name, {n: systems_of[n] for n in missing}):
-                    rows.add(row)
-            advance(number + 1, name)
+        for found in bench.mapped(_scored, jobs()):
+            for row in found:
+                rows.add(row)
+            advance(len(names), found[0]["trial"])
     return rows.of(names)
 
 
-def _scored(trial: Trial, name: str, tried: Mapping[str, System]) -> list[Row]:
+_here: list[Bench] = []  # the one of this process
+
+
+def _begin(bench: Bench) -> None:
+    torch.set_num_threads(1)
+    _here[:] = [bench]
+
+
+def _scored(job: tuple[Trial, list[str]]) -> list[Row]:
+    trial, names = job
     outputs, times, expected = [], [], []
-    for n, (_, system) in enumerate(tried.items()):
+    systems_of = _here[0].systems(trial)
+    for n, name in enumerate(names):
         rng = np.random.default_rng([trial.number, n])
         begun = time.process_time()
-        y = system(trial.x, trial.reference, RATE, rng)
+        y = systems_of[name](trial.x, trial.reference, RATE, rng)
         times.append(time.process_time() - begun)
-        expected.append(getattr(system, "expected", None))
+        expected.append(getattr(systems_of[name], "expected", None))
         outputs.append(_like(y, trial.x))
     errors = style_errors(torch.stack(outputs), trial.truth.expand(len(outputs), -1, -1), RATE)
-    about = {"trial": name, "group": trial.group, "fold": trial.fold, "kind": trial.style.kind}
+    about = {"trial": trial.name, "group": trial.group, "fold": trial.fold, "kind": trial.style.kind}
     about |= {"style": trial.style.name, "song": trial.song, "domain": "speech" if trial.group == "speech" else "music"}
     return [
         {**about, "system": system, "cpu_s": times[n], "expected": expected[n]}
         | {key: float(value[n]) for key, value in errors.items()}
-        for n, system in enumerate(tried)
+        for n, system in enumerate(names)
     ]
 
 
@@ -157,7 +203,7 @@ ERRORS = (
     "mel bands of windows of 65536, log-MSD its logarithmic half in dB, STFT six resolutions, SCE spectral centroid, "
     "MLDR dynamics. `ratio`: mean MSD over the input's, its interval by a bootstrap over songs. `harm`: share of "
     "trials worse than the input by 5 %; `better`: better by 5 %; `wins`: better at all; `median` and `P95 ratio` are "
-    "over trials. Systems that search are tried on every sixth trial."
+    "over trials. `trials` differ where a system is slow."
 )
 
 
@@ -494,12 +540,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=(), help="systems whose names contain this")
     parser.add_argument("--no-ours", action="store_true", help="baselines only")
     parser.add_argument("--no-product", action="store_true", help="without the whole of diffmix.transfer")
+    parser.add_argument("--workers", type=int, default=1, help="processes for T1 and T2")
     parser.add_argument("--dry", action="store_true", help="print tables, publish nothing")
     a = parser.parse_args()
     torch.set_num_threads(1)
     given_models = a.models or [None, None]
-    models = {} if a.no_ours else dict(zip("AB", given_models, strict=True))
-    bench = Bench(a.real, a.trials, a.seed, models, a.matchering, a.keep, a.only, a.deepafx, not a.no_product)
+    models: dict[str, Path | None] = {} if a.no_ours else dict(zip("AB", given_models, strict=True))
+    bench = Bench(
+        a.real, a.trials, a.seed, models, a.matchering, a.keep, a.only, a.deepafx, not a.no_product, a.workers
+    )
     for task in a.tasks:
         begun = time.monotonic()
         title, run = TASKS[task]
@@ -508,7 +557,7 @@ def main() -> None:
             for one in made:
                 print(one["title"], *(one["columns"], *one["rows"]), sep="\n  ")
             continue
-        took = f"{time.monotonic() - begun:.0f} s with one core."
+        took = f"{time.monotonic() - begun:.0f} s (what was kept before took its time before)."
         command = f"python -m benchmarks.transfer --tasks {task}" + (" --real FOLDER" if a.real else "")
         publish(
             f"transfer_{task.lower()}", f"Style transfer {task}: {title}", made, [*notes(bench), took],

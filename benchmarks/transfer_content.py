@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +71,11 @@ class Trial(NamedTuple):
     style: Style
     song: str
     reference_song: str
+
+    @property
+    def name(self) -> str:
+        """Group and number."""
+        return f"{self.group} {self.number}"
 
 
 # ------------------------------------------------------------------ recordings
@@ -181,18 +187,19 @@ def cross_trials(
     Styles are of `KINDS` in their shares, or of ``kinds`` in turn.
     """
     fold = folds(found)
+    pools: dict[str, list[list[Recording]]] = {}
     for group in (*CLASSES, ANY):
         of_group = [r for r in found if (r.kind != "speech" if group == ANY else r.kind == group)]
-        pools = [[r for r in of_group if fold[r.song] == f] for f in "AB"]
-        pools = [pool for pool in pools if len({r.song for r in pool}) > 1]
-        for n in range(count if pools else 0):
-            rng = np.random.default_rng([seed, CLASSES.index(group) if group in CLASSES else len(CLASSES), n])
-            pool = pools[n % len(pools)]
-            x = _pick(pool, rng)
-            other = _pick([r for r in pool if r.song != x.song], rng)
-            kind = kinds[n % len(kinds)] if kinds else str(rng.choice(list(KINDS), p=list(KINDS.values())))
-            style = draw(kind, rng)
-            yield _trial(n, group, fold[x.song], x, other, style, rng, channels)
+        by_fold = ([r for r in of_group if fold[r.song] == f] for f in "AB")
+        pools[group] = [pool for pool in by_fold if len({r.song for r in pool}) > 1]
+    for n, group in product(range(count), (group for group, many in pools.items() if many)):
+        rng = np.random.default_rng([seed, list(pools).index(group), n])
+        pool = pools[group][n % len(pools[group])]
+        x = _pick(pool, rng)
+        other = _pick([r for r in pool if r.song != x.song], rng)
+        kind = kinds[n % len(kinds)] if kinds else str(rng.choice(list(KINDS), p=list(KINDS.values())))
+        style = draw(kind, rng)
+        yield _trial(n, group, fold[x.song], x, other, style, rng, channels)
 
 
 def same_trials(found: Sequence[Recording], count: int, seed: int) -> Iterator[Trial]:

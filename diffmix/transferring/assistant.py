@@ -34,6 +34,13 @@ MODES = ("auto", "same-source", "different-source")
 PIECES = {"fast": 1, "balanced": 3, "best": 8}
 """How many pieces of 5.46 s are heard of each recording, by quality."""
 
+REFUSED = {
+    "different-source": "The style could not be measured surely enough, so the recording is as it came.",
+    "same-source": "It measures as the reference does, or effects do not explain the difference: it is as it came.",
+    "style": "The style holds no treatment: the recording is as it came.",
+}
+"""Why nothing was done, by route."""
+
 Amount = float | Mapping[str, float]
 
 
@@ -213,7 +220,7 @@ class Job:
                     for other, share in zip(others, shares, strict=True)
                 )
             )
-            if len(others) == 1 and asked.mode != "different-source":
+            if len(others) == 1 and asked.mode != "different-source" and not others[0].excerpted:
                 kin = kinship(self.heard.audio, self.rate, others[0].audio, others[0].sample_rate)
         elif asked.mode == "same-source":
             raise SettingsError("mode='same-source' hears the reference itself: give a recording instead of a style")
@@ -252,7 +259,8 @@ class Job:
             faults = [text for text, true in (("is clipped", reference.clipped), ("is mono", reference.mono)) if true]
             if reference.band_hz < 0.9 * EQ_HZ[-1]:
                 faults.append(f"has nothing above {reference.band_hz / 1000:.1f} kHz, where tone is left as below it")
-            self.notes += [f"The reference {reference.name} {fault}." for fault in faults]
+            name = "" if reference.name == "reference" else f" {reference.name}"
+            self.notes += [f"The reference{name} {fault}." for fault in faults]
         if self.heard.mono or all(reference.mono for reference in style.references):
             allowed["width"] = 0.0
         if any(reference.clipped for reference in style.references) and "drive" not in self.asked.named:
@@ -328,8 +336,8 @@ class Job:
         notes = list(dict.fromkeys(self.notes))
         if wanted is None:
             mix = self._untouched(say)
-            if belief.route == "different-source" and not belief.acted and any(asked.amounts[p] for p in PARTS):
-                notes.append("The style could not be measured surely enough, so the recording is as it came.")
+            if not belief.acted and any(asked.amounts[part] for part in PARTS):
+                notes.append(REFUSED[belief.route])
         else:
             mix = self._finished(knobs, offset_db, wanted, say)
         fields = {f.name: getattr(mix, f.name) for f in dataclasses.fields(Mix) if f.name != "style"}

@@ -55,7 +55,7 @@ def mixed_like(
         mixer = mixer_of(MODEL, rate)
         desk = mixer.console
         wishes = Wishes.read(desk, multitrack, lock, bound)
-        settings = proposed(mixer, with_roles(multitrack, {}), wishes, reference=target)
+        settings = proposed(mixer, with_roles(multitrack, {}), wishes, reference=target).settings
     else:
         desk = console if isinstance(console, Console) else Console.from_layout(console, rate)
         wishes = Wishes.read(desk, multitrack, lock, bound)

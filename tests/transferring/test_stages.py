@@ -74,7 +74,7 @@ def test_one_performance_is_known_through_effects_and_delay() -> None:
 
 
 def test_the_same_song_elsewhere_is_matched_through_the_twins(believing: object) -> None:
-    x, truth = song(8.0), (8.0, 3.0)
+    x, truth = song(6.0), (8.0, 3.0)
     believing(Treatment.neutral())  # type: ignore[operator]
     reference = through(x, *truth)
     made = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast")
@@ -125,8 +125,8 @@ def test_an_hour_long_reference_is_heard_in_pieces(tmp_path: Path, monkeypatch: 
 
 
 def test_stems_are_mixed_like_a_reference() -> None:
-    stems = {"kick": song(4.0, seed=1, channels=1), "keys": song(4.0, seed=2), "bass": 0.1 * song(4.0, seed=3)}
-    reference = through(song(4.0, seed=7), 8.0, 1.0)
+    stems = {"kick": song(2.0, seed=1, channels=1), "keys": song(2.0, seed=2), "bass": 0.1 * song(2.0, seed=3)}
+    reference = through(song(2.0, seed=7), 8.0, 1.0)
     layout = {"strip": {"trim": "Gain", "eq": "ParametricEQ"}, "sends": {}, "buses": {}}
     made = diffmix.transfer(stems, reference, sample_rate=RATE, console=layout, quality="fast")
     assert set(made.settings["tracks"]) == set(stems)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from diffmix.params import Param, ParamSpec
     from diffmix.plugins import plugin
     from diffmix.settings import Settings
-    from diffmix.transferring import Style, Transfer, describe, transfer
+    from diffmix.transferring import Transfer, describe, transfer
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,7 @@ _HOME = {
     "diffmix.params": ("Param", "ParamSpec"),
     "diffmix.plugins": ("plugin",),
     "diffmix.settings": ("Settings",),
-    "diffmix.transferring": ("Style", "Transfer", "describe", "transfer"),
+    "diffmix.transferring": ("Transfer", "describe", "transfer"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -54,7 +54,8 @@ def session(tmp_path: Path) -> Path:
         stem = audio[:, 3 * sample_rate : 6 * sample_rate]
         write_wav(stems / f"{source.stem}.wav", stem, sample_rate)
         mixed = mixed + stem
-    write_wav(tmp_path / "reference_mix.wav", 0.5 * mixed / mixed.abs().max(), sample_rate)
+    for name in ("reference_mix", "song", "another", "reference"):
+        write_wav(tmp_path / f"{name}.wav", 0.5 * mixed / mixed.abs().max(), sample_rate)
     return tmp_path
 
 

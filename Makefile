@@ -35,7 +35,10 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.gradients
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.console
+	$(BIN)/python -m benchmarks.render
 	$(BIN)/python -m benchmarks.automix
+	$(BIN)/python -m benchmarks.transfer
+	$(BIN)/python -m benchmarks.style_transfer
 	$(BIN)/python -m benchmarks.demo
 
 lock: $(STAMP)

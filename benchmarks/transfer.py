@@ -35,6 +35,7 @@ from benchmarks.transfer_content import (
     folds,
     halves,
     piece,
+    pools,
     same_trials,
 )
 from benchmarks.transfer_scores import Row, Rows, by, frontier, main_columns, main_rows, percent, systems
@@ -221,7 +222,9 @@ def same_recording(bench: Bench) -> list[Table]:
 
 def other_recording(bench: Bench) -> list[Table]:
     """T2, and the gate's frontier."""
-    rows = judged(bench, "T2", cross_trials(bench.found, bench.trials, bench.seed), 6 * bench.trials)
+    rows = judged(
+        bench, "T2", cross_trials(bench.found, bench.trials, bench.seed), bench.trials * len(pools(bench.found))
+    )
     tables = []
     for domain in ("speech", "music"):
         part = [row for row in rows if row["domain"] == domain]

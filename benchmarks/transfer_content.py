@@ -186,20 +186,27 @@ def cross_trials(
 
     Styles are of `KINDS` in their shares, or of ``kinds`` in turn.
     """
-    fold = folds(found)
-    pools: dict[str, list[list[Recording]]] = {}
-    for group in (*CLASSES, ANY):
-        of_group = [r for r in found if (r.kind != "speech" if group == ANY else r.kind == group)]
-        by_fold = ([r for r in of_group if fold[r.song] == f] for f in "AB")
-        pools[group] = [pool for pool in by_fold if len({r.song for r in pool}) > 1]
-    for n, group in product(range(count), (group for group, many in pools.items() if many)):
-        rng = np.random.default_rng([seed, list(pools).index(group), n])
-        pool = pools[group][n % len(pools[group])]
+    fold, many = folds(found), pools(found)
+    for n, group in product(range(count), many):
+        rng = np.random.default_rng([seed, (*CLASSES, ANY).index(group), n])
+        pool = many[group][n % len(many[group])]
         x = _pick(pool, rng)
         other = _pick([r for r in pool if r.song != x.song], rng)
         kind = kinds[n % len(kinds)] if kinds else str(rng.choice(list(KINDS), p=list(KINDS.values())))
         style = draw(kind, rng)
         yield _trial(n, group, fold[x.song], x, other, style, rng, channels)
+
+
+def pools(found: Sequence[Recording]) -> dict[str, list[list[Recording]]]:
+    """By class, and for `ANY`, the recordings of each fold with two songs or more of it; empty classes are left out."""
+    fold = folds(found)
+    many: dict[str, list[list[Recording]]] = {}
+    for group in (*CLASSES, ANY):
+        of_group = [r for r in found if (r.kind != "speech" if group == ANY else r.kind == group)]
+        by_fold = ([r for r in of_group if fold[r.song] == f] for f in "AB")
+        if enough := [pool for pool in by_fold if len({r.song for r in pool}) > 1]:
+            many[group] = enough
+    return many
 
 
 def same_trials(found: Sequence[Recording], count: int, seed: int) -> Iterator[Trial]:

@@ -318,6 +318,7 @@ class Job:
             say("setting knobs", 0.0)
             fitted = knobs_of(belief.treatment, rate, self.params)
             knobs, offset_db = fitted.knobs, fitted.offset_db
+            belief = belief._replace(acted=bool(knobs))
         for name, param in self.params.items():  # what a person set by hand
             stage = name.rpartition(".")[0]
             if stage in CHAIN and param.low == param.high and f"master.{name}" in self.wishes.limits:
@@ -337,7 +338,7 @@ class Job:
         if wanted is None:
             mix = self._untouched(say)
             if not belief.acted and any(asked.amounts[part] for part in PARTS):
-                notes.append(REFUSED[belief.route])
+                notes.append(REFUSED[belief.route] + _advice(belief))
         else:
             mix = self._finished(knobs, offset_db, wanted, say)
         fields = {f.name: getattr(mix, f.name) for f in dataclasses.fields(Mix) if f.name != "style"}
@@ -406,6 +407,16 @@ class Job:
             say(what, start + share * done)
 
         return finished(console, self.song, settings, wanted, self.asked.ceiling_db, limits=limits, progress=later)
+
+
+def _advice(belief: Belief) -> str:
+    """What a person could do who wants it done all the same."""
+    if belief.route != "different-source" or belief.expected > 0.99:
+        return ""
+    return (
+        f" At best it would come {100 * (1 - belief.expected):.0f} % nearer to the style, and be further away in "
+        f"{100 * belief.harm:.0f} % of cases; gate='bold' does it all the same."
+    )
 
 
 def _console(rate: int, stages: Mapping[str, str]) -> Console:

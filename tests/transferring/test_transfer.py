@@ -16,6 +16,7 @@ from diffmix.data.knowledge.spectrum import long_term_spectrum_db
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.transferring import Style, Transfer
+from diffmix.transferring.assistant import _advice
 from tests.transferring.stand_in import RATE, Audio, StandIn, song, treatment
 
 Believing = Callable[..., StandIn]
@@ -66,6 +67,10 @@ def test_what_is_believed_without_certainty_is_not_done(x: Audio, reference: Aud
     assert np.array_equal(made.rendered().audio, x)
     assert any("could not be measured" in note for note in made.notes)
     assert made.report["moves"] == ["Nothing: the recording is as it came."]
+    told = _advice(made.belief._replace(expected=0.8, harm=0.25))
+    assert "20 % nearer" in told
+    assert "25 % of cases; gate='bold'" in told
+    assert not _advice(made.belief._replace(expected=1.0))
     louder = transfer(x, reference, sample_rate=RATE, amount={"loudness": 1})
     assert loudness(louder.audio) == pytest.approx(loudness(reference), abs=0.05)
     assert list(louder.settings["master"]) == ["gain", "limiter"]

@@ -64,9 +64,10 @@ class Estimator(nn.Module):
         self.encoder = TrackEncoder(width, dropout=dropout)
         generator = torch.Generator().manual_seed(0)
         self.kind = nn.Parameter(0.02 * torch.randn(len(specs) + 1, width, generator=generator))
-        self.guess = nn.Linear(width, labels)
-        self.label = nn.Embedding(labels, width)
-        nn.init.normal_(self.label.weight, std=0.02, generator=generator)
+        self.guess = nn.Linear(width, labels) if labels else None
+        if labels:
+            self.label = nn.Embedding(labels, width)
+            nn.init.normal_(self.label.weight, std=0.02, generator=generator)
         self.wish = nn.Sequential(nn.Linear(2 * wishes, width), nn.GELU(), nn.Linear(width, width)) if wishes else None
         self.wishes = wishes
         self.context = Context(width, layers, heads, RELATIONS, dropout)
@@ -109,12 +110,14 @@ class Estimator(nn.Module):
         """As `forward`, from descriptions, and what the tracks were taken for."""
         batch, n = heard.mel.shape[:2]
         embedded = self._embedded(heard.mel.flatten(0, 1), heard.scalars.flatten(0, 1), heard.mask).view(batch, n, -1)
-        guess = self.guess(embedded)
-        likely = guess.softmax(-1)
-        if heard.labels is not None:
-            told = torch.nn.functional.one_hot(heard.labels, guess.shape[-1] + 1)[..., 1:].to(likely)
-            likely = torch.where(heard.labels[..., None] > 0, told, likely)
-        embedded = embedded + likely @ self.label.weight
+        guess = embedded.new_zeros(*embedded.shape[:2], 0)
+        if self.guess is not None:
+            guess = self.guess(embedded)
+            likely = guess.softmax(-1)
+            if heard.labels is not None:
+                told = torch.nn.functional.one_hot(heard.labels, guess.shape[-1] + 1)[..., 1:].to(likely)
+                likely = torch.where(heard.labels[..., None] > 0, told, likely)
+            embedded = embedded + likely @ self.label.weight
         # where to look stands in kind: 0 the tracks, 1... the further parts, the last one a reference
         parts = [embedded + self.kind[0], self.kind[1:-1].expand(batch, -1, -1)]
         if heard.reference is not None:

@@ -212,8 +212,12 @@ MATCHERING = """
 import matchering, sys
 for job in sys.stdin:
     target, reference, result = job.split()
-    matchering.process(target=target, reference=reference, results=[matchering.pcm24(result)])
-    print("done", flush=True)
+    try:
+        matchering.process(target=target, reference=reference, results=[matchering.pcm24(result)])
+    except Exception:  # it refuses a reference that is the target
+        print("refused", flush=True)
+    else:
+        print("done", flush=True)
 """
 
 
@@ -240,7 +244,10 @@ class Matchering:
                 audio.write_wav(path, wide / max(1.0, float(wide.abs().max())), 44_100)
             self.process.stdin.write(" ".join(map(str, names)) + "\n")
             self.process.stdin.flush()
-            if self.process.stdout.readline().strip() != "done":
+            answer = self.process.stdout.readline().strip()
+            if answer == "refused":
+                return x
+            if answer != "done":
                 raise RuntimeError("matchering stopped")
             y, rate = audio.read(names[2])
         y = audio.resample(y, rate, sample_rate)[:, : x.shape[-1]]

@@ -39,6 +39,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.automix
 	$(BIN)/python -m benchmarks.transfer
 	$(BIN)/python -m benchmarks.style_transfer
+	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.demo
 
 lock: $(STAMP)

@@ -8,7 +8,7 @@ import io
 import json
 import math
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -173,12 +173,20 @@ def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
     Raises OutputError if a file cannot be written.
     """
     measured = mix.report
+    write_pages(folder, measured, page(mix, measured), plots.overview)
+    return measured
+
+
+def write_pages(
+    folder: Path, measured: Mapping[str, Any], html: str, picture: Callable[[Mapping[str, Any]], Any]
+) -> None:
+    """Write report.html, report.json with what was measured, and report.png, a figure of it. Raises OutputError."""
+    drawn = io.BytesIO()
     with plots.style():
-        picture = io.BytesIO()
-        plots.overview(measured).savefig(picture, format="png", dpi=110)
+        picture(measured).savefig(drawn, format="png", dpi=110)
     files = {
-        "report.html": page(mix, measured).encode(),
-        "report.png": picture.getvalue(),
+        "report.html": html.encode(),
+        "report.png": drawn.getvalue(),
         "report.json": (json.dumps(measured, indent=1, ensure_ascii=False) + "\n").encode(),
     }
     for name, data in files.items():
@@ -186,7 +194,6 @@ def write_report(mix: "Mix", folder: Path) -> dict[str, Any]:
             FilePath(folder, name).write_bytes(data)
         except OSError as error:
             raise OutputError(f"{FilePath(folder, name)} cannot be written: {error.strerror}.") from None
-    return measured
 
 
 def page(mix: "Mix", measured: Mapping[str, Any]) -> str:

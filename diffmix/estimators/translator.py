@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import style_features
+from diffmix.estimators.folder import CONFIG, WEIGHTS, read_model
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
 from diffmix.files import replacing
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-translator", 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 DOMAINS = ("speech", "music")
 LOWEST, HIGHEST = -4.0, 3.0
 """Bounds of the logarithm of a predicted scale, in standard deviations of what was to be predicted."""
@@ -235,18 +235,7 @@ def _shipped() -> Translator:
 
 
 def _read(folder: FilePath) -> Translator:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"no usable model in {folder}: {error}") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise CheckpointError(f"{folder / CONFIG} does not describe a translator: its format is not {FORMAT!r}")
-    if config.get("version") != VERSION:
-        raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {VERSION}")
+    config, weights = read_model(folder, "a translator", FORMAT, VERSION)
     numbers = {"features": style_features.SIZE, "extras": list(EXTRAS)}
     for name, mine in numbers.items():
         if config.get(name) != mine:

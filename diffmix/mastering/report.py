@@ -1,17 +1,13 @@
 """The report of a master: one page and one picture, before, after and target."""
 
-import io
-import json
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffmix import plots
-from diffmix.errors import OutputError
-from diffmix.report import STYLESHEET, listen, svg
+from diffmix.report import STYLESHEET, listen, svg, write_pages
 from diffmix.types import Path
 
 if TYPE_CHECKING:
@@ -110,16 +106,4 @@ def facts(measured: Mapping[str, Any]) -> str:
 def write(made: "Master", folder: Path) -> None:
     """Write report.html, report.png and report.json into an existing folder. Raises OutputError."""
     measured = made.report
-    picture = io.BytesIO()
-    with plots.style():
-        spectrum(measured).savefig(picture, format="png", dpi=110)
-    files = {
-        "report.html": page(made, measured).encode(),
-        "report.png": picture.getvalue(),
-        "report.json": (json.dumps(measured, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    for name, data in files.items():
-        try:
-            FilePath(folder, name).write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"{FilePath(folder, name)} cannot be written: {error.strerror}.") from None
+    write_pages(folder, measured, page(made, measured), spectrum)

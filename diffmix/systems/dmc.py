@@ -15,6 +15,7 @@ from diffmix.balance import placed_loudness
 from diffmix.console import Console, Controls, DeskValues, Tracks, track_loudness
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import CheckpointError, SettingsError
+from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.estimators.short_chunk_cnn import ShortChunkCNN
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss
@@ -23,7 +24,6 @@ from diffmix.mix import grouped, ordered
 from diffmix.settings import Settings, shortest
 from diffmix.systems.automixer import refuse_other_specs
 from diffmix.systems.channel import StripProxy
-from diffmix.systems.folder import fill, read_model, write_model
 from diffmix.systems.mixes import Batch, MixData, MixLoss, as_strong_as, at_loudness, optimizers, peak_gain_db
 from diffmix.systems.training import Training
 from diffmix.types import Path

@@ -12,13 +12,13 @@ from diffmix.data import audio
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.estimators.cnn14 import SpectrogramEncoder
+from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.estimators.style_controller import StyleController
 from diffmix.kernels.loudness import SILENCE_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.mix import grouped, ordered
 from diffmix.settings import Settings
 from diffmix.systems.automixer import refuse_other_specs
-from diffmix.systems.folder import fill, read_model, write_model
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-style-transfer", 1

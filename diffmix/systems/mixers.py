@@ -8,8 +8,8 @@ from typing import Protocol
 from diffmix.console import Console
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import CheckpointError
+from diffmix.estimators.folder import CONFIG
 from diffmix.settings import Settings
-from diffmix.systems.folder import CONFIG
 from diffmix.types import Path
 
 

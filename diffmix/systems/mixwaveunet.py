@@ -16,10 +16,10 @@ from torch.nn.functional import pad
 from diffmix.data.audio import resample
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError, CheckpointError, SettingsError
+from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.estimators.wave_unet import WaveUNet
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss
-from diffmix.systems.folder import fill, read_model, write_model
 from diffmix.systems.mixes import (
     MIX_LUFS,
     MixData,

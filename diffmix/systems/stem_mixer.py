@@ -11,7 +11,7 @@ from diffmix.data.multitrack import Multitrack
 from diffmix.data.normalise import CLASSES, TREATMENTS, Averages, reverberated, stems_of
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.estimators.crafx import CRAFx
-from diffmix.systems.folder import fill, read_model, write_model
+from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-stem-mixer", 1

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset, default_collate
 from diffmix.console import Console
 from diffmix.data.synthetic import VALIDATION_SEED
 from diffmix.errors import CheckpointError, SettingsError
+from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.metrics import error_to_signal, stft_distance
 from diffmix.metrics.style import DEEPAFX_FFT_SIZES
 from diffmix.processors import Chain
 from diffmix.systems.channel import description
-from diffmix.systems.folder import fill, read_model, write_model
 from diffmix.systems.mixes import MixData, optimizers
 from diffmix.systems.style_pairs import Pieces, recordings_of
 from diffmix.systems.style_rendering import Networks, columns_of, effect_parts, strip_chain

@@ -12,6 +12,7 @@ from diffmix.console import Console, Controls
 from diffmix.data import audio
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import AudioError, CheckpointError, SettingsError
+from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.estimators.style_encoder import PairController, StyleEncoder
 from diffmix.kernels.loudness import SILENCE_LUFS, integrated_loudness
 from diffmix.metrics.style import PEAK_DB, at_peak
@@ -19,7 +20,6 @@ from diffmix.mix import Mix, finished
 from diffmix.playback import Progress
 from diffmix.settings import Settings, shortest
 from diffmix.systems.automixer import refuse_other_specs
-from diffmix.systems.folder import fill, read_model, write_model
 from diffmix.systems.style_rendering import METHODS, Networks, columns_of, network_parts, strip_chain
 from diffmix.types import Path
 

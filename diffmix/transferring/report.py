@@ -1,7 +1,5 @@
 """The report of a transfer: one page and one picture, before and after, and what was thought."""
 
-import io
-import json
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path as FilePath
@@ -12,8 +10,7 @@ import torch
 
 from diffmix import plots
 from diffmix.data.audio import WavWriter
-from diffmix.errors import OutputError
-from diffmix.report import STYLESHEET, listen, svg
+from diffmix.report import STYLESHEET, listen, svg, write_pages
 from diffmix.types import Path
 
 if TYPE_CHECKING:
@@ -144,19 +141,7 @@ def _percent(share: float | None) -> str:
 def write(made: "Transfer", folder: Path) -> None:
     """Write report.html, report.png, report.json, before.wav and style.json into a folder. Raises OutputError."""
     measured = made.report
-    drawn = io.BytesIO()
-    with plots.style():
-        spectrum(measured).savefig(drawn, format="png", dpi=110)
-    files = {
-        "report.html": page(made, measured).encode(),
-        "report.png": drawn.getvalue(),
-        "report.json": (json.dumps(measured, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    for name, data in files.items():
-        try:
-            FilePath(folder, name).write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"{FilePath(folder, name)} cannot be written: {error.strerror}.") from None
+    write_pages(folder, measured, page(made, measured), spectrum)
     gain = 10 ** ((measured["after"]["loudness_lufs"] - measured["before"]["loudness_lufs"]) / 20)
     loudest = gain * float(made.source.abs().max())
     before = WavWriter(FilePath(folder, "before.wav"), made.sample_rate, 2, loudest)

@@ -132,9 +132,9 @@ def _stems(song: str, files: Sequence[Path]) -> Iterator[Item]:
             yield from (Item(f"{song}, {file.stem}", song, kind, (file,)) for file in of_kind)
 
 
-def generated(seed: int, seconds: float = 12.0, solos: int = 0) -> Iterator[Content]:
+def generated(seed: int, seconds: float = 12.0, solos: int = 0, engines: str = "train") -> Iterator[Content]:
     """A generated song as a mix and by class, its tracks at random levels and places, and some tracks alone."""
-    song = generate_song(seed, seconds, RATE)
+    song = generate_song(seed, seconds, RATE, engines=engines)
     rng = np.random.default_rng([seed, 1])
     placed: list[tuple[str, Tensor]] = []
     for track in song.tracks:

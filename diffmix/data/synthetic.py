@@ -18,7 +18,7 @@ import torch
 
 from diffmix.data import audio
 from diffmix.data.composition import compose
-from diffmix.data.engines import CHOICES
+from diffmix.data.engines import check as check_engines
 from diffmix.data.genres import GENRES
 from diffmix.data.kit import Drummer
 from diffmix.data.multitrack import Multitrack, Source, Track
@@ -59,6 +59,7 @@ def generate_song(
         sample_rate: Hz, 8000 to 192000.
         genre: a key of `genres.GENRES`, or None to let the seed choose.
         engines: "train" leaves out one way to make each kind of instrument, "held_out" uses only that, "all" any.
+            "train+FONT.sf3" has a SoundFont play most parts that it can (`engines.sampled`).
         tracks: least and most tracks of the session; a track that would be silent is left out, as happens to some in
             songs of a few seconds.
 
@@ -86,8 +87,7 @@ def generate_song(
 
 
 def _check(engines: str, tracks: tuple[int, int]) -> None:
-    if engines not in CHOICES:
-        raise AudioError(f"there are no engines {engines!r}; there are {', '.join(CHOICES)}")
+    check_engines(engines)
     if not 1 <= tracks[0] <= tracks[1] <= 200:
         raise AudioError(f"a song has 1 to 200 tracks, the least number first; got {tuple(tracks)}")
 
@@ -140,9 +140,8 @@ class SyntheticSongs(Sequence[Song]):
         about = {"engines": engines, "sample_rate": sample_rate, "seconds": self.seconds, "tracks": self.tracks}
         config = json.dumps(about)
         digest = hashlib.sha1(config.encode(), usedforsecurity=False).hexdigest()[:12]
-        self.folder = (
-            (Path(root) if root else cache_root()) / "procedural" / f"v{GENERATOR_VERSION}" / f"{engines}-{digest}"
-        )
+        kept = Path(root) if root else cache_root()
+        self.folder = kept / "procedural" / f"v{GENERATOR_VERSION}" / f"{engines.split('+')[0]}-{digest}"
 
     def __len__(self) -> int:
         return len(self._seeds)

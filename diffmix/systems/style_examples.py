@@ -105,19 +105,21 @@ def examples(
     seed: int = 0,
     root: str | os.PathLike[str] | None = None,
     advance: Callable[[float, str], None] | None = None,
+    engines: str = "train",
 ) -> Examples:
     """Examples from generated recordings and from real ones (``contents``), in ``pieces`` pieces of 100 groups.
 
-    Pieces are kept below ``root``, the cache folder by default, under a name that tells contents, seed and versions;
-    those that are there are read. ``advance(done, note)`` is called after each.
+    ``engines`` are those of `generate_song`. Pieces are kept below ``root``, the cache folder by default, under a name
+    that tells contents, engines, seed and versions; those that are there are read. ``advance(done, note)`` is called
+    after each.
     """
-    folder = Path(root or cache_root() / "styles") / _digest(contents, seed)
+    folder = Path(root or cache_root() / "styles") / _digest(contents, seed, engines)
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for number in range(pieces):
         file = folder / f"{number}.pt"
         if not file.is_file():
-            made = _piece(contents, np.random.default_rng([seed, number]), 10_000 * seed + number)
+            made = _piece(contents, np.random.default_rng([seed, number]), 10_000 * seed + number, engines)
             with replacing(file) as temporary:
                 torch.save(made._asdict(), temporary)
         found.append(Examples(**torch.load(file, weights_only=True)))
@@ -160,8 +162,8 @@ def _twin_ms(rise_s: float) -> float:
     return 1000 * rise_s * 2 * math.pi / math.log(9)
 
 
-def _digest(contents: Sequence[Audible], seed: int) -> str:
-    about = [EXAMPLES_VERSION, GENERATOR_VERSION, seed, [(c.name, c.song, c.kind) for c in contents]]
+def _digest(contents: Sequence[Audible], seed: int, engines: str) -> str:
+    about = [EXAMPLES_VERSION, GENERATOR_VERSION, seed, [(c.name, c.song, c.kind) for c in contents], engines]
     return hashlib.sha1(json.dumps(about).encode(), usedforsecurity=False).hexdigest()[:12]
 
 
@@ -178,9 +180,9 @@ class _Dry(NamedTuple):
     real: bool
 
 
-def _piece(contents: Sequence[Audible], rng: Random, number: int) -> Examples:
+def _piece(contents: Sequence[Audible], rng: Random, number: int, engines: str) -> Examples:
     """100 groups from five songs, seven talkers and 56 stretches of real recordings."""
-    made = [c for s in range(SONGS) for c in generated(number * SONGS + s, solos=SOLOS)]
+    made = [c for s in range(SONGS) for c in generated(number * SONGS + s, solos=SOLOS, engines=engines)]
     made += [talker(number * TALKERS + s) for s in range(TALKERS)]
     stretches = [_stretch(c, False, rng) for c in made] + [_stretch(c, True, rng) for c in _picked(contents, rng)]
     pool = [one for one in stretches if one is not None]

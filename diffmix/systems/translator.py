@@ -64,7 +64,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     data, options = config["data"], dict(config["system"])
     contents = recordings_in(data["recordings"]) if data["recordings"] else []
     with progress("Examples of styles", data["pieces"]) as advance:
-        made = examples(contents, data["pieces"], config["seed"], data["root"], advance)
+        made = examples(contents, data["pieces"], config["seed"], data["root"], advance, data["engines"])
     without = data["without"]
     if unknown := sorted(set(without) - set(made.songs)):
         raise SettingsError(f"data.without: no song is called {', '.join(unknown)}; there are {', '.join(made.songs)}")

@@ -1,16 +1,20 @@
-"""Sound engines: at least three ways to make each instrument of a song, the last of each kept for held-out songs."""
+"""Sound engines: at least three ways to make each instrument of a song, the last of each kept for held-out songs.
+
+The instruments of SoundFonts can join them: see `sampled`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from diffmix.data.engines import electronic, membranes, metal, plucked, struck, sustained, voices
+from diffmix.data.engines import electronic, membranes, metal, plucked, sampled, struck, sustained, voices
 from diffmix.data.engines.instrument import Instrument, Play
 from diffmix.data.synthesis import Random
 from diffmix.errors import AudioError
 
-__all__ = ["CHOICES", "ENGINES", "Engine", "Instrument", "Play", "choose", "engines_of"]
+__all__ = ["CHOICES", "ENGINES", "Engine", "Instrument", "Play", "check", "choose", "engines_of"]
 
 Engine = Callable[..., Any]
 """Pitched: engine(generator, sample_rate, flavour) -> Instrument. Drums: a stroke, see `membranes`. Voices: `Sing`."""
@@ -42,15 +46,33 @@ ENGINES: dict[str, tuple[Engine, ...]] = {
 """The engines of every kind of instrument; the last is the held-out one. Overheads and rooms hear the kit's engines."""
 
 
-def engines_of(kind: str, choice: str) -> tuple[Engine, ...]:
-    """The engines of a kind that a song of this choice may use. Raises AudioError for a choice not in `CHOICES`."""
+RECORDED = 0.6
+"""Share of parts that a SoundFont plays, of those it can, where one is given."""
+
+
+def check(engines: str) -> None:
+    """Raise AudioError unless ``engines`` is one of `CHOICES`, with or without SoundFonts: ``train+FONT.sf3``."""
+    choice, *fonts = engines.split("+")
     if choice not in CHOICES:
-        raise AudioError(f"there are no engines {choice!r}; there are {', '.join(CHOICES)}")
+        raise AudioError(
+            f"there are no engines {choice!r}; there are {', '.join(CHOICES)}, and SoundFonts beside them: "
+            "train+FONT.sf3"
+        )
+    for font in fonts:
+        if not Path(font).is_file():
+            raise AudioError(f"there is no SoundFont {font!r} (engines {engines!r})")
+
+
+def engines_of(kind: str, engines: str) -> tuple[Engine, ...]:
+    """The engines of a kind that a song may use, SoundFonts aside. Raises as `check` does."""
+    check(engines)
     of_kind = ENGINES[kind]
-    return {"train": of_kind[:-1], "held_out": of_kind[-1:], "all": of_kind}[choice]
+    return {"train": of_kind[:-1], "held_out": of_kind[-1:], "all": of_kind}[engines.split("+")[0]]
 
 
-def choose(kind: str, choice: str, rng: Random) -> Engine:
-    """Draw one of `engines_of(kind, choice)`."""
-    allowed = engines_of(kind, choice)
+def choose(kind: str, engines: str, rng: Random) -> Engine:
+    """Draw one of `engines_of(kind, engines)` or, in most parts that it can play, a SoundFont."""
+    allowed, fonts = engines_of(kind, engines), engines.split("+")[1:]
+    if fonts and kind in sampled.KINDS and rng.random() < RECORDED:
+        return sampled.sampled(kind, fonts[int(rng.integers(len(fonts)))])  # type: ignore[no-any-return]
     return allowed[int(rng.integers(len(allowed)))]

@@ -74,5 +74,5 @@ def choose(kind: str, engines: str, rng: Random) -> Engine:
     """Draw one of `engines_of(kind, engines)` or, in most parts that it can play, a SoundFont."""
     allowed, fonts = engines_of(kind, engines), engines.split("+")[1:]
     if fonts and kind in sampled.KINDS and rng.random() < RECORDED:
-        return sampled.sampled(kind, fonts[int(rng.integers(len(fonts)))])  # type: ignore[no-any-return]
+        return sampled.sampled(kind, fonts[int(rng.integers(len(fonts)))])
     return allowed[int(rng.integers(len(allowed)))]

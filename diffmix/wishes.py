@@ -163,6 +163,17 @@ class Wishes:
         return settings
 
 
+def of_master(wishes: Any) -> Any:
+    """Wishes about a chain that is the console's master: its knobs may be named with or without saying so."""
+
+    def named(knob: str) -> str:
+        return knob if knob.startswith(("master.", "mix.")) else f"master.{knob}"
+
+    if isinstance(wishes, Mapping):
+        return {named(knob): value for knob, value in wishes.items()}
+    return [named(text) for text in ([wishes] if isinstance(wishes, str) else wishes)]
+
+
 class _Knobs:
     """Knobs by the names that people use."""
 

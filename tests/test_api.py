@@ -9,7 +9,8 @@ import soundfile
 import torch
 
 import diffmix
-from diffmix.cli import main, preset_residual_db
+from diffmix.cli import main
+from diffmix.cli.demo import preset_residual_db
 from diffmix.console import Console
 from diffmix.data.multitrack import load
 from diffmix.errors import AudioError, CheckpointError, OutputError, PresetError, SettingsError

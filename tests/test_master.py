@@ -69,6 +69,7 @@ def test_spectrum_loudness_and_true_peak_reach_the_target(dull: Audio, made: Mas
     assert made.report["after"]["true_peak_db"] <= -0.99
     assert abs(made.audio).max() < 10 ** (-1 / 20)
     assert set(made.reasons) == {"eq", "dynamics", "limiter"}
+    assert made.plot().axes
 
 
 def test_pedalboard_plays_the_same(dull: Audio, made: Master) -> None:

@@ -90,7 +90,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_doctor_checks_every_dependency() -> None:
-    from diffmix.cli import PACKAGES
+    from diffmix.cli.doctor import PACKAGES
 
     renamed = {"hydra_core": "hydra", "pyyaml": "yaml"}
     required = [bare(line).replace("-", "_") for line in PROJECT["dependencies"]]

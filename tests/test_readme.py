@@ -69,13 +69,13 @@ def test_the_python_of_the_readme_runs(session: Path) -> None:
 
 
 def test_the_commands_of_the_readme_are_understood() -> None:
-    from diffmix.cli import _parser
+    from diffmix.cli import parser
 
     found = [a for words in commands() if (a := arguments_of("diffmix", words)) is not None]
     assert found
     for arguments in found:
         if not {"-h", "--help", "--version"} & set(arguments):
-            _parser().parse_args(arguments)
+            parser().parse_args(arguments)
 
 
 def test_the_trainings_of_the_readme_compose() -> None:

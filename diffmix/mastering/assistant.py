@@ -16,7 +16,7 @@ from diffmix.mastering.targets import inside, programme, target_of
 from diffmix.mix import Mix, finished, render
 from diffmix.playback import Progress
 from diffmix.settings import Settings, shortest
-from diffmix.wishes import Wishes
+from diffmix.wishes import Wishes, of_master
 
 LOUDNESS_LUFS = -14.0
 """What streaming services play at."""
@@ -76,7 +76,7 @@ def master(
     wanted = LOUDNESS_LUFS if wanted is None else wanted
     inside(wanted, -40, -5, "loudness_lufs", " LUFS")
     console = console_of(rate, stages)
-    wishes = Wishes.read(console, song, _of_master(lock), _of_master(bound))
+    wishes = Wishes.read(console, song, of_master(lock), of_master(bound))
     knobs = console.narrowed_specs(["mix"], wishes.limits)[1]["master"].params
     chain = Chain(console, knobs)
     level = USUAL_LUFS[0] <= before.loudness_lufs <= USUAL_LUFS[1] or "limiter" not in stages
@@ -109,17 +109,6 @@ def master(
         made = Mix(render(console, song, settings).numpy(), rate, settings, console, song, song.notes)
     fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Mix)}
     return Master(**fields, target=aim, amount=amount, reasons=reasons)
-
-
-def _of_master(wishes: Any) -> Any:
-    """Wishes whose knobs are the chain's, with or without saying so."""
-
-    def named(knob: str) -> str:
-        return knob if knob.startswith(("master.", "mix.")) else f"master.{knob}"
-
-    if isinstance(wishes, Mapping):
-        return {named(knob): value for knob, value in wishes.items()}
-    return [named(text) for text in ([wishes] if isinstance(wishes, str) else wishes)]
 
 
 def _level_reason(made: Mix, before: Measured, trim_db: float) -> str:

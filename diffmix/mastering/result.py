@@ -3,22 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.console import Console
 from diffmix.data.knowledge.mastering import UNTOUCHED, Target
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ
-from diffmix.data.multitrack import Multitrack, Track
-from diffmix.kernels.loudness import integrated_loudness, true_peak_db
-from diffmix.mastering.measured import Measured, loudest, reach
-from diffmix.metrics import crest_db
-from diffmix.mix import Mix, render
+from diffmix.mastering.bypass import bypassed
+from diffmix.mastering.measured import Measured, reach
+from diffmix.mastering.page import spectrum
+from diffmix.mastering.report import write
+from diffmix.mix import Mix
 from diffmix.settings import Settings
 from diffmix.types import Path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Master(Mix):
         """What was measured, as plain data.
 
         ``before`` and ``after``: the fields of `Measured`; ``target``: those of `Target`, its curve level with the
-        master's; ``reasons``; ``bypass``: by stage how loudness, true peak and crest of the loudest seconds change when
-        it is left out, in dB; ``notes``.
+        master's; ``reasons``; ``bypass``: by stage how loudness, true peak, crest and width of the loudest seconds
+        change when it is left out, in dB; ``notes``.
         """
         found = {
             "before": Measured.of(self.source, self.sample_rate),
@@ -72,34 +74,14 @@ class Master(Mix):
             **{k: {**m._asdict(), "spectrum_db": m.spectrum_db.tolist()} for k, m in found.items()},
             "target": {**self.target._asdict(), "curve_db": curve, "spread_db": self.target.spread_db.tolist()},
             "reasons": dict(self.reasons),
-            "bypass": _bypassed(self),
+            "bypass": bypassed(self),
             "notes": [*self.notes, *([f"No preset: {self.unplayable}"] if self.unplayable else [])],
         }
 
+    def plot(self) -> "Figure":
+        """Spectra before and after, over the target."""
+        return spectrum(self.report)
+
     def write_report(self, folder: Path) -> None:
         """Write report.html, report.png and report.json into an existing folder."""
-        from diffmix.mastering.report import write
-
         write(self, folder)
-
-
-def _bypassed(made: Master) -> dict[str, dict[str, float]]:
-    """How the loudest seconds change when a stage is left out."""
-    excerpt = loudest(made.source, made.sample_rate)
-    song = Multitrack("excerpt", made.sample_rate, (Track("mix", excerpt),))
-
-    def levels(without: str) -> dict[str, float]:
-        left = {name: effect for name, effect in made.console.layout["master"].items() if name != without}
-        console = Console(made.sample_rate, made.console.ranges, **{**made.console.layout, "master": left})
-        knobs = {name: values for name, values in made.settings["master"].items() if name != without}
-        y = render(console, song, Settings({**made.settings, "master": knobs}))[None]
-        return {
-            "loudness_db": float(integrated_loudness(y, made.sample_rate)),
-            "true_peak_db": float(true_peak_db(y, made.sample_rate)),
-            "crest_db": float(crest_db(y)),
-        }
-
-    whole = levels("")
-    return {
-        stage: {name: value - whole[name] for name, value in levels(stage).items()} for stage in made.console.master
-    }

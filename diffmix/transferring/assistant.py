@@ -28,7 +28,7 @@ from diffmix.transferring.listening import Recording, features
 from diffmix.transferring.matching import matched
 from diffmix.transferring.result import Belief, Transfer
 from diffmix.transferring.style import Reference, Style, listed, shares_of, style_in
-from diffmix.wishes import Wishes
+from diffmix.wishes import Wishes, of_master
 
 MODES = ("auto", "same-source", "different-source")
 PIECES = {"fast": 1, "balanced": 3, "best": 8}
@@ -72,7 +72,8 @@ def transfer(
 
     Args:
         input: a path, or an array (T,), (C, T) or (T, C) with ``sample_rate``. A folder or a dict of stems is mixed
-            on a console instead, so that the sum sounds as the reference does; a `diffmix.Mix` is returned then.
+            on a console instead, so that the sum sounds as the reference does, as a whole: ``amount``, ``only``,
+            ``candidates`` and what else is about one recording are refused. A `diffmix.Mix` is returned then.
         reference: as ``input``; a list of several; or a `Style` or its file, whose treatment is done again.
         sample_rate: Hz of an array.
         reference_rate: Hz of references that are arrays, by default that of the input.
@@ -91,7 +92,8 @@ def transfer(
         ceiling_db: true peak that the result keeps below, -20..0 dBTP. An input that nothing is done to stays as it is.
         console: of stems, a layout, as `diffmix.Console.from_layout` takes it; by default that of the mixer.
         chain: plugins of any make to do it with instead, whose knobs are searched: names of Pedalboard's, paths of VST3
-            files, or ``(name or path, [parameters])``; a `Played` is returned then.
+            files, or ``(name or path, [parameters])``. They are searched as a whole, without ``lock``, ``bound`` and
+            ``candidates``; a `Played` is returned then.
         candidates: how many results; those after the first are others that what was heard allows, far apart.
         seed: of whatever is drawn.
         progress: called with what is being done and the share done.
@@ -101,12 +103,26 @@ def transfer(
     asked = _asked(amount, only, mode, gate, quality, ceiling_db, candidates, seed)
     say = progress or (lambda what, done: None)
     if _is_stems(input):
+        _refuse(
+            "stems are mixed like the reference as a whole",
+            "lock, bound, quality, ceiling_db and console",
+            weights=weights is not None,
+            amount=amount != 1,
+            only=bool(only),
+            mode=mode != "auto",
+            gate=gate != "default",
+            chain=bool(chain),
+            candidates=candidates > 1,
+        )
         from diffmix.transferring.stems import mixed_like
 
         rates = sample_rate, reference_rate
         return mixed_like(input, reference, rates, console, asked.quality, lock, bound, ceiling_db, say)
     if console is not None:
         raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave console= out")
+    if chain:
+        held = {"lock": bool(lock), "bound": bool(bound), "candidates": candidates > 1}
+        _refuse("plugins are searched as a whole", "(name, [parameters]) in chain", **held)
     say("listening", 0.0)
     heard = Recording.of(input, sample_rate, "the input")
     job = Job(heard, asked, lock, bound)
@@ -182,6 +198,12 @@ def _asked(
     return _Asked(amounts, named, mode, gate, quality, ceiling_db, candidates, seed)
 
 
+def _refuse(why: str, allowed: str, **given: bool) -> None:
+    """Raise SettingsError for what is asked for and would not be heeded."""
+    if names := [name for name, asked in given.items() if asked]:
+        raise SettingsError(f"{why}: {', '.join(names)} cannot be asked for there; {allowed} can")
+
+
 class Job:
     """One recording on its way."""
 
@@ -190,7 +212,7 @@ class Job:
         self.rate, self.pieces = heard.sample_rate, heard.pieces(PIECES[asked.quality])
         self.song = Multitrack(heard.name, self.rate, (heard.track,))
         whole = _console(self.rate, CHAIN)
-        self.wishes = Wishes.read(whole, self.song, _of_master(lock), _of_master(bound))
+        self.wishes = Wishes.read(whole, self.song, of_master(lock), of_master(bound))
         self.params: dict[str, Param] = dict(whole.narrowed_specs(["mix"], self.wishes.limits)[1]["master"].params)
         self.notes = [f"The input {fault}." for fault in heard.faults]
 
@@ -337,8 +359,7 @@ class Job:
         notes = list(dict.fromkeys(self.notes))
         if wanted is None:
             mix = self._untouched(say)
-            if not belief.acted and any(asked.amounts[part] for part in PARTS):
-                notes.append(REFUSED[belief.route] + _advice(belief))
+            notes += self._refusal(belief)
         else:
             mix = self._finished(knobs, offset_db, wanted, say)
         fields = {f.name: getattr(mix, f.name) for f in dataclasses.fields(Mix) if f.name != "style"}
@@ -360,7 +381,9 @@ class Job:
         wanted = loud + share * (style.loudness_lufs - loud) if belief.acted or "loudness" in self.asked.named else loud
         piece, source = self.loudest.expand(2, -1), self.song.tracks[0].audio
         where = self.rate, belief.treatment, wanted, self.asked.ceiling_db
-        return played(chain, source, piece, *where, self.asked.quality, self.asked.seed, say)
+        made = played(chain, source, piece, *where, self.asked.quality, self.asked.seed, say)
+        refused = self._refusal(belief) if wanted == loud else []
+        return dataclasses.replace(made, notes=(*dict.fromkeys(self.notes), *refused, *made.notes))
 
     def by_hand(
         self,
@@ -381,6 +404,12 @@ class Job:
         fields["notes"] = (*self.notes, *mix.notes)
         style = Style((), words=words)
         return Transfer(**fields, style=style, belief=belief, ceiling_db=self.asked.ceiling_db)
+
+    def _refusal(self, belief: Belief) -> list[str]:
+        """Why nothing was done, if it was asked for."""
+        if belief.acted or not any(self.asked.amounts[part] for part in PARTS):
+            return []
+        return [REFUSED[belief.route] + _advice(belief)]
 
     def _untouched(self, say: Progress) -> Mix:
         console = _console(self.rate, {})
@@ -446,17 +475,6 @@ def _confidence(posterior: Posterior, seed: int) -> dict[str, float]:
         agree = ((others * middle).sum(-1) > half).float().mean()
         found[name] = max(0.5, float(agree)) if float(half) > 1e-6 else 0.5
     return found
-
-
-def _of_master(wishes: Any) -> Any:
-    """Wishes whose knobs are the chain's, with or without saying so."""
-
-    def named(knob: str) -> str:
-        return knob if knob.startswith(("master.", "mix.")) else f"master.{knob}"
-
-    if isinstance(wishes, Mapping):
-        return {named(knob): value for knob, value in wishes.items()}
-    return [named(text) for text in ([wishes] if isinstance(wishes, str) else wishes)]
 
 
 def _is_stems(given: Any) -> bool:

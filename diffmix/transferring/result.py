@@ -1,7 +1,7 @@
 """What a transfer is: the audio, every knob that made it, what was believed and why."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -11,24 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.console import Console
+from diffmix.data.audio import WavWriter
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ
-from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import SettingsError
 from diffmix.estimators.treatment import EQ_HZ, Treatment
-from diffmix.kernels.loudness import integrated_loudness, true_peak_db
-from diffmix.mastering import Measured
+from diffmix.kernels.loudness import integrated_loudness
+from diffmix.mastering.bypass import bypassed, shortened
+from diffmix.mastering.measured import Measured
+from diffmix.mastering.page import spectrum
 from diffmix.metrics import width_db
 from diffmix.mix import Mix, finished, render
 from diffmix.settings import Settings
-from diffmix.transferring.knobs import ASPECTS, CHAIN
+from diffmix.transferring.knobs import ASPECTS
+from diffmix.transferring.report import write
 from diffmix.transferring.style import Style
 from diffmix.types import Path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-EXCERPT_S = 20.0
 
 
 class Belief(NamedTuple):
@@ -96,7 +96,7 @@ class Transfer(Mix):
             if not found:
                 raise SettingsError(f"there is no {name!r} to leave out; the chain is {self._chain}")
             left_out |= found
-        console, settings = self._shortened(left_out)
+        console, settings = shortened(self, left_out)
         if "gain" in console.master:
             loudness = float(integrated_loudness(torch.from_numpy(self.audio)[None], self.sample_rate))
             made = finished(console, self.multitrack, settings, max(-69.0, loudness), self.ceiling_db)
@@ -169,21 +169,26 @@ class Transfer(Mix):
             "frequency_hz": list(THIRD_OCTAVES_HZ),
             **measured,
             "stages": list(stages),
-            "bypass": self._bypassed(),
+            "bypass": bypassed(self),
             "notes": [*self.notes, *([f"No preset: {self.unplayable}"] if self.unplayable else [])],
         }
 
     def plot(self) -> "Figure":
-        """Spectra before and after, and the curves of equaliser and compressor."""
-        from diffmix.transferring.report import picture
-
-        return picture(self)
+        """Spectra before and after."""
+        return spectrum(self.report)
 
     def write_report(self, folder: Path) -> None:
         """Write report.html, report.png, report.json, before.wav and style.json into an existing folder."""
-        from diffmix.transferring.report import write
-
         write(self, folder)
+        measured = self.report
+        gain = 10 ** ((measured["after"]["loudness_lufs"] - measured["before"]["loudness_lufs"]) / 20)
+        loudest = gain * float(self.source.abs().max())
+        before = WavWriter(FilePath(folder, "before.wav"), self.sample_rate, 2, loudest)
+        for start in range(0, self.source.shape[-1], 1 << 20):
+            before.write(torch.as_tensor(gain * self.source[:, start : start + (1 << 20)]))
+        before.close()
+        if self.style.references:
+            self.style.save(FilePath(folder, "style.json"))
 
     def save(self, folder: Path, stems: bool = False) -> dict[str, FilePath]:
         """Write the result and all that made it; with candidates, each into a folder ``2``, ``3``, ... of its own."""
@@ -196,39 +201,3 @@ class Transfer(Mix):
     @property
     def _chain(self) -> str:
         return ", ".join(self.console.master) or "empty"
-
-    def _shortened(self, without: Collection[str]) -> tuple[Console, Settings]:
-        """Console and settings without some stages."""
-        layout = self.console.layout
-        stages = {name: kind for name, kind in layout["master"].items() if name not in without}
-        console = Console(self.sample_rate, **{**layout, "master": stages})
-        knobs = {name: values for name, values in self.settings["master"].items() if name in stages}
-        return console, Settings({**self.settings, "master": knobs})
-
-    def _bypassed(self) -> dict[str, dict[str, float]]:
-        """How the loudest seconds change when a stage is left out."""
-        x, size = self.source, round(EXCERPT_S * self.sample_rate)
-        if x.shape[-1] > size:
-            step = self.sample_rate
-            energy = torch.stack([part.square().sum() for part in x.split(step, -1)])
-            start = int(energy.unfold(0, max(1, size // step), 1).sum(-1).argmax()) * step
-            x = x[:, start : start + size]
-        song = Multitrack("excerpt", self.sample_rate, (Track("mix", x),))
-
-        def levels(without: str) -> dict[str, float]:
-            console, settings = self._shortened({without})
-            y = render(console, song, settings)[None]
-            loudness, peak = float(integrated_loudness(y, self.sample_rate)), float(true_peak_db(y, self.sample_rate))
-            return {
-                "loudness_db": loudness,
-                "true_peak_db": peak,
-                "crest_db": peak - loudness,
-                "width_db": float(width_db(y)),
-            }
-
-        whole = levels("nothing")
-        return {
-            stage: {name: value - whole[name] for name, value in levels(stage).items()}
-            for stage in self.console.master
-            if stage in CHAIN
-        }

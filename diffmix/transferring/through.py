@@ -51,6 +51,16 @@ class Played:
     after: float
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """The knobs of each plugin, how near they come, and the notes, in lines."""
+        knobs = {
+            name: ", ".join(f"{knob} {value:g}" for knob, value in values.items()) or "as it is"
+            for name, values in self.settings.items()
+        }
+        lines = [f"{name}: {text}" for name, text in (knobs | dict.fromkeys(self.left_out, "left out")).items()]
+        lines.append(f"distance to what was wanted: {self.after:.3g}, before {self.before:.3g}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
     def save(self, folder: Path) -> dict[str, FilePath]:
         """Write transfer.wav and settings.json; returns their paths by name. Raises OutputError."""
         folder = FilePath(folder)
@@ -142,17 +152,18 @@ def played(
         with torch.no_grad():
             return mel_distance(mel_magnitude(_heard(plugins.play(piece, points), sample_rate)), truth)
 
-    nothing = torch.cat([torch.zeros(1).expand(plugins.size)])
-    before = float(distance(nothing[None])[0])
-    point, after = evolve(
-        distance,
-        plugins.start,
-        generations=GENERATIONS[quality],
-        seed=seed,
-        progress=lambda done: say("searching", 0.3 + 0.5 * done),
-    )
-    if after >= before:
-        point, after = nothing, before
+    point = torch.zeros(plugins.size)  # none is heard
+    before = after = float(distance(point[None])[0])
+    if bool(treatment.to_vector().any()):
+        found, least = evolve(
+            distance,
+            plugins.start,
+            generations=GENERATIONS[quality],
+            seed=seed,
+            progress=lambda done: say("searching", 0.3 + 0.5 * done),
+        )
+        if least < before:
+            point, after = found, least
     with torch.no_grad():
         y = plugins.play(source, point[None])[0]
     gain_db = wanted_lufs - float(integrated_loudness(y[None], sample_rate))

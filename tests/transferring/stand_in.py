@@ -1,5 +1,7 @@
 """Recordings, and a translator that always believes the same."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,3 +55,18 @@ class StandIn:
         residuals = torch.randn(60, SIZE, generator=torch.Generator().manual_seed(1))
         scale = Treatment.from_vector(torch.full((SIZE,), self.scale))
         return Posterior(self.median, scale, residuals, "music", Harm((0.5, 1.0), (0.03, 0.2)))
+
+
+class Brightness:
+    """An embedding that knows one thing: how much of a sound lies above 2 kHz."""
+
+    sample_rate = 16_000
+
+    def audio(self, x: Tensor) -> Tensor:
+        power = torch.fft.rfft(x).abs().square()
+        high = power[:, power.shape[1] // 4 :].sum(1) / power.sum(1)
+        angle = 3 * high.sqrt()
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+    def text(self, words: Sequence[str]) -> Tensor:
+        return torch.tensor([[-1.0, 0.1] if "bright" in text else [1.0, 0.0] for text in words])

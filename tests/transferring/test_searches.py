@@ -1,6 +1,6 @@
 """Searches without gradients: the strategy itself, chains of plugins, and words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from diffmix.kernels.loudness import integrated_loudness
 from diffmix.transferring.describing import describe
 from diffmix.transferring.evolution import evolve
 from diffmix.transferring.through import PluginChain
-from tests.transferring.stand_in import RATE, StandIn, song, treatment
+from tests.transferring.stand_in import RATE, Brightness, StandIn, song, treatment
 
 
 @pytest.mark.parametrize("size", [3, 12])
@@ -54,21 +54,6 @@ def test_a_chain_is_written_with_its_knobs(believing: Callable[..., StandIn], tm
     made = diffmix.transfer(song(2.0), song(2.0, seed=3), sample_rate=RATE, chain=["Gain"], quality="fast", only="tone")
     assert made.after <= made.before
     assert {file.name for file in made.save(tmp_path).values()} == {"transfer.wav", "settings.json"}
-
-
-class Brightness:
-    """An embedding that knows one thing: how much of a sound lies above 2 kHz."""
-
-    sample_rate = 16_000
-
-    def audio(self, x: Tensor) -> Tensor:
-        power = torch.fft.rfft(x).abs().square()
-        high = power[:, power.shape[1] // 4 :].sum(1) / power.sum(1)
-        angle = 3 * high.sqrt()
-        return torch.stack([angle.cos(), angle.sin()], 1)
-
-    def text(self, words: Sequence[str]) -> Tensor:
-        return torch.tensor([[-1.0, 0.1] if "bright" in text else [1.0, 0.0] for text in words])
 
 
 def share_above(x: np.ndarray, hz: float) -> float:

@@ -1,0 +1,48 @@
+"""The command ``diffmix``. Each of its commands is a module here, of the same name.
+
+The module's docstring says what the command does, ``arguments`` what may be asked of it, ``run`` how it is done.
+"""
+
+import argparse
+import os
+import sys
+
+from diffmix import __version__
+from diffmix.cli import automix, demo, describe, doctor, fit, graph, master, render, sweep, transfer
+from diffmix.errors import DiffmixError
+
+__all__ = ["main", "parser"]
+
+COMMANDS = (automix, render, master, transfer, describe, fit, graph, sweep, demo, doctor)
+
+# The threads of torch's OpenMP spin while they wait; beside other work on the machine that costs up to ten times more
+# than they save. Read when torch is loaded, so commands import it when they run, and only in programs of ours.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; a user's mistake ends in one sentence on standard error and exit code 2."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DiffmixError as error:
+        print(f"diffmix: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("diffmix: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What may be written behind ``diffmix``."""
+    whole = argparse.ArgumentParser(
+        "diffmix", description="Automatic mixing with settings you can read, change and take along."
+    )
+    whole.add_argument("--version", action="version", version=f"diffmix {__version__}")
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        own = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        own.set_defaults(run=command.run)
+        command.arguments(own)
+    return whole

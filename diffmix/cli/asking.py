@@ -1,0 +1,78 @@
+"""Arguments that several commands take, and what their texts mean."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from diffmix.errors import SettingsError
+
+Parser = argparse.ArgumentParser
+
+
+def stems(parser: Parser) -> None:
+    """The tracks to mix."""
+    parser.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
+
+
+def one_or_several(paths: list[Path]) -> Any:
+    """A single path by itself, as the calls of `diffmix` take it."""
+    return paths[0] if len(paths) == 1 else paths
+
+
+def output(parser: Parser) -> None:
+    """The folder of the results."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")
+
+
+def console(parser: Parser) -> None:
+    """A console of one's own; `layout` reads it."""
+    text = "another console: a layout as in conf/console/*.yaml, or a mix's console.json"
+    parser.add_argument("--console", type=Path, metavar="FILE", help=text)
+
+
+def layout(path: Path | None) -> dict[str, Any] | None:
+    """A console's layout from a file; its sample rate is the stems'. Raises SettingsError."""
+    if path is None:
+        return None
+    from omegaconf import OmegaConf
+
+    found: Any
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except Exception as error:  # OmegaConf's and PyYAML's errors have no base of their own
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise SettingsError(f"{path} cannot be read as a console: {reason}") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path} holds no console: strip, sends, buses, groups and master are expected")
+    return {str(name): part for name, part in found.items() if name != "sample_rate"}
+
+
+def knobs(parser: Parser, lock: str, bound: str) -> None:
+    """Knobs that a person holds, with examples of a lock and of a bound."""
+    text = f"hold a knob, e.g. {lock} (without a value it changes nothing)"
+    parser.add_argument("--lock", action="append", default=[], metavar="KNOB[=VALUE]", help=text)
+    text = f"keep a knob in a range, e.g. {bound}"
+    parser.add_argument("--bound", action="append", default=[], metavar="KNOB=RANGE", help=text)
+
+
+def ceiling(parser: Parser) -> None:
+    """The true peak of the result."""
+    parser.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
+
+
+def quality(parser: Parser) -> None:
+    """How thoroughly is looked."""
+    parser.add_argument("--quality", default="balanced", metavar="QUALITY", help="fast, balanced or best")
+
+
+def seed(parser: Parser) -> None:
+    """What makes a result repeatable."""
+    parser.add_argument("--seed", type=int, default=0, help="of whatever is drawn (default 0)")
+
+
+def number(text: str, where: str) -> float:
+    """A number. Raises SettingsError that begins with ``where``, the option."""
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingsError(f"{where}: {text.strip()!r} is no number") from None

@@ -1,0 +1,81 @@
+"""Mix a folder of stems."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffmix.cli import asking
+from diffmix.cli.showing import show_mix
+from diffmix.errors import SettingsError
+from diffmix.progress import progress
+
+if TYPE_CHECKING:
+    from diffmix.mix import Mix
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may be asked of it."""
+    asking.stems(parser)
+    asking.output(parser)
+    text = "loudness of the mix (default -16)"
+    parser.add_argument("--loudness", type=float, default=-16.0, metavar="LUFS", help=text)
+    asking.ceiling(parser)
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="default: what most files have")
+    text = "a model of your own (RUN/model of a training), or 'rules': by the tracks' names, without a network"
+    parser.add_argument("--model", metavar="FOLDER", help=text)
+    text = "what a track is, where its name does not say it, e.g. 'Audio 7=lead_vocal'"
+    parser.add_argument("--role", action="append", default=[], metavar="TRACK=ROLE", help=text)
+    parser.add_argument("--reference", type=Path, metavar="FILE", help="a song that the mix is to sound like")
+    lock = "'vox.pan=0', 'drums.gain=-3', 'bass.eq', of tracks, roles and patterns"
+    asking.knobs(parser, lock, "'drums.gain=±2', '*.pan=-0.5..0.5'")
+    text = "the kinds of knobs that may be touched: gain, pan, width, eq, comp, send"
+    parser.add_argument("--only", default="", metavar="KINDS", help=text)
+    text = "words: wider, narrower, drier, wetter, brighter, darker, denser, open, vocal+2, bass-1"
+    parser.add_argument("--style", default="", metavar="WORDS", help=text)
+    text = "several mixes in styles far apart, in the folders 1, 2, ... (default 1: one mix)"
+    parser.add_argument("--variants", type=int, default=1, metavar="N", help=text)
+    text = "steps of gradient descent on the knobs, from where the model puts them (default 0)"
+    parser.add_argument("--refine", type=int, default=0, metavar="STEPS", help=text)
+    asking.seed(parser)
+    parser.add_argument("--no-stems", action="store_true", help="do not write the tracks after processing")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Mix, write and show."""
+    from diffmix import api
+
+    count = options.variants
+    asked: dict[str, Any] = {
+        "sample_rate": options.sample_rate,
+        "loudness_lufs": options.loudness,
+        "ceiling_db": options.ceiling,
+        "model": options.model or api.MODEL,
+        "roles": dict(map(_role, options.role)),
+        "reference": options.reference,
+        "lock": options.lock,
+        "bound": options.bound,
+        "only": options.only,
+        "style": options.style or None,
+        "seed": options.seed,
+        "refine": options.refine,
+    }
+    made: list[tuple[Mix, dict[str, Path]]] = []
+    with progress(f"Mixing {', '.join(map(str, options.stems))}", 100) as advance:
+        stems = asking.one_or_several(options.stems)
+        mixes = api.automix_variants(stems, count, **asked, progress=lambda what, done: advance(round(80 * done), what))
+        for number, mix in enumerate(mixes, 1):
+            advance(80 * number // count, "writing")
+            folder = options.output if count == 1 else options.output / str(number)
+            made.append((mix, mix.save(folder, stems=not options.no_stems)))
+        advance(100, "")
+    for number, (mix, files) in enumerate(made, 1):
+        if count > 1:
+            print(f"{'' if number == 1 else chr(10)}{number}: {mix.style or 'as usual'}")
+        show_mix(mix, files)
+
+
+def _role(text: str) -> tuple[str, str]:
+    track, _, role = text.rpartition("=")
+    if not track:
+        raise SettingsError(f"--role {text}: TRACK=ROLE is expected, e.g. 'Audio 7=lead_vocal'")
+    return track, role.strip()

@@ -1,0 +1,57 @@
+"""Set the console's knobs so that stems sound like a given mix."""
+
+import argparse
+from pathlib import Path
+
+from diffmix.cli import asking
+from diffmix.cli.showing import show_mix
+from diffmix.errors import SettingsError
+from diffmix.progress import progress
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may be asked of it."""
+    asking.stems(parser)
+    parser.add_argument("target", type=Path, help="the mix to come near")
+    asking.output(parser)
+    parser.add_argument("--steps", type=int, default=200, help="of gradient descent (default 200)")
+    parser.add_argument("--start", type=Path, metavar="JSON", help="settings to start from")
+    text = "leave a knob alone, e.g. 'vox.pan.*'"
+    parser.add_argument("--lock", action="append", default=[], metavar="KNOB", help=text)
+    text = "keep a knob in a range, or at a value, e.g. 'vox.pan=-0.2..0.2', '*.eq.*gain_db=-3..3'"
+    parser.add_argument("--bound", action="append", default=[], metavar="KNOB=LOW..HIGH", help=text)
+    asking.console(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fit, write and show."""
+    from diffmix import api
+    from diffmix.settings import Settings
+
+    start = Settings.from_json(options.start) if options.start else None
+    limits, layout = dict(map(_bound, options.bound)), asking.layout(options.console)
+    with progress("Fitting", options.steps) as advance:
+        mix = api.fit(
+            asking.one_or_several(options.stems),
+            options.target,
+            layout,
+            start=start,
+            lock=options.lock,
+            limits=limits,
+            steps=options.steps,
+            progress=lambda step, loss: advance(step, f"distance {loss:.3f}"),
+        )
+    show_mix(mix, mix.save(options.output))
+
+
+def _bound(text: str) -> tuple[str, tuple[float, float]]:
+    """``KNOB=LOW..HIGH`` or ``KNOB=VALUE``."""
+    knob, _, limits = text.rpartition("=")
+    low, _, high = limits.partition("..")
+    try:
+        found = float(low), float(high or low)
+    except ValueError:
+        knob = ""
+    if not knob:
+        raise SettingsError(f"--bound {text}: KNOB=LOW..HIGH or KNOB=VALUE is expected, e.g. vox.pan=-0.2..0.2")
+    return knob, found

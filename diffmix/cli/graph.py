@@ -1,0 +1,60 @@
+"""Show a graph of effects, written as text or JSON; play stems through it."""
+
+import argparse
+from pathlib import Path
+
+from diffmix.cli import asking
+from diffmix.errors import OutputError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may be asked of it."""
+    parser.add_argument("graph", type=Path, help="a file that holds it")
+    text = "a folder of audio files, or the files, named as its sources"
+    parser.add_argument("stems", nargs="*", type=Path, help=text)
+    text = "where audio, pictures and preset go"
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=text)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show, play and write."""
+    import torch
+
+    from diffmix import api
+    from diffmix.data.audio import write_wav
+    from diffmix.errors import PresetError
+    from diffmix.export import preset, preset_of
+    from diffmix.files import write_text
+    from diffmix.graph import Graph, show, to_mermaid, to_svg
+
+    graph = Graph.read(options.graph)
+    graph.check()
+    print(show(graph))
+    if options.output is None:
+        if options.stems:
+            raise OutputError("-o FOLDER is needed: it says where the audio goes")
+        return
+    played, rate = api.play(graph, asking.one_or_several(options.stems)) if options.stems else ({}, 0)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {options.output}: {error.strerror or error}") from None
+    files = {"graph.json": graph.to_json(), "graph.txt": str(graph)}
+    files |= {"graph.svg": to_svg(graph), "graph.mmd": to_mermaid(graph)}
+    for name, text in files.items():
+        write_text(options.output / name, text)
+    written = [options.output / name for name in files]
+    for name, audio in played.items():
+        written.append(options.output / f"{name.replace('/', '_')}.wav")
+        write_wav(written[-1], torch.from_numpy(audio), rate)
+    if played:
+        try:
+            made = preset_of(graph, rate)
+        except PresetError as error:
+            print(f"note: no preset for Pedalboard: {error}")
+        else:
+            written += [options.output / "preset.json", options.output / "preset.py"]
+            preset.save(made, written[-2])
+            preset.write_player(written[-1])
+    for file in written:
+        print(file)

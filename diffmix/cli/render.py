@@ -1,0 +1,26 @@
+"""Mix stems under given settings, for example an edited settings.json."""
+
+import argparse
+from pathlib import Path
+
+from diffmix.cli import asking
+from diffmix.cli.showing import show_mix
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may be asked of it."""
+    asking.stems(parser)
+    parser.add_argument("settings", type=Path, help="a settings.json")
+    asking.output(parser)
+    parser.add_argument("--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*'")
+    parser.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
+    asking.console(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Mix, write and show."""
+    from diffmix import api
+
+    stems, layout = asking.one_or_several(options.stems), asking.layout(options.console)
+    mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo)
+    show_mix(mix, mix.save(options.output))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from diffmix.console import Console, DeskValues, Tracks
 from diffmix.data.songs import Song
@@ -43,14 +43,13 @@ def prepare(config: Mapping[str, Any]) -> Training:
         StripCrops(songs, console, data["seconds"], lead_in, seed)
         for songs, seed in zip(songs_of(data, rate), (config["seed"], VALIDATION_SEED), strict=True)
     )
-    sizes = {"batch_size": data["batch_size"], "examples": data["held_out_examples"], "workers": data["workers"]}
 
     def save(folder: FilePath, **card: Any) -> None:
         folder.mkdir(exist_ok=True)
         effect.save(folder / FILE, console=description(console), knobs=knobs.to_dict(), **card)
 
     system = Imitation(effect, total_steps=config["trainer"]["max_steps"], **options)
-    return Training(system, MixData(train, held_out, default_collate, **sizes), save)
+    return Training(system, MixData.sized(data, train, held_out), save)
 
 
 def strip_knobs(console: Console) -> ParamSpec:

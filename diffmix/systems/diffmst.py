@@ -35,7 +35,7 @@ from diffmix.systems.mixes import (
     equally_loud,
     songs_of,
 )
-from diffmix.systems.training import Training
+from diffmix.systems.training import Training, optimizers
 
 METHODS = ("self-supervised", "reference")
 MIXES = ("random", "engineered")
@@ -166,11 +166,7 @@ class DiffMST(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam with a linear warm-up and a cosine decay over ``total_steps``."""
-        optimizer = torch.optim.Adam(self.model.parameters(), self.learning_rate)
-        warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=self.warmup_steps)
-        cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.total_steps - self.warmup_steps))
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [self.warmup_steps])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizers(self.model, self.learning_rate, self.warmup_steps, self.total_steps, weight_decay=0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the parameters' declarations with the weights."""
@@ -309,11 +305,9 @@ def style_data(config: Mapping[str, Any], model: MixStyleTransfer, method: str, 
         if not references:
             raise AudioError(f"{config['references']}: no folder with audio files, which references are")
     unpaired: dict[str, Any] = {"unpaired": True, "references": references} if method == "reference" else {}
-    return MixData(
+    return MixData.sized(
+        config,
         StyleExamples(train, copy, seed=seed, **shared, **unpaired),
         StyleExamples(held_out, copy, seed=VALIDATION_SEED, **shared),
         collate,
-        batch_size=config["batch_size"],
-        examples=config["held_out_examples"],
-        workers=config["workers"],
     )

@@ -24,8 +24,8 @@ from diffmix.mix import grouped, ordered
 from diffmix.settings import Settings, shortest
 from diffmix.systems.automixer import refuse_other_specs
 from diffmix.systems.channel import StripProxy
-from diffmix.systems.mixes import Batch, MixData, MixLoss, as_strong_as, at_loudness, optimizers, peak_gain_db
-from diffmix.systems.training import Training
+from diffmix.systems.mixes import Batch, MixData, MixLoss, as_strong_as, at_loudness, peak_gain_db
+from diffmix.systems.training import Training, optimizers
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-dmc", 1

@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from diffmix.data.synthetic import VALIDATION_SEED
-from diffmix.errors import CheckpointError, SettingsError
+from diffmix.errors import SettingsError
 from diffmix.losses import StereoInvariantLoss, SumDifferenceLoss
 from diffmix.systems.mixes import MixData, at_loudness, songs_of
 from diffmix.systems.normalised_stems import NormalisedStems, StemBatch, StemExamples
 from diffmix.systems.stem_mixer import StemMixer
-from diffmix.systems.training import Training
+from diffmix.systems.training import OneNetwork, Training
 
 DECAY = ((150, 1.0), (50, 1 / 3), (50, 1 / 10), (25, 1 / 30), (25, 1 / 100), (10, 1 / 1000))
 """Parts of a run, of 310, and what the learning rate is multiplied by: the paper's."""
@@ -31,18 +29,15 @@ def prepare(config: Mapping[str, Any]) -> Training:
     model = StemMixer(stored.averages, rate, **network)
     system = FxNorm(model, total_steps=config["trainer"]["max_steps"], seed=config["seed"], **options)
     length = round(data["seconds"] * rate)
-    examples = MixData(
+    examples = MixData.sized(
+        data,
         StemExamples(stored.train, length, config["seed"], swap=True),
         StemExamples(stored.held_out, length, VALIDATION_SEED, swap=False),
-        default_collate,
-        batch_size=data["batch_size"],
-        examples=data["held_out_examples"],
-        workers=data["workers"],
     )
     return Training(system, examples, model.save)
 
 
-class FxNorm(lightning.LightningModule):
+class FxNorm(OneNetwork):
     """Learns to mix normalised stems as the mix that they were taken from.
 
     In the first ``pretrain_steps`` the filter bank learns to give back what it gets (mean absolute error). After that
@@ -158,14 +153,17 @@ class FxNorm(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """The model's sizes and sample rate."""
+        return self.model.description
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the network's sizes, what did best so far, and how well."""
-        checkpoint["network"] = self.model.description
+        """Store what did best so far, and how well, too."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["best"], checkpoint["heard"] = self.best, self.heard
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another network or sample rate."""
-        stored, mine = checkpoint.get("network"), self.model.description
-        if stored != mine:
-            raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
+        """Take up what did best; refuse a checkpoint of another network."""
+        super().on_load_checkpoint(checkpoint)
         self.best, self.heard = checkpoint["best"], checkpoint["heard"]

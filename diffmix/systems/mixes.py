@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from diffmix.balance import balanced
 from diffmix.console import Console, shipped
@@ -252,6 +252,18 @@ class MixData(lightning.LightningDataModule):
         self.batch_size, self.examples, self.workers = batch_size, examples, workers
 
     @classmethod
+    def sized(
+        cls,
+        config: Mapping[str, Any],
+        train: Dataset[Any],
+        held_out: Dataset[Any],
+        collate: Callable[[Any], Any] = default_collate,
+    ) -> "MixData":
+        """Examples in batches, and as many held-out ones, as ``conf/data/*.yaml`` ask for."""
+        sizes = {"batch_size": config["batch_size"], "examples": config["held_out_examples"]}
+        return cls(train, held_out, collate, **sizes, workers=config["workers"])
+
+    @classmethod
     def from_config(
         cls,
         config: Mapping[str, Any],
@@ -264,14 +276,8 @@ class MixData(lightning.LightningDataModule):
         train, held_out = songs_of(config, sample_rate)
         shared = {name: config[name] for name in ("seconds", "max_tracks", "degraded")}
         shared |= {"sample_rate": sample_rate, "max_channels": max_channels}
-        return cls(
-            Mixes(train, seed=seed, **shared),
-            Mixes(held_out, seed=VALIDATION_SEED, **shared),
-            collate,
-            batch_size=config["batch_size"],
-            examples=config["held_out_examples"],
-            workers=config["workers"],
-        )
+        mine, others = Mixes(train, seed=seed, **shared), Mixes(held_out, seed=VALIDATION_SEED, **shared)
+        return cls.sized(config, mine, others, collate)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the trainer's step on."""
@@ -303,12 +309,3 @@ def songs_of(config: Mapping[str, Any], sample_rate: int) -> tuple[Sequence[Song
         with progress(title, len(source)) as advance:
             source.prepare(lambda done, total: advance(done, ""), workers=2)
     return train, test
-
-
-def optimizers(module: torch.nn.Module, learning_rate: float, warmup_steps: int, total_steps: int) -> dict[str, Any]:
-    """AdamW with a linear warm-up and a cosine decay over ``total_steps``, as Lightning takes them."""
-    optimizer = torch.optim.AdamW(module.parameters(), learning_rate, weight_decay=1e-3)
-    warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup_steps)
-    cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total_steps - warmup_steps))
-    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [warmup_steps])
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

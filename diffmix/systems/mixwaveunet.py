@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import lightning
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -28,10 +27,9 @@ from diffmix.systems.mixes import (
     at_loudness,
     equally_loud,
     in_order,
-    optimizers,
     peak_gain_db,
 )
-from diffmix.systems.training import Training
+from diffmix.systems.training import OneNetwork, Training, optimizers
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-mixwaveunet", 1
@@ -148,7 +146,7 @@ def stacked(examples: Sequence[Mixed], *, inputs: int, sample_rate: float) -> Ba
     )
 
 
-class BlackBoxMixer(lightning.LightningModule):
+class BlackBoxMixer(OneNetwork):
     """Learns to make the examples' mixes, at the loudness they have; scores compare mixes at one loudness."""
 
     def __init__(
@@ -184,12 +182,7 @@ class BlackBoxMixer(lightning.LightningModule):
         """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""
         return optimizers(self.model, self.learning_rate, self.warmup_steps, self.total_steps)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the network's sizes with its weights."""
-        checkpoint["network"] = {"sample_rate": self.model.sample_rate, **self.model.shape}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another network or sample rate."""
-        mine = {"sample_rate": self.model.sample_rate, **self.model.shape}
-        if (stored := checkpoint.get("network")) != mine:
-            raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
+    @property
+    def network(self) -> dict[str, Any]:
+        """The model's sample rate and sizes."""
+        return {"sample_rate": self.model.sample_rate, **self.model.shape}

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from diffmix.data.pairs import Crop, Crops, Pair, generated_pair, read_pair
-from diffmix.errors import CheckpointError, SettingsError
+from diffmix.errors import SettingsError
 from diffmix.losses import multi_resolution_stft
 from diffmix.metrics import error_to_signal
 from diffmix.processors import NeuralEffect
-from diffmix.systems.training import Training, numbers_ahead
+from diffmix.systems.training import OneNetwork, Training, numbers_ahead, optimizers
 
 FILE = "effect.safetensors"
 
@@ -42,7 +42,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     return Training(system, PairData(pair, effect, data["seconds"], data["batch_size"], config["seed"]), save)
 
 
-class BlackBox(lightning.LightningModule):
+class BlackBox(OneNetwork):
     """Learns to sound like a device: multi-resolution STFT distance plus mean absolute error, each with a weight.
 
     The conditions stand at their defaults throughout, so that afterwards they steer away from what was learned
@@ -90,23 +90,11 @@ class BlackBox(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam with a linear warm-up and a cosine decay over ``total_steps``."""
-        optimizer = torch.optim.Adam(self.effect.parameters(), self.learning_rate)
-        warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=self.warmup_steps)
-        cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.total_steps - self.warmup_steps))
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [self.warmup_steps])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizers(self.effect, self.learning_rate, self.warmup_steps, self.total_steps, weight_decay=0)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the network's sizes with its weights."""
-        checkpoint["network"] = self._description()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another network or sample rate."""
-        stored, mine = checkpoint.get("network"), self._description()
-        if stored != mine:
-            raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
-
-    def _description(self) -> dict[str, Any]:
+    @property
+    def network(self) -> dict[str, Any]:
+        """Its sample rate and sizes."""
         return {"sample_rate": self.effect.sample_rate, **self.effect.shape}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from diffmix.data import audio
 from diffmix.data.augment import Moved, two_styles
@@ -53,15 +53,12 @@ class StylePairs(Dataset[StylePair]):
         """Example ``index``; pieces of which a half is silent are passed over."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
         moved = Moved(rng)
-        for _ in range(50):
-            recording = self.recordings[int(rng.integers(len(self.recordings)))]
+
+        def cut(recording: Recording) -> Tensor:
             piece = recording(self.sample_rate, moved.needed(2 * self.length), rng)
-            piece = at_peak(moved(piece, 2 * self.length, self.sample_rate)[None])[0]
-            if min(float(half.square().mean()) for half in piece.split(self.length, -1)) > LEAST_POWER:
-                break
-        else:
-            seconds = 2 * self.length / self.sample_rate
-            raise AudioError(f"no {seconds:g} s that sound were found in {len(self.recordings)} recordings")
+            return moved(piece, 2 * self.length, self.sample_rate)
+
+        piece = _sounding(self.recordings, rng, cut, 2 * self.length / self.sample_rate, parts=2)
         source, target = two_styles(piece, self.sample_rate, rng, self.legacy)
         here, there = source.split(self.length, -1), target.split(self.length, -1)
         first = int(rng.random() < 0.5)
@@ -79,28 +76,35 @@ class Pieces(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         """Piece ``index``; silent ones are passed over."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
-        for _ in range(50):
-            recording = self.recordings[int(rng.integers(len(self.recordings)))]
-            piece = at_peak(recording(self.sample_rate, self.length, rng)[None])[0]
-            if float(piece.square().mean()) > LEAST_POWER:
-                return piece
-        raise AudioError(
-            f"no {self.length / self.sample_rate:g} s that sound were found in {len(self.recordings)} recordings"
+        return _sounding(
+            self.recordings,
+            rng,
+            lambda recording: recording(self.sample_rate, self.length, rng),
+            self.length / self.sample_rate,
         )
+
+
+def _sounding(
+    recordings: Sequence[Recording],
+    rng: np.random.Generator,
+    cut: Callable[[Recording], Tensor],
+    seconds: float,
+    parts: int = 1,
+) -> Tensor:
+    """A piece that ``cut`` takes of a recording, (1, T) at a peak of -12 dBFS, none of whose parts is silent."""
+    for _ in range(50):
+        piece = at_peak(cut(recordings[int(rng.integers(len(recordings)))])[None])[0]
+        if min(float(part.square().mean()) for part in piece.chunk(parts, -1)) > LEAST_POWER:
+            return piece
+    raise AudioError(f"no {seconds:g} s that sound were found in {len(recordings)} recordings")
 
 
 def data_from(config: Mapping[str, Any], seed: int) -> MixData:
     """Data as ``conf/data/recordings.yaml`` describes it: generated songs, made now unless cached, or a folder."""
     train, held_out = recordings_of(config)
     shared = {name: config[name] for name in ("sample_rate", "seconds", "legacy")}
-    return MixData(
-        StylePairs(train, seed=seed, **shared),
-        StylePairs(held_out, seed=VALIDATION_SEED, **shared),
-        default_collate,
-        batch_size=config["batch_size"],
-        examples=config["held_out_examples"],
-        workers=config["workers"],
-    )
+    mine, others = StylePairs(train, seed=seed, **shared), StylePairs(held_out, seed=VALIDATION_SEED, **shared)
+    return MixData.sized(config, mine, others)
 
 
 def recordings_of(config: Mapping[str, Any]) -> tuple[list[Recording], list[Recording]]:

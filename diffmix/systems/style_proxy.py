@@ -6,11 +6,10 @@ One run trains a network for each effect, on random settings of it; each has a l
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from diffmix.console import Console
 from diffmix.data.synthetic import VALIDATION_SEED
@@ -20,10 +19,10 @@ from diffmix.metrics import error_to_signal, stft_distance
 from diffmix.metrics.style import DEEPAFX_FFT_SIZES
 from diffmix.processors import Chain
 from diffmix.systems.channel import description
-from diffmix.systems.mixes import MixData, optimizers
+from diffmix.systems.mixes import MixData
 from diffmix.systems.style_pairs import Pieces, recordings_of
 from diffmix.systems.style_rendering import Networks, columns_of, effect_parts, strip_chain
-from diffmix.systems.training import Training
+from diffmix.systems.training import OneNetwork, Training, optimizers
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-style-proxy", 1
@@ -46,13 +45,12 @@ def prepare(config: Mapping[str, Any]) -> Training:
         Settings(Pieces(recordings, sample_rate=data["sample_rate"], seconds=data["seconds"], seed=seed), chain)
         for recordings, seed in zip(recordings_of(data), (config["seed"], VALIDATION_SEED), strict=True)
     )
-    sizes = {"batch_size": data["batch_size"], "examples": data["held_out_examples"], "workers": data["workers"]}
 
     def save(folder: Path, **card: Any) -> None:
         shape = {"console": description(console), "sample_rate": data["sample_rate"], "network": networks.sizes}
         write_model(folder, networks, {"format": FORMAT, "version": VERSION, **shape, **card})
 
-    return Training(system, MixData(train, held_out, default_collate, **sizes), save)
+    return Training(system, MixData.sized(data, train, held_out), save)
 
 
 def load_proxies(folder: Path, console: Console) -> Networks:
@@ -96,7 +94,7 @@ class Settings(Dataset[Played]):
         return Played(quieter * self.pieces[index], torch.from_numpy(rng.random(self.size)).float())
 
 
-class Imitations(lightning.LightningModule):
+class Imitations(OneNetwork):
     """Networks that learn to sound as the effects, each by itself.
 
     Loss of each: multi-resolution STFT distance, of magnitudes and of their logarithms, and 100 times the mean absolute
@@ -153,15 +151,7 @@ class Imitations(lightning.LightningModule):
         """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""
         return optimizers(self.networks, self.learning_rate, self.warmup_steps, self.total_steps)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the networks' sizes with their weights."""
-        checkpoint["network"] = self._description()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other networks or effects."""
-        stored, mine = checkpoint.get("network"), self._description()
-        if stored != mine:
-            raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
-
-    def _description(self) -> dict[str, Any]:
+    @property
+    def network(self) -> dict[str, Any]:
+        """Sizes of the networks, and the effects and knobs that they are for."""
         return {"sizes": dict(self.networks.sizes), "parts": self.networks.parts, "knobs": self.chain.spec.to_dict()}

@@ -1,10 +1,13 @@
-"""What a recipe hands to the trainer."""
+"""What a recipe hands to the trainer, and what systems share."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
+import torch
 from torch.utils.data import Sampler
+
+from diffmix.errors import CheckpointError
 
 
 class Training(NamedTuple):
@@ -35,3 +38,36 @@ def numbers_ahead(data: lightning.LightningDataModule, batch_size: int) -> Numbe
     first = data.trainer.global_step if data.trainer else 0
     last = data.trainer.max_steps if data.trainer else first
     return Numbers(range(first * batch_size, last * batch_size))
+
+
+class OneNetwork(lightning.LightningModule):
+    """A system that goes on only from checkpoints of a network like its own, which ``network`` describes."""
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What weights depend on, as plain data: sizes, sample rate, parameters."""
+        raise NotImplementedError
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what the network is with its weights."""
+        checkpoint["network"] = self.network
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another network."""
+        stored, mine = checkpoint.get("network"), self.network
+        if stored != mine:
+            raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
+
+
+def optimizers(
+    module: torch.nn.Module, learning_rate: float, warmup_steps: int, total_steps: int, weight_decay: float = 1e-3
+) -> dict[str, Any]:
+    """AdamW with a linear warm-up and a cosine decay over ``total_steps``, as Lightning takes them.
+
+    Without ``weight_decay`` it is Adam.
+    """
+    optimizer = torch.optim.AdamW(module.parameters(), learning_rate, weight_decay=weight_decay)
+    warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup_steps)
+    cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total_steps - warmup_steps))
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [warmup_steps])
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -83,13 +83,13 @@ def test_every_builtin_of_pedalboard_has_a_twin_or_a_node() -> None:
     assert theirs - other - ours == set()
 
 
-@pytest.mark.parametrize("length", [1, 7, 600])
-def test_shape_and_dtype_are_kept(effect: Processor, length: int) -> None:
-    x, u = noise(effect, length=length), controls(effect)
-    y = run(effect, x, u)
-    assert y.shape == (2, outputs(effect, x), length)
-    assert y.dtype == x.dtype
-    assert run(effect, x.double(), u.double()).dtype == torch.float64
+def test_shape_and_dtype_are_kept(effect: Processor) -> None:
+    for length in (1, 7, 600):
+        x, u = noise(effect, length=length), controls(effect)
+        y = run(effect, x, u)
+        assert y.shape == (2, outputs(effect, x), length)
+        assert y.dtype == x.dtype
+        assert run(effect, x.double(), u.double()).dtype == torch.float64
 
 
 def test_items_do_not_see_each_other(effect: Processor) -> None:
@@ -133,21 +133,22 @@ def test_neutral_default_is_the_identity(effect: Processor) -> None:
 
 
 @pytest.mark.parametrize("signal", ["silence", "impulse", "full scale"])
-@pytest.mark.parametrize("setting", ["default", "zeros", "ones"])
-def test_gradients_are_finite(effect: Processor, signal: str, setting: str) -> None:
-    x = torch.zeros(1, effect.inlets[0].channels or 2, 400)
+def test_gradients_are_finite(effect: Processor, signal: str) -> None:
+    still = torch.zeros(1, effect.inlets[0].channels or 2, 400)
     if signal == "impulse":
-        x[..., 3] = 1
+        still[..., 3] = 1
     if signal == "full scale":
-        x += torch.where(torch.arange(400) % 50 < 25, 1.0, -1.0)
-    u = {"default": effect.spec.default(), "zeros": torch.zeros(effect.spec.size), "ones": torch.ones(effect.spec.size)}
-    x, v = x.requires_grad_(), u[setting][None].clone().requires_grad_()
-    run(effect, x, v).square().sum().backward()
-    assert x.grad is not None
-    assert torch.isfinite(x.grad).all()
-    if effect.spec.size:
-        assert v.grad is not None
-        assert torch.isfinite(v.grad).all()
+        still += torch.where(torch.arange(400) % 50 < 25, 1.0, -1.0)
+    size = effect.spec.size
+    settings = {"default": effect.spec.default(), "zeros": torch.zeros(size), "ones": torch.ones(size)}
+    for setting, u in settings.items():
+        x, v = still.clone().requires_grad_(), u[None].clone().requires_grad_()
+        run(effect, x, v).square().sum().backward()
+        assert x.grad is not None
+        assert torch.isfinite(x.grad).all(), setting
+        if size:
+            assert v.grad is not None
+            assert torch.isfinite(v.grad).all(), setting
 
 
 @pytest.mark.slow

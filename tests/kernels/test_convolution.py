@@ -35,7 +35,7 @@ def test_equals_scipys_filter(samples: int, length: int) -> None:
 @pytest.mark.parametrize("shape", [(2, 2), (1, 2), (2, 1), (1, 1)])
 @pytest.mark.parametrize("name", ["auto", "torch"])
 def test_gradients_equal_finite_differences(shape: tuple[int, int], name: str) -> None:
-    for samples, length in ((1, 1), (40, 13), (9, 30)):
+    for samples, length in ((1, 1), (17, 6), (5, 14)):
         inputs = [noise(2, 2, samples).requires_grad_(), noise(*shape, length).requires_grad_()]
         with backend(name):
             assert torch.autograd.gradcheck(convolve, inputs)

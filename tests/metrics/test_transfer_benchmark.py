@@ -194,7 +194,7 @@ def test_features_find_the_same_style() -> None:
     b, a = scipy.signal.butter(2, [300, 3000], "band", fs=RATE)
     phone = torch.from_numpy(scipy.signal.lfilter(b, a, clips.numpy())).float()
     query, answers = torch.cat([phone[:1], clips[1:2]]), torch.cat([phone[2:], clips[2:]])
-    told = transfer_features._similar(query, answers)
+    told = transfer_features.similar(query, answers)
     assert told.keys() == transfer_features.features().keys()
     right = [name for name, t in told.items() if t[0].argmax() == 0]
     assert len(right) >= len(told) - 1, right

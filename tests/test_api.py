@@ -250,14 +250,15 @@ def test_any_layout_is_saved_and_rendered_again(
         soundfile.write(folder / f"{name}.wav", x.T, RATE, "FLOAT")
     again = tmp_path / "again"
     arguments = ["render", folder, written["settings.json"], "-o", again, "--console", written["console.json"]]
-    code, said, _ = command(capsys, *arguments, "--mute", "track 2")
-    assert code == 0
-    assert "note: Muted: track 2." in said
     code, said, _ = command(capsys, *arguments)
     assert (again / "mix.wav").read_bytes() == written["mix.wav"].read_bytes()
     assert Graph.from_json(written["graph.json"]) == mix.graph
     assert "track 3" in said
     assert ("group of track 1, track 3" in said) == (layout is LAYOUT)
+    if layout is PLAIN:
+        code, said, _ = command(capsys, *arguments, "--mute", "track 2")
+        assert code == 0
+        assert "note: Muted: track 2." in said
 
 
 def test_the_graph_of_a_mix_is_the_mix() -> None:

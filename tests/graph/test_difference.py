@@ -14,6 +14,7 @@ from diffmix.graph.difference.audible import audible, effects, undone
 from diffmix.graph.difference.edits import Moved
 from diffmix.graph.text import parse
 from tests.graph.any_graph import EXAMPLE, anything, strips
+from tests.sweeps import seeds
 
 MIX = parse(EXAMPLE)
 RATE = 44_100
@@ -55,7 +56,7 @@ def edited(graph: Graph, dice: random.Random) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", seeds(4, 8))
 def test_the_difference_makes_the_one_of_the_other(block: int) -> None:
     for seed in range(20 * block, 20 * block + 20):
         dice = random.Random(seed)

@@ -11,10 +11,10 @@ from diffmix.errors import AudioError, GraphError
 from diffmix.graph import Grammar, Graph, Node, Renderer, Session, random_graph, render, streamed
 from diffmix.graph.node import make
 from tests.graph.naive import naive, relative_db
+from tests.sweeps import seeds
 
 RATE = 44100
 LARGE = Grammar(nodes=(2, 60))
-MANY = [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(12, 500))]
 
 
 def sources_of(graph: Graph, samples: int = 4000, batch: int = 1) -> dict[str, Tensor]:
@@ -42,7 +42,7 @@ def joined(blocks: list[dict[str, Tensor]], name: str = "out") -> Tensor:
 # -- what is right -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", MANY)
+@pytest.mark.parametrize("seed", seeds(8, 500))
 def test_random_graphs_equal_a_naive_renderer(seed: int) -> None:
     graph = random_graph(seed, LARGE)
     x = {name: audio.double() for name, audio in sources_of(graph, 5000).items()}
@@ -107,7 +107,7 @@ def test_the_amount_of_an_edge_counts_at_every_control_inlet() -> None:
 # -- what must not matter ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(4, 8))
 def test_names_and_the_order_of_nodes_do_not_matter(seed: int) -> None:
     graph, rng = random_graph(seed, LARGE), random.Random(seed)
     x = sources_of(graph)
@@ -118,7 +118,7 @@ def test_names_and_the_order_of_nodes_do_not_matter(seed: int) -> None:
     assert torch.equal(y[names["out"]], Renderer(graph, RATE).render(x)["out"])
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(4, 8))
 def test_a_batch_is_its_items(seed: int) -> None:
     graph, rng = random_graph(seed, LARGE), random.Random(seed)
     x = sources_of(graph, batch=3)
@@ -136,7 +136,7 @@ def test_a_batch_is_its_items(seed: int) -> None:
         assert torch.equal(together[b], Renderer(turned, RATE).render(item)["out"][0])
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(5, 12))
 def test_chunks_are_the_whole(seed: int) -> None:
     """But for the last samples behind a look-ahead, where one call hears nothing and chunks hear echoes."""
     graph = random_graph(seed, LARGE)
@@ -150,7 +150,7 @@ def test_chunks_are_the_whole(seed: int) -> None:
     assert relative_db(chunks[..., :end], whole[..., :end]) < -90
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(4, 8))
 def test_an_edit_renders_what_all_of_it_would(seed: int) -> None:
     graph, rng = random_graph(seed, LARGE), random.Random(seed)
     x = sources_of(graph)
@@ -220,7 +220,7 @@ def test_several_graphs_in_one_call() -> None:
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(s, marks=pytest.mark.slow) for s in range(4, 40))])
+@pytest.mark.parametrize("seed", seeds(4, 40))
 def test_gradients_equal_finite_differences(seed: int) -> None:
     graph, rng = random_graph(seed, Grammar(nodes=(2, 24))), random.Random(seed)
     if {n.kind for n in graph} & {"Bitcrush", "BrickwallLimiter", "Delay"}:

@@ -13,9 +13,10 @@ from diffmix.graph.text import parse, write
 from diffmix.graph.text import vocabulary as words
 from diffmix.processors import REGISTRY
 from tests.graph.any_graph import EXAMPLE, anything, strips
+from tests.sweeps import seeds
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", seeds(5, 10))
 def test_what_is_written_reads_as_the_same_graph(block: int) -> None:
     for seed in range(30 * block, 30 * block + 30):
         for graph in (anything(seed), strips(seed)):

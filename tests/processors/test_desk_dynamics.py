@@ -192,7 +192,7 @@ def test_gradcheck(case: str, options: dict[str, object]) -> None:
     kind, v = CASES[case]
     effect = kind(RATE, **options)
     v = v | {"release_ms": 5, "attack_ms": 0.3}
-    x, key = (music(60).double().requires_grad_() for _ in range(2))
+    x, key = (music(40).double().requires_grad_() for _ in range(2))
     frozen = {"knee_db"} if v["knee_db"] == 0 else set()
     leaves = {n: torch.tensor([float(s)], dtype=F64, requires_grad=n not in frozen) for n, s in v.items()}
 

@@ -36,7 +36,7 @@ FEWEST = 100
 """Pairs of recorded songs from which on they alone tell how far to trust an ensemble."""
 
 UNLIKE = 1.5
-"""By how much residuals of recordings exceed those of generated ones, at least."""
+"""By how much residuals of recordings exceed those of generated ones, where too few recordings tell."""
 
 TRIALS = 400
 """Trials on unheard songs by which harm is counted, in each domain."""
@@ -302,16 +302,17 @@ def calibrate(
 ) -> None:
     """Give a translator its residuals and its tables of harm, from songs that its members had not heard.
 
-    Where no talkers were recorded, generated ones tell, their residuals made larger.
+    Where no talkers were recorded, generated ones tell, their residuals made as much larger as those of recorded music
+    exceed those of generated music.
     """
     for domain in DOMAINS:
         rows, member = _left_out(made, pairs, own, domain)
         if not len(rows):
             continue
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:MOST_RESIDUALS]
-        median, scale = _said(translator, made, pairs, rows[chosen], member[chosen])
-        target = (made.target[pairs.styled[rows[chosen]]] - translator.target_center) / translator.target_spread
-        residuals = (target - median) / scale * (1 if bool(made.real[pairs.dry[rows]].any()) else UNLIKE)
+        residuals = _residuals(translator, made, pairs, rows[chosen], member[chosen])
+        if not bool(made.real[pairs.dry[rows]].any()):
+            residuals = residuals * _unlike(translator, made, pairs, own)
         setattr(translator, f"residuals_{domain}", residuals.clamp(-FARTHEST, FARTHEST))
         told = trials(translator, made, pairs, own, domain, count, seed)
         translator.harm[domain] = _harm_table(told)
@@ -350,6 +351,24 @@ def _said(translator: Translator, made: Examples, pairs: Pairs, rows: Tensor, me
     median, log_scale = translator(z)
     one = torch.arange(len(rows))
     return median[member, one], log_scale[member, one].exp()
+
+
+def _residuals(translator: Translator, made: Examples, pairs: Pairs, rows: Tensor, member: Tensor) -> Tensor:
+    """By how much members are wrong of some pairs, in units of the scales they tell (R, 51)."""
+    median, scale = _said(translator, made, pairs, rows, member)
+    target = (made.target[pairs.styled[rows]] - translator.target_center) / translator.target_spread
+    return (target - median) / scale
+
+
+def _unlike(translator: Translator, made: Examples, pairs: Pairs, own: tuple[Tensor, Tensor]) -> float:
+    """By how much residuals of recorded music exceed those of generated music, at least 1; `UNLIKE` if none tell."""
+    music = (own[0] == own[1]) & (made.kind[pairs.dry] > 0)
+    real = made.real[pairs.dry], made.real[made.of[pairs.styled]]
+    rows = [torch.nonzero(music & both)[:, 0] for both in (real[0] & real[1], ~real[0] & ~real[1])]
+    if min(map(len, rows)) < FEWEST:
+        return UNLIKE
+    recorded, generated = (float(_residuals(translator, made, pairs, r, own[0][r]).abs().median()) for r in rows)
+    return max(1.0, recorded / generated)
 
 
 def _harm_table(told: Sequence[Trial]) -> Harm:

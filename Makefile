@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml constraints.txt scripts/bootstrap.py
 demo: $(STAMP)
 	$(BIN)/python -m diffmix demo -o out/demo
 
+# where no bytecode is kept, each worker would rewrite every test and compile every module anew
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -88,7 +88,7 @@ class PluginChain:
         if not chain:
             raise SettingsError("chain= is empty: name a plugin of Pedalboard, or the path of a VST3 file")
         self.nodes: dict[str, Processor] = {}
-        for one in chain:
+        for one in [chain] if isinstance(chain, str | os.PathLike) else chain:
             name, node = _node(one, sample_rate)
             title, number = name, 2
             while title in self.nodes:

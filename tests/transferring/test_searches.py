@@ -45,6 +45,7 @@ def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[...,
     assert loud[0] <= loud[1] + 0.1
     played = PluginChain(chain, RATE).play(torch.from_numpy(x), torch.zeros(1, 6))
     assert np.array_equal(played[0].numpy(), x)  # all left out
+    assert list(PluginChain("Gain", RATE).nodes) == ["Gain"]
     with pytest.raises(SettingsError, match="chain= holds 3"):
         diffmix.transfer(x, reference, sample_rate=RATE, chain=[3])
 

@@ -42,7 +42,6 @@ from benchmarks.transfer_scores import Row, Rows, by, frontier, main_columns, ma
 from benchmarks.transfer_search import evolution, gradient_search
 from benchmarks.transfer_styles import FAMILIES, at_peak, draw, family
 from benchmarks.transfer_systems import DeepAFx, Nearest, Product, System, baselines, oracle, ours
-from diffmix.estimators.effect_embedding import SHIPPED
 from diffmix.metrics import erb_levels_db, style_errors, unaligned_errors
 from diffmix.progress import progress
 
@@ -71,7 +70,7 @@ class Bench:
     ad: Path | None
     product: bool
     workers: int = 1
-    embeddings: Mapping[str, Path | None] = field(default_factory=dict)
+    embeddings: Mapping[str, Path] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Other processes make their systems themselves."""
@@ -542,7 +541,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60, help="a class")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--models", nargs="*", type=Path, help="weights for fold A and B; else those that ship")
-    parser.add_argument("--embeddings", nargs="*", type=Path, help="encoders of effects for fold A and B, for T7")
+    parser.add_argument(
+        "--embeddings", nargs=2, default=(), type=Path, help="encoders of effects for fold A and B, for T7"
+    )
     parser.add_argument("--deepafx", type=Path, help="a trained model of recipe=style_transfer")
     parser.add_argument("--matchering", type=Path, help="a Python that has matchering installed")
     parser.add_argument("--keep", type=Path, help="a folder for rows")
@@ -566,7 +567,7 @@ def main() -> None:
         a.deepafx,
         not a.no_product,
         a.workers,
-        dict(zip("AB", a.embeddings or ([None, None] if SHIPPED.is_dir() else []), strict=False)),
+        dict(zip("AB", a.embeddings, strict=False)),
     )
     for task in a.tasks:
         begun = time.monotonic()

@@ -81,7 +81,7 @@ def _numbers(x: Tensor) -> Tensor:
 
 
 def tables(
-    found: Sequence[Recording], trials: int, seed: int, embeddings: Mapping[str, Path | None]
+    found: Sequence[Recording], trials: int, seed: int, embeddings: Mapping[str, Path]
 ) -> list[dict[str, object]]:
     """Accuracy of every feature; ``embeddings`` are the encoders of effects by fold, none where none is given."""
     fold = folds(found)

@@ -205,6 +205,7 @@ def _piece(
     columns: dict[str, list[int]] = {name: [] for name in ("song", "style", "effect", "preset", "before")}
     wet: list[Heard] = []
     own = len(EFFECTS) * PRESETS
+    effects: tuple[Effect, ...]
     for _ in range(STYLES):
         effect = preset = -1
         if rng.random() < PRESET:

@@ -12,6 +12,7 @@ from benchmarks import transfer, transfer_content, transfer_features, transfer_s
 from benchmarks.transfer_content import RATE, Recording, Trial
 from benchmarks.transfer_search import chain, cma_es, gradient_search, statistics
 from benchmarks.transfer_styles import Style
+from diffmix.estimators.effect_embedding import EffectEncoder
 from diffmix.kernels import biquad
 from diffmix.metrics import mel_distance
 
@@ -198,6 +199,25 @@ def test_features_find_the_same_style() -> None:
     assert told.keys() == transfer_features.features().keys()
     right = [name for name, t in told.items() if t[0].argmax() == 0]
     assert len(right) >= len(told) - 1, right
+
+
+def test_an_encoder_of_effects_is_asked_too() -> None:
+    clips = torch.stack([hits(n, 6.0) for n in range(2)])
+    encoder = EffectEncoder(size=8, hidden=0).eval()
+    encoder.middle.spread.fill_(20.0)
+    told = transfer_features.similar(clips, clips, encoder)[transfer_features.OURS]
+    assert told.diagonal().tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert float(told[0, 1]) < 0.999
+
+
+def test_chains_of_plugins_are_the_same_for_a_seed() -> None:
+    x = hits(1).double().numpy()
+    for count in transfer_features.LENGTHS:
+        y, again, other = (transfer_features.plugins(count, np.random.default_rng(n))(x) for n in (1, 1, 2))
+        assert np.array_equal(y, again)
+        assert y.shape == x.shape
+        assert np.abs(y - other).max() > 0.01
+        assert np.abs(y).max() == pytest.approx(10 ** (-12 / 20))
 
 
 def test_the_frontier_is_drawn(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What holds in every test: no network, no display, seeded randomness, no more threads than cores."""
 
+import gc
 import os
 import socket
 from typing import Any
@@ -32,6 +33,12 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector of garbage need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

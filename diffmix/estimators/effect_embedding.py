@@ -4,6 +4,8 @@ After AFx-Rep (C. J. Steinmetz et al., "ST-ITO", ISMIR 2024): a unit vector of t
 their difference. It hears the numbers of `style_features` instead of a spectrogram, which few recordings suffice for.
 """
 
+from functools import lru_cache
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +32,8 @@ CLIP = 5.0
 
 SILENT = 1e-4
 """A difference of the channels below this share of the largest sample (-80 dB) is none."""
+
+SHIPPED = FilePath(__file__).resolve().parent.parent / "weights" / "effect_embedding"
 
 
 class Heard(NamedTuple):
@@ -105,23 +109,12 @@ class EffectEncoder(nn.Module):
         write_model(folder, self, config)
 
     @classmethod
-    def load(cls, folder: Path) -> "EffectEncoder":
-        """Read what `save` wrote.
+    def load(cls, folder: Path | None = None) -> "EffectEncoder":
+        """Read what `save` wrote; without a folder, the encoder that ships with diffmix.
 
         Raises CheckpointError if a file is missing or broken, or of another format, version or set of numbers.
         """
-        config, weights = read_model(folder, "an encoder of effects", FORMAT, VERSION)
-        if config.get("features") != style_features.SIZE:
-            raise CheckpointError(
-                f"{folder} was trained for {config.get('features')} features, there are {style_features.SIZE} now"
-            )
-        try:
-            encoder = cls(**config["shape"])
-        except (KeyError, TypeError, SettingsError) as error:
-            raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
-        fill(encoder, weights, folder)
-        encoder.about = config
-        return encoder.eval()
+        return _shipped() if folder is None else _read(FilePath(folder))
 
 
 class Part(nn.Module):
@@ -172,3 +165,23 @@ def similarity(a: Place, b: Place) -> Tensor:
 def _alone(numbers: Tensor) -> Tensor:
     """Style features (B, 250) without those that compare channels, (B, 238)."""
     return torch.cat([numbers[:, : COMPARING.start], numbers[:, COMPARING.stop :]], 1)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> EffectEncoder:
+    return _read(SHIPPED)
+
+
+def _read(folder: FilePath) -> EffectEncoder:
+    config, weights = read_model(folder, "an encoder of effects", FORMAT, VERSION)
+    if config.get("features") != style_features.SIZE:
+        raise CheckpointError(
+            f"{folder} was trained for {config.get('features')} features, there are {style_features.SIZE} now"
+        )
+    try:
+        encoder = EffectEncoder(**config["shape"])
+    except (KeyError, TypeError, SettingsError) as error:
+        raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
+    fill(encoder, weights, folder)
+    encoder.about = config
+    return encoder.eval()

@@ -65,7 +65,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     contents = recordings_in(data["recordings"]) if data["recordings"] else []
     with progress("Examples of styles", data["pieces"]) as advance:
         made = examples(contents, data["pieces"], config["seed"], data["root"], advance, data["engines"])
-    without = data["without"]
+    without = [str(song) for song in data["without"]]
     if unknown := sorted(set(without) - set(made.songs)):
         raise SettingsError(f"data.without: no song is called {', '.join(unknown)}; there are {', '.join(made.songs)}")
     steps = config["trainer"]["max_steps"]

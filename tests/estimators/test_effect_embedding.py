@@ -6,8 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffmix.data.effect_chains import Effect, render
 from diffmix.errors import CheckpointError, SettingsError
-from diffmix.estimators.effect_embedding import COMPARING, MIDDLE, SIDE, EffectEncoder, Place, heard, similarity
+from diffmix.estimators.effect_embedding import (
+    COMPARING,
+    MIDDLE,
+    SHIPPED,
+    SIDE,
+    EffectEncoder,
+    Place,
+    heard,
+    similarity,
+)
 from diffmix.estimators.style_features import style_features
 
 RATE = 24_000
@@ -77,6 +87,26 @@ def test_silence_and_scraps_have_places_too(seconds: float) -> None:
     encoder = EffectEncoder(hidden=16, size=8).eval()
     for x in (torch.zeros(2, round(seconds * RATE)), noise(5, 1, seconds)[0], torch.full((1, 9), torch.nan)):
         assert encoder.embed(x, RATE).middle.isfinite().all()
+
+
+def test_what_ships_is_small_and_hears_the_same_effect_on_other_noise() -> None:
+    encoder = EffectEncoder.load()
+    assert sum(part.numel() for part in encoder.state_dict().values()) < 300_000
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 1_000_000
+
+    def through(x: torch.Tensor) -> torch.Tensor:
+        """Five styles of it."""
+        chains = (
+            [("HighpassFilter", {"cutoff_frequency_hz": 900.0})],
+            [("LowpassFilter", {"cutoff_frequency_hz": 1200.0})],
+            [("Distortion", {"drive_db": 36.0})],
+            [("Delay", {"delay_seconds": 0.11, "feedback": 0.5, "mix": 0.6})],
+            [("Bitcrush", {"bit_depth": 3.0})],
+        )
+        return torch.cat([render([Effect(k, v, {}) for k, v in chain], x, RATE) for chain in chains])
+
+    places = [encoder(heard(through(noise(seed)), RATE)) for seed in (7, 8)]
+    assert similarity(*places).argmax(1).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_folder_holds_an_encoder(tmp_path: Path) -> None:

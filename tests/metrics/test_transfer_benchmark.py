@@ -8,7 +8,15 @@ import pytest
 import scipy.signal
 import torch
 
-from benchmarks import transfer, transfer_content, transfer_features, transfer_scores, transfer_styles, transfer_systems
+from benchmarks import (
+    transfer_checks,
+    transfer_content,
+    transfer_features,
+    transfer_scores,
+    transfer_styles,
+    transfer_systems,
+    transfer_truth,
+)
 from benchmarks.transfer_content import RATE, Recording, Trial
 from benchmarks.transfer_search import chain, cma_es, gradient_search, statistics
 from benchmarks.transfer_styles import Style
@@ -182,12 +190,12 @@ def test_the_truths_curves_are_nearly_the_truth() -> None:
 
 def test_what_is_done_is_measured() -> None:
     x = hits(7)
-    assert transfer.change(x, 0.3 * x) == pytest.approx((0, 0), abs=0.01)
+    assert transfer_checks.change(x, 0.3 * x) == pytest.approx((0, 0), abs=0.01)
     b, a = scipy.signal.butter(1, 1000, fs=RATE)
     dull = torch.from_numpy(scipy.signal.lfilter(b, a, x.numpy())).float()
-    assert transfer.change(x, dull)[0] > 5
-    assert transfer.response_error_db(x, 2 * dull, dull) < 0.01
-    assert transfer.response_error_db(x, x, dull) > 2
+    assert transfer_checks.change(x, dull)[0] > 5
+    assert transfer_checks.response_error_db(x, 2 * dull, dull) < 0.01
+    assert transfer_checks.response_error_db(x, x, dull) > 2
 
 
 def test_features_find_the_same_style() -> None:
@@ -222,7 +230,7 @@ def test_chains_of_plugins_are_the_same_for_a_seed() -> None:
 
 def test_the_frontier_is_drawn(tmp_path: Path) -> None:
     curve = [(1.0, 0.6, 0.3, 1.0), (0.8, 0.62, 0.1, 0.6)]
-    transfer.plot_frontier({"music": curve}, tmp_path / "f.svg")
+    transfer_truth.plot_frontier({"music": curve}, tmp_path / "f.svg")
     first = (tmp_path / "f.svg").read_text()
-    transfer.plot_frontier({"music": curve}, tmp_path / "f.svg")
+    transfer_truth.plot_frontier({"music": curve}, tmp_path / "f.svg")
     assert first == (tmp_path / "f.svg").read_text()

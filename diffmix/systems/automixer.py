@@ -1,13 +1,8 @@
 """The automatic mixer: an estimator that says what a mix is to become."""
 
-import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +16,7 @@ from diffmix.data.roles import ROLES
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Estimator, Heard
 from diffmix.estimators.features import FRAME_S, level_free, log_mel, measures
+from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.intent import Intent
 from diffmix.params import ParamSpec
 from diffmix.playback import excerpts
@@ -157,23 +153,10 @@ class Automixer(nn.Module):
 
     def save(self, folder: Path, **card: Any) -> None:
         """Write ``config.json`` (sizes, specs, console, ``card``) and ``model.safetensors``, whole or not at all."""
-        from safetensors.torch import save
-
-        folder = FilePath(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = FilePath(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            weights = {name: part.detach().cpu().contiguous() for name, part in self.estimator.state_dict().items()}
-            (temporary / "model.safetensors").write_bytes(save(weights))
-            specs = {part: spec.to_dict() for part, spec in self.specs.items()}
-            config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs}
-            config |= {"console": self.console.description, "listen_seconds": self.listen_seconds, **card}
-            (temporary / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-            folder.mkdir(exist_ok=True)
-            for file in ("model.safetensors", "config.json"):
-                os.replace(temporary / file, folder / file)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        specs = {part: spec.to_dict() for part, spec in self.specs.items()}
+        config = {"format": FORMAT, "version": VERSION, "estimator": self.shape, "specs": specs}
+        config |= {"console": self.console.description, "listen_seconds": self.listen_seconds, **card}
+        write_model(folder, self.estimator, config)
 
     @property
     def specs(self) -> dict[str, ParamSpec]:
@@ -186,31 +169,14 @@ class Automixer(nn.Module):
 
         Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        folder = FilePath(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            weights = load_file(folder / "model.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise CheckpointError(f"no usable model in {folder}: {error}") from None
-        if not isinstance(config, dict) or config.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{folder / 'config.json'} does not describe an automixer: its format is not {FORMAT!r}"
-            )
-        if config.get("version") != VERSION:
-            raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {VERSION}")
+        config, weights = read_model(folder, "an automixer", FORMAT, VERSION)
         try:
             console = Console.from_layout(config.get("console", {}), sample_rate)
         except (SettingsError, TypeError) as error:
             raise CheckpointError(f"{folder} describes a console that cannot be: {error}") from None
         mixer = cls(console, config.get("listen_seconds", 6.0), **config["estimator"])
         refuse_other_specs(mixer.specs, config["specs"], folder)
-        try:
-            mixer.estimator.load_state_dict(weights)
-        except RuntimeError as error:
-            raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
+        fill(mixer.estimator, weights, folder)
         return mixer.eval()
 
 

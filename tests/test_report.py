@@ -143,6 +143,7 @@ def test_a_long_song_gets_an_excerpt_of_its_loudest_part() -> None:
     assert 17 <= int(start[1]) <= 20
 
 
+@pytest.mark.slow
 def test_a_report_of_64_tracks_stays_readable(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     many = {f"track {n:02d} with a name that is far too long": 0.01 * rng.standard_normal((1, 8820)) for n in range(64)}

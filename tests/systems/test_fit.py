@@ -28,6 +28,7 @@ def wanted() -> diffmix.Settings:
     )
 
 
+@pytest.mark.slow
 def test_fit_recovers_levels_and_pans() -> None:
     target = diffmix.render(stems(), wanted(), sample_rate=RATE)
     unfitted = diffmix.render(stems(), diffmix.Settings(tracks={n: {} for n in stems()}), sample_rate=RATE)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
-from torch.utils.data import DataLoader
 
 from diffmix.data.effect_chains import EFFECTS
 from diffmix.data.style_content import recordings_in
@@ -18,7 +17,7 @@ from diffmix.errors import SettingsError
 from diffmix.estimators.effect_embedding import MIDDLE, EffectEncoder, Part, similarity
 from diffmix.progress import progress
 from diffmix.systems.effect_examples import PRESETS, EffectExamples, examples, rows
-from diffmix.systems.training import Training, numbers_ahead
+from diffmix.systems.training import Steps, Training
 
 Pretext = Literal["contrastive", "presets"]
 PRETEXTS = ("contrastive", "presets")
@@ -54,7 +53,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     def save(folder: Path, **card: Any) -> None:
         system.encoder.save(folder, **card)
 
-    return Training(system, Steps(system), save)
+    return Training(system, Steps(), save)
 
 
 class EffectLearner(lightning.LightningModule):
@@ -181,22 +180,6 @@ class Heads(nn.Module):
         """Cross entropies of the two answers (B,)."""
         logits = self.effect(both)
         return cross_entropy(logits, effect) + cross_entropy(self.preset(torch.cat([both, logits], 1)), preset)
-
-
-class Steps(lightning.LightningDataModule):
-    """Numbers of steps: the system draws its batches from them."""
-
-    def __init__(self, system: EffectLearner) -> None:
-        super().__init__()
-        self.system = system
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """From the trainer's step on."""
-        return DataLoader(range(2**31), None, sampler=numbers_ahead(self, 1))  # type: ignore[arg-type]
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """One round over unheard songs."""
-        return DataLoader([0], None)  # type: ignore[arg-type]
 
 
 def discriminant(z: Tensor, style: Tensor, shrinkage: float = SHRINKAGE) -> tuple[Tensor, Tensor]:

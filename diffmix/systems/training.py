@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import lightning
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from diffmix.errors import CheckpointError
 
@@ -38,6 +38,18 @@ def numbers_ahead(data: lightning.LightningDataModule, batch_size: int) -> Numbe
     first = data.trainer.global_step if data.trainer else 0
     last = data.trainer.max_steps if data.trainer else first
     return Numbers(range(first * batch_size, last * batch_size))
+
+
+class Steps(lightning.LightningDataModule):
+    """Numbers of steps, for a system that draws its batches from them itself."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """From the trainer's step on."""
+        return DataLoader(range(2**31), None, sampler=numbers_ahead(self, 1))  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """One round of whatever the system judges itself by."""
+        return DataLoader([0], None)  # type: ignore[arg-type]
 
 
 class OneNetwork(lightning.LightningModule):

@@ -13,7 +13,6 @@ import lightning
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.utils.data import DataLoader
 
 from diffmix.data.style_content import recordings_in
 from diffmix.errors import SettingsError
@@ -21,7 +20,7 @@ from diffmix.estimators.translator import CLIP, DOMAINS, FARTHEST, Harm, Posteri
 from diffmix.estimators.treatment import Treatment
 from diffmix.progress import progress
 from diffmix.systems.style_examples import Examples, examples
-from diffmix.systems.training import Training, numbers_ahead
+from diffmix.systems.training import Steps, Training
 from diffmix.transferring.decision import (
     GATES,
     HARM,
@@ -74,7 +73,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     def save(folder: Path, **card: Any) -> None:
         system.translator.save(folder, **card)
 
-    return Training(system, Steps(system), save)
+    return Training(system, Steps(), save)
 
 
 def learn(
@@ -213,22 +212,6 @@ class StyleLearner(lightning.LightningModule):
             found = trials(self.translator, self.made, self.pairs, self.own, domain, self.trials // 4, self.seed + 1)
             for name, value in scores(found, GATES["default"]).items():
                 self.log(f"val/{domain}/{name}", value, batch_size=1)
-
-
-class Steps(lightning.LightningDataModule):
-    """Numbers of steps: the system draws its batches from them."""
-
-    def __init__(self, system: StyleLearner) -> None:
-        super().__init__()
-        self.system = system
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """From the trainer's step on."""
-        return DataLoader(range(2**31), None, sampler=numbers_ahead(self, 1))  # type: ignore[arg-type]
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """One round over unheard songs."""
-        return DataLoader([0], None)  # type: ignore[arg-type]
 
 
 # -- pairs and folds ---------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ Loops = tuple[Callable[..., None], Callable[..., None]]
 def recursion(
     name: str, loops: Callable[[int], Loops], tile: int = 0, together: int = 1
 ) -> Callable[[Tensor, Tensor, Tensor, int, list[int]], tuple[Tensor, Tensor]]:
-    """A compiled recursion over rows as a differentiable operator ``diffmix::<name>``.
+    """A compiled recursion over rows as a differentiable operator ``diffmix::<name>_<tile>``.
 
     ``loops(P)`` gives, compiled lazily, for P coefficients:
 
@@ -152,7 +152,8 @@ def recursion(
         return torch.from_numpy(y).to(x.device), torch.from_numpy(states).to(x.device)
 
     backward.__name__ = f"{name}_backward"
-    forward.__name__ = name
+    # torch.compile finds graphs on disk by names: one of another tile, whose states have other shapes, is another
+    forward.__name__ = f"{name}_{tile}" if tile else name
     adjoint = operator(
         fake=lambda gy, x, c, states, outputs, options: (x.new_empty(x.shape), c.new_empty(c.shape)),
     )(backward)

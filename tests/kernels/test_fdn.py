@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffmix.errors import AudioError
-from diffmix.kernels.feedback_delay_network import TILE, damping, feedback_delay_network, line_lengths
+from diffmix.kernels.feedback_delay_network import TILE, _network, damping, feedback_delay_network, line_lengths
 from diffmix.kernels.stream import streaming
 from tests.reverb_reference import decay_time
 
@@ -140,4 +140,4 @@ def test_operator_is_well_formed() -> None:
     gains = torch.cat(damping(*settings(SETTINGS[0]), 2000, lengths), -1)[:, None].requires_grad_()
     arguments = noise(1, 2, 100).requires_grad_(), gains, torch.zeros(1, sum(lengths) + 8, dtype=F64), 2, lengths
     checks = "test_schema", "test_autograd_registration", "test_faketensor"
-    torch.library.opcheck(torch.ops.diffmix.feedback_delay_network.default, arguments, test_utils=checks)
+    torch.library.opcheck(_network.overload, arguments, test_utils=checks)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffmix.errors import AudioError
 from diffmix.kernels.backend import backend
-from diffmix.kernels.reverb import TILE, _delays, freeverb
+from diffmix.kernels.reverb import TILE, _delays, _freeverb, freeverb
 from diffmix.kernels.stream import streaming
 from tests import reverb_reference
 
@@ -149,7 +149,7 @@ def test_operator_is_well_formed() -> None:
     delays = _delays(8000, 2)
     arguments = noise(1, 2, 300).requires_grad_(), gains, torch.zeros(1, sum(delays) + 16), 2, delays
     checks = "test_schema", "test_autograd_registration", "test_faketensor"  # the slow test below compiles
-    torch.library.opcheck(torch.ops.diffmix.freeverb.default, arguments, test_utils=checks)
+    torch.library.opcheck(_freeverb.overload, arguments, test_utils=checks)
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -1,6 +1,7 @@
 """Training of the translator."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,3 +153,24 @@ def test_the_recipe_trains_from_generated_songs(tmp_path: Path, monkeypatch: pyt
     config["data"]["without"] = ["song 9"]  # type: ignore[index]
     with pytest.raises(SettingsError, match="no song is called song 9"):
         translator.prepare(config)
+
+
+def test_unheard_talkers_are_as_far_off_as_recorded_music_is_from_generated(monkeypatch):
+    count = translator.FEWEST
+    real = torch.tensor([True, False])  # one recorded and one generated song, each paired with its like
+    made = SimpleNamespace(kind=torch.tensor([1, 1]), real=real, of=torch.tensor([0, 1]))
+    song = torch.arange(2).repeat_interleave(count)
+    own = torch.zeros(2 * count, dtype=torch.long), torch.zeros(2 * count, dtype=torch.long)
+    far = {True: 3.0, False: 2.0}
+    monkeypatch.setattr(
+        translator,
+        "_residuals",
+        lambda _, made, pairs, rows, member: torch.tensor([[far[bool(real[pairs.dry[r]])]] for r in rows.tolist()]),
+    )
+    assert translator._unlike(None, made, translator.Pairs(song, song, song), own) == pytest.approx(1.5)
+    far[True] = 1.0
+    assert translator._unlike(None, made, translator.Pairs(song, song, song), own) == 1.0
+    few = song[1:]
+    assert (
+        translator._unlike(None, made, translator.Pairs(few, few, few), tuple(o[1:] for o in own)) == translator.UNLIKE
+    )

@@ -8,6 +8,7 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numba
 import numpy as np
@@ -46,10 +47,17 @@ def audio(channels: int, seconds: float, generator: torch.Generator, tracks: int
     return 0.2 * noise * bursts
 
 
-def ours(x: Tensor, seed: int, dtype: torch.dtype = torch.float32) -> Rendering:
-    """This project's console; it also has a trim and a high-pass per track, which the others do without."""
+LIKE_PEERS: dict[str, Any] = {
+    "strip": {"eq": "ParametricEQ", "compressor": "Compressor"},
+    "master": {"eq": "ParametricEQ", "compressor": "Compressor"},
+}
+"""The layout that the peers' consoles have: the default one without trims, high-passes and the master's gain."""
+
+
+def ours(x: Tensor, seed: int, dtype: torch.dtype = torch.float32, *, default: bool = False) -> Rendering:
+    """This project's console of the peers' layout, or the ``default`` one."""
     generator = torch.Generator().manual_seed(seed)
-    desk = Console(SAMPLE_RATE)
+    desk = Console(SAMPLE_RATE) if default else Console(SAMPLE_RATE, **LIKE_PEERS)
     track = desk.track_spec.denormalize(desk.track_spec.default().expand(1, TRACKS, -1))
     bus = desk.bus_spec.denormalize(desk.bus_spec.default()[None])
     master = desk.master_spec.denormalize(desk.master_spec.default()[None])
@@ -167,6 +175,7 @@ def main() -> None:
         "diffmix, stereo tracks": ours(stereo, a.seed),
         "dasp-pytorch, stereo tracks": dasp_console(stereo, a.seed),
         "grafx, stereo tracks": grafx_console(stereo, a.seed),
+        "diffmix's default console, stereo tracks": ours(stereo, a.seed, default=True),
         "diffmix, mono tracks": ours(mono, a.seed),
         "dasp-pytorch, mono tracks": dasp_console(mono, a.seed),
     }
@@ -204,8 +213,8 @@ def main() -> None:
     notes = [
         f"diffmix in float32 differs from the same console in ideal float64 by {rounding_error(stereo, a.seed):.0f} dB "
         "of the peak.",
-        "diffmix has a trim and a high-pass more per track, and Freeverb as reverb, which is recursive; the others "
-        "convolve with shaped noise.",
+        "All have the same effects, but diffmix's reverb is Freeverb, which is recursive; the others convolve with "
+        "shaped noise. diffmix's default console has a trim and a high-pass more per track, and a gain on the master.",
         "dasp-pytorch 0.0.1: its reverb's direct 65 536-tap convolution (minutes for this input) is swapped for the "
         "same one by FFT. Its compressor ignores `release_ms` and takes the sum of the channels as side-chain; its EQ "
         "samples the frequency response, so what rings beyond the buffer wraps round.",

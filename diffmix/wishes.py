@@ -86,7 +86,7 @@ class Wishes:
         limits: dict[str, tuple[float, float]] = {}
         said: dict[str, str] = {}
         locked: dict[str, tuple[float, str]] = {}
-        for text in lock if not isinstance(lock, Mapping) else [f"{k}={v}" for k, v in lock.items()]:
+        for text in _texts(lock) if not isinstance(lock, Mapping) else [f"{k}={v}" for k, v in lock.items()]:
             where, _, value = text.partition("=")
             number = _number(value, f"--lock {text}") if value.strip() else None
             for name, param in knobs.found(where.strip(), f"--lock {text}").items():
@@ -167,11 +167,16 @@ def of_master(wishes: Any) -> Any:
     """Wishes about a chain that is the console's master: its knobs may be named with or without saying so."""
 
     def named(knob: str) -> str:
-        return knob if knob.startswith(("master.", "mix.")) else f"master.{knob}"
+        return knob if knob.partition("=")[0].strip() == "master" or knob.startswith("master.") else f"master.{knob}"
 
     if isinstance(wishes, Mapping):
         return {named(knob): value for knob, value in wishes.items()}
-    return [named(text) for text in ([wishes] if isinstance(wishes, str) else wishes)]
+    return [named(text) for text in _texts(wishes)]
+
+
+def _texts(wishes: str | Sequence[str]) -> Sequence[str]:
+    """Wishes as a list; one may come alone."""
+    return [wishes] if isinstance(wishes, str) else wishes
 
 
 class _Knobs:
@@ -196,7 +201,7 @@ class _Knobs:
                 if found:
                     return found
         if selected:
-            raise SettingsError(f"{where}: there is no such knob; say {', '.join(FRIENDLY)} or a full name, eq.peak1_q")
+            raise SettingsError(f"{where}: there is no such knob; {self.words(selected[0])}")
         raise SettingsError(f"{where}: no track or strip is called {text[: dots[0]]!r}; {self.known}")
 
     @property
@@ -207,6 +212,16 @@ class _Knobs:
         shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
         of_roles = f"; roles: {', '.join(roles)}" if roles else ""
         return f"tracks: {shown}{of_roles}; others: {', '.join(self.others)}"
+
+    def words(self, strip: str) -> str:
+        """What the knobs of a strip can be called, in a sentence: by friendly names, by stages, in full."""
+        friendly = [word for word in FRIENDLY if self._of(strip, word)]
+        every = list(self._of(strip, "*"))
+        if not every:
+            return f"{strip} has none"
+        stages = dict.fromkeys(split_name(name)[0] for name in every)
+        others = [stage for stage in stages if not {stage, SYNONYMS.get(stage)} & {*friendly, "image"}]
+        return f"say {', '.join([*friendly, *others])} or a full name, {every[0]}"
 
     def selected(self, text: str) -> list[str]:
         """The strips that a selector means."""
@@ -221,13 +236,11 @@ class _Knobs:
 
     def _of(self, strip: str, knob: str) -> dict[str, Param]:
         spec = self.others.get(strip, self.console.track_spec)
-        word = SYNONYMS.get(knob.strip().casefold(), knob.strip().casefold())
-        patterns = ["*"]
-        if word in FRIENDLY:
-            patterns = [p.format(send=s) for p in FRIENDLY[word] for s in (list(self.console.sends) or ["send"])]
-        elif word:
-            patterns = [word, f"{word}.*", f"*.{word}"]
-        found = {n: p for n, p in spec if any(fnmatchcase(n.casefold(), pattern) for pattern in patterns)}
+        plain = knob.strip().casefold()
+        word = SYNONYMS.get(plain, plain)
+        if word != plain and not self._matching(spec, word):  # a stage of that name
+            word = plain
+        found = self._matching(spec, word)
         if not word:  # all of a strip's effects; its level stays free
             level = ("fader", "gain", "limiter", *self.console.sends)
             found = {n: p for n, p in found.items() if split_name(n)[0] not in level}
@@ -237,6 +250,14 @@ class _Knobs:
             if word == "gain":
                 found = {n: p for n, p in found.items() if n == "fader.gain_db"}
         return found
+
+    def _matching(self, spec: ParamSpec, word: str) -> dict[str, Param]:
+        patterns = ["*"]
+        if word in FRIENDLY:
+            patterns = [p.format(send=s) for p in FRIENDLY[word] for s in (list(self.console.sends) or ["send"])]
+        elif word:
+            patterns = [word, f"{word}.*", f"*.{word}"]
+        return {n: p for n, p in spec if any(fnmatchcase(n.casefold(), pattern) for pattern in patterns)}
 
 
 def _strips(console: Console, settings: Settings) -> list[tuple[str, dict[str, dict[str, float]], ParamSpec]]:
@@ -265,7 +286,7 @@ def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tup
                 low, high = (value, value) if isinstance(value, int | float) else value
                 yield f"{knob}={low:g}..{high:g}", (float(low), float(high))
         return
-    for text in given:
+    for text in _texts(given):
         knob, _, value = text.partition("=")
         where = f"--bound {text}"
         value = re.sub(r"\s*(db|hz)$", "", value.strip(), flags=re.IGNORECASE)

@@ -23,7 +23,7 @@ from diffmix.settings import Settings, shortest
 from diffmix.transferring.decision import decide, gate_limit
 from diffmix.transferring.guard import guarded
 from diffmix.transferring.kinship import Kinship, kinship
-from diffmix.transferring.knobs import ASPECTS, CHAIN, inside, knobs_of
+from diffmix.transferring.knobs import ASPECTS, CHAIN, inside, knobs_of, neutral
 from diffmix.transferring.listening import Recording, features
 from diffmix.transferring.matching import matched
 from diffmix.transferring.result import Belief, Transfer
@@ -74,7 +74,8 @@ def transfer(
         input: a path, or an array (T,), (C, T) or (T, C) with ``sample_rate``. A folder or a dict of stems is mixed
             on a console instead, so that the sum sounds as the reference does, as a whole: ``amount``, ``only``,
             ``candidates`` and what else is about one recording are refused. A `diffmix.Mix` is returned then.
-        reference: as ``input``; a list of several; or a `Style` or its file, whose treatment is done again.
+        reference: as ``input``; a list of several; or a `Style` or its file, whose treatment is done again (with
+            ``mode="different-source"`` it is judged anew what to do).
         sample_rate: Hz of an array.
         reference_rate: Hz of references that are arrays, by default that of the input.
         weights: how much each of several references counts.
@@ -123,11 +124,20 @@ def transfer(
     if chain:
         held = {"lock": bool(lock), "bound": bool(bound), "candidates": candidates > 1}
         _refuse("plugins are searched as a whole", "(name, [parameters]) in chain", **held)
+    style = style_in(reference)
+    again = style is not None and style.treatment is not None and mode == "auto"
+    if style is not None:
+        held = {
+            "weights": weights is not None,
+            "gate": again and gate != "default",
+            "candidates": again and candidates > 1,
+        }
+        why = "a style has weights of its own" + (", and what it did is done again" if again else "")
+        _refuse(why, "amount, only, lock and bound", **held)
     say("listening", 0.0)
     heard = Recording.of(input, sample_rate, "the input")
     job = Job(heard, asked, lock, bound)
-    style = style_in(reference)
-    if style is not None and style.treatment is not None and mode == "auto":
+    if style is not None and again:
         beliefs = [job.again(style)]
     else:
         rate = reference_rate or heard.sample_rate
@@ -212,8 +222,14 @@ class Job:
         self.rate, self.pieces = heard.sample_rate, heard.pieces(PIECES[asked.quality])
         self.song = Multitrack(heard.name, self.rate, (heard.track,))
         whole = _console(self.rate, CHAIN)
-        self.wishes = Wishes.read(whole, self.song, of_master(lock), of_master(bound))
-        self.params: dict[str, Param] = dict(whole.narrowed_specs(["mix"], self.wishes.limits)[1]["master"].params)
+        wishes = Wishes.read(whole, self.song, of_master(lock), of_master(bound))
+        self.neutral = neutral(whole.master_spec.params)
+        bare = {name.removeprefix("master.") for name, text in wishes.said.items() if "=" not in text}
+        self.limits = {**wishes.limits, **{f"master.{name}": (self.neutral[name],) * 2 for name in bare}}
+        self.without = {
+            stage for stage in CHAIN if all(f"{stage}.{knob}" in bare for knob in whole.master[stage].spec.names)
+        }
+        self.params: dict[str, Param] = dict(whole.narrowed_specs(["mix"], self.limits)[1]["master"].params)
         self.notes = [f"The input {fault}." for fault in heard.faults]
 
     @property
@@ -338,17 +354,12 @@ class Job:
         offset_db = 0.0
         if belief.acted:
             say("setting knobs", 0.0)
-            fitted = knobs_of(belief.treatment, rate, self.params)
+            fitted = knobs_of(belief.treatment, rate, self.params, without=self.without)
             knobs, offset_db = fitted.knobs, fitted.offset_db
             belief = belief._replace(acted=bool(knobs))
-        for name, param in self.params.items():  # what a person set by hand
-            stage = name.rpartition(".")[0]
-            if stage in CHAIN and param.low == param.high and f"master.{name}" in self.wishes.limits:
-                neutral = _console(rate, {stage: CHAIN[stage]}).master_spec.params[name].default
-                if param.low != neutral and stage not in ("gain", "limiter", *knobs):
-                    whole = {n.removeprefix(f"{stage}."): p.default for n, p in self.params.items()
-                             if n.startswith(f"{stage}.")}  # fmt: skip
-                    knobs[stage] = inside(whole, stage, self.params)
+        for stage in self._by_hand() - {"gain", "limiter", *knobs}:
+            plain = {n.removeprefix(f"{stage}."): v for n, v in self.neutral.items() if n.startswith(f"{stage}.")}
+            knobs[stage] = inside(plain, stage, self.params)
         loud = asked.amounts["loudness"]
         wanted = None
         if loud and (knobs or "loudness" in asked.named):
@@ -368,10 +379,14 @@ class Job:
             **fields,
             style=dataclasses.replace(style, treatment=belief.treatment) if belief.route != "style" else style,
             belief=belief,
-            channels=len(self.heard.audio),
             loudness_lufs=wanted,
             ceiling_db=asked.ceiling_db,
         )
+
+    def _by_hand(self) -> set[str]:
+        """The stages that a person locked a knob of away from where it does least."""
+        names = {name.removeprefix("master."): limit for name, limit in self.limits.items()}
+        return {name.partition(".")[0] for name, (low, high) in names.items() if low == high != self.neutral[name]}
 
     def played(self, chain: Sequence[Any], belief: Belief, style: Style, say: Progress) -> Any:
         """The recording through plugins of any make, near to what a belief asks for."""
@@ -428,7 +443,7 @@ class Job:
             peaks = self.pieces.mean(1).abs().amax(-1).clamp_min(1e-6)
             trim_db = PEAK_DB - float(20 * peaks.log10().median()) + offset_db
         settings = _settings(console, shortest(round(min(max(trim_db, -40.0), 60.0), 2)), knobs)
-        limits = {name: limit for name, limit in self.wishes.limits.items() if name.split(".")[1] in stages}
+        limits = {name: limit for name, limit in self.limits.items() if name.split(".")[1] in stages}
         weights = {"rendering": (0.0, 0.6), "setting the level": (0.6, 0.4)}
 
         def later(what: str, done: float) -> None:

@@ -21,7 +21,7 @@ from diffmix.playback import Progress
 from diffmix.processors.base import REGISTRY
 from diffmix.transferring.assistant import job_of
 from diffmix.transferring.evolution import evolve
-from diffmix.transferring.knobs import CHAIN
+from diffmix.transferring.knobs import CHAIN, NEUTRAL
 from diffmix.transferring.result import Transfer
 from diffmix.types import Path
 
@@ -34,7 +34,6 @@ RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
 }
 """The knobs that words move, and how far."""
 
-NEUTRAL = {"saturation": {"drive_db": -24.0}, "reverb": {"wet_level": 0.0, "room_size": 0.5, "dry_level": 0.5}}
 GENERATIONS = {"fast": 15, "balanced": 40, "best": 120}
 PRIOR = 0.02
 """Weight of how far knobs are moved, beside the cosine."""

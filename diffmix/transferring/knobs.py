@@ -1,7 +1,7 @@
 """From a treatment's curves to the knobs of effects: the equaliser by damped least squares on its exact response."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffmix.estimators.treatment import EQ_HZ, Treatment
 from diffmix.kernels.biquad import frequency_response
-from diffmix.params import Param
+from diffmix.params import Param, split_name
 from diffmix.processors import HighpassFilter, ParametricEQ
 from diffmix.settings import shortest
 
@@ -34,6 +34,13 @@ ASPECTS: Mapping[str, tuple[str, ...]] = {
     "loudness": ("gain", "limiter"),
 }
 """What ``amount`` and ``only`` can name, and its effects."""
+
+NEUTRAL: Mapping[str, Mapping[str, float]] = {
+    "highpass": {"cutoff_frequency_hz": 10.0},
+    "saturation": {"drive_db": -24.0},
+    "reverb": {"wet_level": 0.0, "dry_level": 0.5},
+}
+"""Where knobs do least, of effects whose defaults do something."""
 
 LEAST_DB = 0.3
 """Changes below this are left out."""
@@ -67,14 +74,18 @@ class Fitted(NamedTuple):
 
 
 def knobs_of(
-    treatment: Treatment, sample_rate: float, params: Mapping[str, Param], weight: Tensor | None = None
+    treatment: Treatment,
+    sample_rate: float,
+    params: Mapping[str, Param],
+    weight: Tensor | None = None,
+    without: Collection[str] = (),
 ) -> Fitted:
     """The knobs of the effects that a treatment of one recording needs, inside of the ranges of ``params``.
 
     ``params`` are those of the chain by ``stage.knob``; ``weight`` (40,) says how much each of `EQ_HZ` counts. Stages
-    that would do nothing are left out.
+    that would do nothing are left out, and so are those in ``without``.
     """
-    fitted = _tone(treatment.eq_db.double(), sample_rate, params, weight)
+    fitted = _tone(treatment.eq_db.double(), sample_rate, params, weight, "highpass" not in without)
     knobs = dict(fitted.knobs)
     found = treatment.compressor()
     if float(treatment.reduction_db.max()) >= LEAST_DB and float(found.ratio) > 1.02:
@@ -87,7 +98,7 @@ def knobs_of(
     if space_db >= LEAST_SPACE_DB:
         wet = REVERB_UNITY * 10 ** ((SPACE_FLOOR_DB + space_db) / 20)
         knobs["reverb"] = {"room_size": 0.5, "damping": 0.5, "wet_level": wet, "dry_level": 0.5, "width": 1.0}
-    ordered = {stage: inside(knobs[stage], stage, params) for stage in CHAIN if stage in knobs}
+    ordered = {stage: inside(knobs[stage], stage, params) for stage in CHAIN if stage in knobs and stage not in without}
     return fitted._replace(knobs=ordered)
 
 
@@ -107,7 +118,15 @@ def inside(values: Mapping[str, float], stage: str, params: Mapping[str, Param])
     return found
 
 
-def _tone(curve_db: Tensor, sample_rate: float, params: Mapping[str, Param], weight: Tensor | None) -> Fitted:
+def neutral(params: Mapping[str, Param]) -> dict[str, float]:
+    """Where the knobs of the chain, by ``stage.knob``, do least."""
+    parts = {name: split_name(name) for name in params}
+    return {name: NEUTRAL.get(stage, {}).get(knob, params[name].default) for name, (stage, knob) in parts.items()}
+
+
+def _tone(
+    curve_db: Tensor, sample_rate: float, params: Mapping[str, Param], weight: Tensor | None, highpass: bool = False
+) -> Fitted:
     hz = torch.tensor(EQ_HZ, dtype=torch.float64)
     counts = torch.ones(len(hz), dtype=torch.float64) if weight is None else weight.double()
     counts = torch.where(hz > 0.45 * sample_rate, 0.0, counts)
@@ -116,7 +135,7 @@ def _tone(curve_db: Tensor, sample_rate: float, params: Mapping[str, Param], wei
         return Fitted({}, level, 0.0)
     best = _fit(curve_db, counts, sample_rate, params, False)
     fall = float(curve_db[:4].mean() - curve_db[10:14].mean())  # 30..50 Hz beside 140..220 Hz
-    if fall < -3 and "highpass.cutoff_frequency_hz" in params:
+    if fall < -3 and highpass:
         cut = _fit(curve_db, counts, sample_rate, params, True)
         if cut.error_db < best.error_db - 0.2:
             return cut

@@ -74,7 +74,6 @@ class Transfer(Mix):
 
     style: Style = NO_STYLE  # type: ignore[assignment]  # a mix's is a text only
     belief: Belief = NOTHING
-    channels: int = 2
     loudness_lufs: float | None = None
     ceiling_db: float = -1.0
     candidates: tuple["Transfer", ...] = field(default=(), repr=False)

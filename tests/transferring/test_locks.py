@@ -1,0 +1,81 @@
+"""What is held of a chain: every stage by its name, what nothing is to be done by, and what was set by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import diffmix
+from diffmix.errors import SettingsError
+from diffmix.estimators.treatment import EQ_HZ
+from tests.transferring.stand_in import RATE, Audio, StandIn, song, treatment
+
+Believing = Callable[..., StandIn]
+MUCH = (3.0, 12.0, 15.0)
+"""Width, drive and space, dB."""
+
+
+@pytest.fixture(scope="module")
+def x() -> Audio:
+    return song(3.0)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Audio:
+    return song(3.0, seed=3)
+
+
+@pytest.mark.parametrize("stage", ["saturation", "imager", "reverb"])
+def test_a_stage_that_is_locked_without_a_value_does_nothing(
+    stage: str, x: Audio, reference: Audio, believing: Believing
+) -> None:
+    believing(treatment(extras=MUCH))
+    free = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", gate="bold")
+    assert {"saturation", "imager", "reverb"} < set(free.settings["master"])
+    held = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", gate="bold", lock=[stage])
+    assert stage not in held.settings["master"]
+    assert {"saturation", "imager", "reverb"} - {stage} <= set(held.settings["master"])
+
+
+def test_a_roll_off_is_had_without_the_highpass(x: Audio, reference: Audio, believing: Believing) -> None:
+    hz = torch.tensor(EQ_HZ)
+    rolled = 20 * (hz / torch.sqrt(hz**2 + 300**2)).log10()
+    believing(treatment(0, ratio=1.0)._replace(eq_db=rolled))
+    asked: Any = {"sample_rate": RATE, "quality": "fast", "gate": "bold"}
+    assert "highpass" in diffmix.transfer(x, reference, **asked).settings["master"]
+    assert next(iter(diffmix.transfer(x, reference, lock=["highpass"], **asked).settings["master"])) == "eq"
+
+
+def test_a_knob_that_is_locked_without_a_value_does_nothing(x: Audio, reference: Audio, believing: Believing) -> None:
+    believing(treatment(0, ratio=1.0, extras=MUCH))
+    made = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", gate="bold", lock="reverb.wet_level")
+    assert made.settings["master"]["reverb"]["wet_level"] == 0
+    assert made.settings["master"]["reverb"]["dry_level"] == 0.5
+
+
+def test_what_is_set_by_hand_is_done_and_nothing_else_of_its_stage(
+    x: Audio, reference: Audio, believing: Believing
+) -> None:
+    believing(treatment(0, ratio=1.0))
+    lock = ["saturation.drive_db=25", "reverb.width=0.5"]
+    knobs = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", lock=lock).settings["master"]
+    assert knobs["saturation"]["drive_db"] == 25
+    assert (knobs["reverb"]["width"], knobs["reverb"]["wet_level"], knobs["reverb"]["dry_level"]) == (0.5, 0, 0.5)
+
+
+@pytest.mark.parametrize("wish", ["mix.pan=0.5", "mix.gain=3"])
+def test_what_no_chain_heeds_is_refused(wish: str, x: Audio, reference: Audio, believing: Believing) -> None:
+    believing()
+    with pytest.raises(SettingsError, match=f"--lock master.{wish}: there is no such knob; say gain, eq"):
+        diffmix.transfer(x, reference, sample_rate=RATE, lock=[wish])
+    with pytest.raises(SettingsError, match=f"--lock master.{wish}: there is no such knob; say gain, eq, comp"):
+        diffmix.master(x, "pop", sample_rate=RATE, lock=[wish])
+
+
+def test_the_whole_chain_is_held_by_its_name(x: Audio) -> None:
+    knobs = diffmix.master(x, "pop", sample_rate=RATE, lock="master").settings["master"]
+    assert knobs["compressor"]["ratio"] == 1
+    assert {value for name, value in knobs["eq"].items() if name.endswith("gain_db")} == {0}
+    assert np.isfinite(knobs["gain"]["gain_db"])

@@ -18,6 +18,7 @@ from diffmix.playback import Progress, excerpts
 from diffmix.refine import refine
 from diffmix.settings import Settings
 from diffmix.transferring.listening import Recording
+from diffmix.transferring.style import style_in
 from diffmix.wishes import Wishes
 
 STEPS = {"fast": 30, "balanced": 80, "best": 200}
@@ -48,6 +49,8 @@ def mixed_like(
     rate = multitrack.sample_rate
     if isinstance(reference, list | tuple):
         raise SettingsError("stems are mixed like one reference; several came")
+    if style_in(reference) is not None:
+        raise SettingsError("stems are mixed like a recording; a style came")
     other = Recording.of(reference, rates[1] or rate, "the reference", whole=False)
     target = resample(other.audio, other.sample_rate, rate).expand(2, -1)
     say("listening", 0.1)

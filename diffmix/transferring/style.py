@@ -117,6 +117,8 @@ class Style:
             raise SettingsError(f"{where} is damaged: {error}") from None
         if not references:
             raise SettingsError(f"{where} has no reference")
+        if not sum(reference.weight for reference in references) > 0:
+            raise SettingsError(f"{where} has no reference that counts: all weights are 0")
         return cls(references, treatment, domain)
 
     def save(self, path: Path) -> FilePath:
@@ -161,6 +163,10 @@ def shares_of(given: Sequence[Any], weights: Sequence[float] | None) -> list[flo
 def style_in(reference: Any) -> Style | None:
     """The style that a reference is or names, a ``.json`` file, or None."""
     if isinstance(reference, Style):
+        if not reference.references:
+            raise SettingsError(
+                f"the style of {reference.name!r} was made of words and tells no reference: give a recording"
+            )
         return reference
     if isinstance(reference, str | os.PathLike) and FilePath(reference).suffix.casefold() == ".json":
         return Style.load(reference)
@@ -172,6 +178,8 @@ def _reference(data: Any) -> Reference:
     if heard.ndim != 2 or heard.shape[1] != style_features.SIZE or not torch.isfinite(heard).all():
         raise ValueError(f"features are rows of {style_features.SIZE} numbers, got {tuple(heard.shape)}")
     numbers = {name: float(data[name]) for name in ("loudness_lufs", "band_hz", "weight")}
+    if not all(map(math.isfinite, numbers.values())) or numbers["band_hz"] <= 0 or numbers["weight"] < 0:
+        raise ValueError(f"loudness, band above 0 Hz and weight from 0 are numbers, got {numbers}")
     return Reference(str(data["name"]), heard, mono=bool(data["mono"]), clipped=bool(data["clipped"]), **numbers)
 
 

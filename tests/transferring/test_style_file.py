@@ -2,15 +2,19 @@
 
 import copy
 import json
+from collections.abc import Callable
 from importlib.resources import files
 
 import jsonschema
 import pytest
 import torch
 
+from diffmix.errors import SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.treatment import Treatment
+from diffmix.transferring import transfer
 from diffmix.transferring.style import Reference, Style
+from tests.transferring.stand_in import RATE, StandIn, song, treatment
 
 SCHEMA = json.loads((files("diffmix.transferring") / "style.schema.json").read_text(encoding="utf-8"))
 
@@ -38,3 +42,27 @@ def test_the_schema_is_false_of_what_is_broken(missing: str) -> None:
     longer["treatment"]["eq_db"].append(0.0)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(longer, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("number", "value"), [("weight", -1.0), ("weight", 0.0), ("band_hz", 0.0), ("loudness_lufs", float("nan"))]
+)
+def test_numbers_that_no_reference_has_are_refused(number: str, value: float) -> None:
+    data = heard().to_dict()
+    data["references"][0][number] = value
+    with pytest.raises(SettingsError, match=r"the style (is damaged|has no reference that counts)"):
+        Style.from_dict(data)
+
+
+def test_a_style_says_what_cannot_be_asked_of_it(believing: Callable[..., StandIn]) -> None:
+    believing(treatment(4))
+    done = heard().with_treatment(treatment(4), "music")
+    x = song(2.0)
+    with pytest.raises(SettingsError, match="done again: weights, gate, candidates cannot be asked for there"):
+        transfer(x, done, sample_rate=RATE, weights=[2], gate="bold", candidates=2)
+    with pytest.raises(SettingsError, match="a style has weights of its own: weights cannot be asked for there"):
+        transfer(x, done, sample_rate=RATE, weights=[2], mode="different-source", gate="bold", candidates=2)
+    with pytest.raises(SettingsError, match="the style of 'warm' was made of words"):
+        transfer(x, Style((), words="warm"), sample_rate=RATE)
+    with pytest.raises(SettingsError, match="stems are mixed like a recording; a style came"):
+        transfer({"a": x, "b": x}, done, sample_rate=RATE)

@@ -31,9 +31,13 @@ LIMITS: dict[str, tuple[type, float, float]] = {
     "data.batch_size": (int, 1, 4096),
     "data.workers": (int, 0, 256),
     "data.generated_seconds": (float, 5, 3600),
+    "data.pieces": (int, 1, 10**5),
+    "data.held_out_pieces": (int, 1, 10**5),
     "data.sample_rate": (int, 8000, 192000),
     "console.sample_rate": (int, 8000, 192000),
     "system.learning_rate": (float, 0, 1),
+    "system.pieces": (int, 1, 10**5),
+    "system.temperature": (float, 0.001, 100),
 }
 """What numbers must be, of those that a recipe has."""
 

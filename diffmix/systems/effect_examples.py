@@ -20,7 +20,7 @@ from diffmix.data import styles
 from diffmix.data.effect_chains import EFFECTS, Effect, draw_chain, draw_effect, render
 from diffmix.data.style_content import CLASSES, RATE, Content, Item, generated, talker
 from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
-from diffmix.errors import AudioError
+from diffmix.errors import AudioError, OutputError
 from diffmix.estimators.effect_embedding import Heard, heard
 from diffmix.estimators.style_features import BANDS, WINDOW, at_rate, style_features
 from diffmix.files import replacing, write_text
@@ -83,12 +83,15 @@ def examples(
 
     ``engines`` are those of `diffmix.data.synthetic.generate_song`. Pieces are kept below ``root``, the cache folder by
     default, under a name that tells contents, seed and versions; those that are there are read.
-    ``advance(done, note)`` is called after each.
+    ``advance(done, note)`` is called after each. Raises OutputError if the folder cannot be made.
     """
     about = [EXAMPLES_VERSION, GENERATOR_VERSION, seed, [(c.name, c.song, c.kind) for c in contents], engines]
     digest = hashlib.sha1(json.dumps(about).encode(), usedforsecurity=False).hexdigest()[:12]
     folder = Path(root or cache_root() / "effects") / digest
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
     chosen = _kept_presets(folder.parent / f"presets-{EXAMPLES_VERSION}-{GENERATOR_VERSION}.json")
     found = []
     for number in range(pieces):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from diffmix import train
 from diffmix.data.effect_chains import EFFECTS, draw_effect
 from diffmix.data.style_content import Content
-from diffmix.errors import SettingsError
+from diffmix.errors import OutputError, SettingsError
 from diffmix.estimators.effect_embedding import EffectEncoder
 from diffmix.systems import effect_embedding, effect_examples
 from diffmix.systems.effect_embedding import EffectLearner, discriminant, found_among, nearest
@@ -165,3 +166,17 @@ def test_the_recipe_trains_stops_and_goes_on(small: pytest.MonkeyPatch, tmp_path
     assert any(name.startswith("embedding/among") for name in about["scores"])
     with pytest.raises(SettingsError, match="no song is called song 9"):
         effect_embedding.prepare(config(root, "data.without=[song 9]"))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["data.pieces=0", "data.held_out_pieces=0", "system.pieces=0", "system.temperature=0"]
+)
+def test_a_recipe_of_nothing_is_refused(wrong: str) -> None:
+    with pytest.raises(SettingsError, match=f"{wrong}: a (whole )?number in"):
+        train.check(config(wrong))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot write to .*file"):
+        examples([], 1, 0, tmp_path / "file")

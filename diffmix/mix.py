@@ -39,6 +39,9 @@ class Mix:
     AUDIO: ClassVar[str] = "mix.wav"
     """The file that the audio is saved in."""
 
+    PERHAPS: ClassVar[tuple[str, ...]] = ("preset.json", "preset.py", "console.json")
+    """Files that not every mix has: those of an earlier one in the same folder go."""
+
     audio: np.ndarray
     sample_rate: int
     settings: Settings
@@ -162,7 +165,6 @@ class Mix:
         The files are made beside the folder first and moved in when all are complete. Raises OutputError if the
         folder cannot be written, or if the tracks themselves lie where the stems would go.
         """
-        from diffmix.data.audio import write_wav
         from diffmix.export import preset
         from diffmix.graph.draw import to_svg
 
@@ -174,7 +176,7 @@ class Mix:
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
         try:
-            write_wav(temporary / self.AUDIO, torch.from_numpy(self.audio), self.sample_rate)
+            self._write_audio(temporary / self.AUDIO)
             self.settings.to_json(temporary / "settings.json")
             if self.console.description != Console(self.sample_rate).description:
                 layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
@@ -197,17 +199,21 @@ class Mix:
                 name = file.relative_to(temporary).as_posix()
                 os.replace(file, folder / name)
                 written[name] = folder / name
-            for name in {
-                "preset.json",
-                "preset.py",
-                "console.json",
-            } - written.keys():  # of an earlier mix in this folder
+            for name in set(self.PERHAPS) - written.keys():
                 (folder / name).unlink(missing_ok=True)
             return written
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+        except OutputError as error:
+            raise OutputError(str(error).replace(str(temporary), str(folder))) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _write_audio(self, file: FilePath) -> None:
+        """Write the audio to a new file. Raises OutputError if a sample passes 0 dBFS."""
+        from diffmix.data.audio import write_wav
+
+        write_wav(file, torch.from_numpy(self.audio), self.sample_rate)
 
     def _spare_tracks(self, folder: FilePath | None) -> None:
         """Raise OutputError if a folder holds the tracks that were mixed."""

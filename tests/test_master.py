@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import diffmix
 from diffmix.cli import main
+from diffmix.data.audio import read
 from diffmix.data.knowledge.mastering import GENRES, mixed, nearest
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ, long_term_spectrum_db
 from diffmix.errors import AudioError, SettingsError
@@ -147,6 +148,16 @@ def test_only_locks_and_bounds(dull: Audio) -> None:
     assert list(level.settings["master"]) == ["eq"]
     loudness = [pyloudnorm.Meter(RATE).integrated_loudness(x.T) for x in (dull, level.audio)]
     assert loudness[0] == pytest.approx(loudness[1], abs=3)
+
+
+def test_without_a_limiter_the_level_stays_and_is_said(dull: Audio, tmp_path: Path) -> None:
+    hot = dull * np.float32(1.4 / abs(dull).max())
+    made = diffmix.master(hot, "pop", sample_rate=RATE, only="dynamics", amount=0.0)
+    assert any("it is the limiter's stage that would keep it below -1." in note for note in made.notes)
+    made.save(tmp_path)
+    stored, _ = read(tmp_path / "master.wav")
+    assert np.array_equal(stored.numpy(), hot)
+    assert not diffmix.master(0.1 * hot, "pop", sample_rate=RATE, only="dynamics", amount=0.0).notes
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(8000, 2.0), (96000, 0.5), (44100, 0.05)])

@@ -158,6 +158,19 @@ class WavWriter:
         os.replace(self._part, self.path)
 
 
+def write_recording(path: str | os.PathLike[str], audio: Tensor, sample_rate: int) -> None:
+    """Write (C, T) at whatever level: in 24 bits, or in floating point if a sample passes 0 dBFS.
+
+    Raises OutputError when the file cannot be written, or when samples are not finite.
+    """
+    loudest = float(audio.abs().max())
+    if not math.isfinite(loudest):
+        raise OutputError(f"{path}: not written, because the audio holds NaN or infinite samples")
+    writer = WavWriter(path, sample_rate, len(audio), loudest)
+    writer.write(audio)
+    writer.close()
+
+
 def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Change the sample rate with a windowed-sinc filter (Kaiser, β = 14.77, 64 zero crossings: below −120 dB alias).
 

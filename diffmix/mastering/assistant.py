@@ -8,7 +8,7 @@ import torch
 
 from diffmix.console import WORKING_LEVEL_LUFS
 from diffmix.errors import AudioError, SettingsError
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.mastering.chain import LIMITED_DB, Chain, console_of, stages_of
 from diffmix.mastering.measured import Measured, loudest
 from diffmix.mastering.result import Master
@@ -106,7 +106,11 @@ def master(
         made = finished(console, song, settings, wanted, ceiling_db, limits=wishes.limits, progress=later)
         reasons["limiter"] = _level_reason(made, before, trim_db)
     else:
-        made = Mix(render(console, song, settings).numpy(), rate, settings, console, song, song.notes)
+        audio = render(console, song, settings)
+        peak_db = float(true_peak_db(audio[None], rate))
+        over = f"True peak is {peak_db:.1f} dBTP: it is the limiter's stage that would keep it below {ceiling_db:g}."
+        notes = (*song.notes, *([over] if peak_db > ceiling_db else []))
+        made = Mix(audio.numpy(), rate, settings, console, song, notes)
     fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Mix)}
     return Master(**fields, target=aim, amount=amount, reasons=reasons)
 

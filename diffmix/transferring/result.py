@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.data.audio import WavWriter
+from diffmix.data.audio import WavWriter, write_recording
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ
 from diffmix.errors import SettingsError
 from diffmix.estimators.treatment import EQ_HZ, Treatment
@@ -71,6 +71,7 @@ class Transfer(Mix):
     """
 
     AUDIO: ClassVar[str] = "transfer.wav"
+    PERHAPS: ClassVar[tuple[str, ...]] = (*Mix.PERHAPS, "style.json")
 
     style: Style = NO_STYLE  # type: ignore[assignment]  # a mix's is a text only
     belief: Belief = NOTHING
@@ -175,6 +176,10 @@ class Transfer(Mix):
     def plot(self) -> "Figure":
         """Spectra before and after."""
         return spectrum(self.report)
+
+    def _write_audio(self, file: FilePath) -> None:
+        """Write the audio to a new file: a level that is left as it came may lie above 0 dBFS."""
+        write_recording(file, torch.from_numpy(self.audio), self.sample_rate)
 
     def write_report(self, folder: Path) -> None:
         """Write report.html, report.png, report.json, before.wav and style.json into an existing folder."""

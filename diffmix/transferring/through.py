@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.data.audio import WavWriter
+from diffmix.data.audio import write_recording
 from diffmix.errors import OutputError, SettingsError
 from diffmix.estimators.style_features import RATE, at_peak, at_rate
 from diffmix.estimators.treatment import Treatment
@@ -71,9 +71,7 @@ class Played:
             (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
-        writer = WavWriter(folder / "transfer.wav", self.sample_rate, 2, float(abs(self.audio).max()))
-        writer.write(torch.from_numpy(self.audio))
-        writer.close()
+        write_recording(folder / "transfer.wav", torch.from_numpy(self.audio), self.sample_rate)
         return {name: folder / name for name in ("transfer.wav", "settings.json")}
 
 

@@ -113,6 +113,8 @@ def test_write_refuses_rather_than_clips(tmp_path):
     with pytest.raises(OutputError, match=r"shape \(10,\)"):
         audio.write_wav(path, torch.zeros(10), 8_000)
     audio.write_wav(path, torch.tensor([[1 + 2**-22, -1 - 2**-22]]), 8_000)
+    with pytest.raises(OutputError, match="NaN or infinite"):
+        audio.write_recording(path, torch.full((1, 10), torch.nan), 8_000)
     assert audio.read(path)[0].abs().min() > 0.999  # a rounding above 1 must not wrap around
 
 

@@ -1,0 +1,44 @@
+"""A recording that nothing is done to comes back as it was, at whatever level, and what is written says so."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import diffmix
+from diffmix.data.audio import read
+from diffmix.errors import OutputError
+from diffmix.settings import Settings
+from tests.transferring.stand_in import RATE, Brightness, StandIn, song, treatment
+
+Believing = Callable[..., StandIn]
+
+
+def test_a_recording_above_full_scale_is_written_as_it_came(believing: Believing, tmp_path: Path) -> None:
+    believing(treatment(1.0, ratio=1.05), scale=12.0)
+    hot = 3 * song(1.0)
+    made = diffmix.transfer(hot, song(1.0, seed=3), sample_rate=RATE, quality="fast")
+    assert not made.belief.acted
+    made.save(tmp_path)
+    stored, rate = read(tmp_path / "transfer.wav")
+    assert rate == RATE
+    assert np.array_equal(stored.numpy(), hot)
+
+
+def test_a_mix_above_full_scale_is_named_where_it_was_to_lie(tmp_path: Path) -> None:
+    tracks = {"a": {"fader": {"gain_db": 12.0}}}
+    mix = diffmix.render({"a": song(0.5)}, Settings(tracks=tracks), sample_rate=RATE)
+    with pytest.raises(OutputError, match=f"^{re.escape(str(tmp_path / 'mix.wav'))}: not written, because the peak is"):
+        mix.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_style_of_an_earlier_transfer_goes(believing: Believing, tmp_path: Path) -> None:
+    believing(treatment(4))
+    x = song(1.0)
+    diffmix.transfer(x, song(1.0, seed=3), sample_rate=RATE, quality="fast").save(tmp_path)
+    assert (tmp_path / "style.json").is_file()
+    diffmix.describe(x, "bright", Brightness(), sample_rate=RATE, quality="fast").save(tmp_path)
+    assert not (tmp_path / "style.json").exists()

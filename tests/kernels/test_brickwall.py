@@ -13,6 +13,7 @@ from diffmix.kernels import brickwall as module
 from diffmix.kernels.brickwall import brickwall, lookahead_samples
 from diffmix.kernels.stream import streaming
 from diffmix.processors import BrickwallLimiter
+from tests.jacobians import check_gradients
 
 RATE = 44100
 TYPICAL = (-6.0, 30.0, 2.0)  # ceiling_db, release_ms, lookahead_ms
@@ -133,11 +134,8 @@ def test_gradcheck_of_what_has_a_derivative() -> None:
     """Through held, caught and released gains, for one channel and two."""
     for x in (1.5 * torch.randn(2, 1, 40), 1.5 * torch.randn(1, 2, 300) * torch.exp(-torch.arange(300) / 60.0)):
         x = x.double().requires_grad_()
-        ceiling_db, release_ms, lookahead_ms = settings(-6, 0.5, 0.1, items=len(x), dtype=torch.float64)
-        assert torch.autograd.gradcheck(
-            lambda x, c, r, lookahead_ms=lookahead_ms: brickwall(x, c, r, lookahead_ms.detach(), RATE),
-            (x, ceiling_db, release_ms),
-        )
+        *values, lookahead_ms = settings(-6, 0.5, 0.1, items=len(x), dtype=torch.float64)
+        check_gradients(lambda *v: brickwall(*v, RATE), (x, *values, lookahead_ms.detach()))
 
 
 def test_gradients_within_a_stream() -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from diffmix.kernels.noise_reverb import CENTRES_HZ, noise_bands, noise_response
+from tests.jacobians import check_gradients
 from tests.reverb_reference import decay_time
 
 F64 = torch.float64
@@ -60,4 +61,4 @@ def test_response_is_the_formulas(samples: int) -> None:
 def test_gradients_equal_finite_differences() -> None:
     bands = noise_bands(8000, 300, seed=0)
     inputs = (0.1 + torch.rand(2, 9, dtype=F64)).requires_grad_(), torch.randn(2, 9, dtype=F64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda *a: noise_response(bands, *a, 8000), inputs)
+    check_gradients(lambda *a: noise_response(bands, *a, 8000), inputs)

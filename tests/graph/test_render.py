@@ -253,12 +253,13 @@ def test_gradients_equal_finite_differences(seed: int) -> None:
 
 def _same(gradient: float, along: Callable[[float], Tensor], size: float) -> None:
     """Equal to the best of several finite differences, as a step may be too small or cross a kink."""
-    errors = []
-    for step in (1e-3, 1e-4, 1e-5, 1e-6):
+
+    def error(step: float) -> float:
         a, b, c, d = (along(k * step).item() for k in (-2, -1, 1, 2))
         finite = (a - 8 * b + 8 * c - d) / (12 * step)
-        errors.append(abs(finite - gradient) / max(abs(finite), abs(gradient), 1e-4 * abs(size), 1e-9))
-    assert min(errors) < 1e-5
+        return abs(finite - gradient) / max(abs(finite), abs(gradient), 1e-4 * abs(size), 1e-9)
+
+    assert any(error(step) < 1e-5 for step in (1e-4, 1e-3, 1e-5, 1e-6))
 
 
 def test_gradients_stay_finite_where_a_knob_is_moved_far_beyond_its_range() -> None:

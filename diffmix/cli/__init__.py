@@ -25,9 +25,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
     except DiffmixError as error:
         print(f"diffmix: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # who reads, as `head` does, has had enough; nothing more is said, not even at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("diffmix: stopped", file=sys.stderr)
         sys.exit(130)

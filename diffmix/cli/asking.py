@@ -62,7 +62,7 @@ def ceiling(parser: Parser) -> None:
 
 def quality(parser: Parser) -> None:
     """How thoroughly is looked."""
-    parser.add_argument("--quality", default="balanced", metavar="QUALITY", help="fast, balanced or best")
+    parser.add_argument("--quality", default="balanced", metavar="QUALITY", help="fast, balanced (default) or best")
 
 
 def seed(parser: Parser) -> None:

@@ -67,7 +67,13 @@ def quality(parser: Parser) -> None:
 
 def seed(parser: Parser) -> None:
     """What makes a result repeatable."""
-    parser.add_argument("--seed", type=int, default=0, help="of whatever is drawn (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of whatever is drawn (default 0)")
+
+
+def _seed(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**31 - 1}")
+    return int(text)
 
 
 def number(text: str, where: str) -> float:

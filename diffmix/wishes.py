@@ -319,7 +319,7 @@ def _only(console: Console, given: str | Sequence[str]) -> tuple[str, ...] | Non
         elif word in console.strip:
             found.append(word)
         else:
-            raise SettingsError(f"--only {word}: there are {', '.join([*STAGES, *console.strip])}")
+            raise SettingsError(f"--only {word}: there are {', '.join(dict.fromkeys([*STAGES, *console.strip]))}")
     return tuple(found) if any(words) else None
 
 

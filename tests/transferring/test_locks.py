@@ -8,8 +8,11 @@ import pytest
 import torch
 
 import diffmix
+from diffmix.console import Console
+from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import SettingsError
 from diffmix.estimators.treatment import EQ_HZ
+from diffmix.wishes import Wishes
 from tests.transferring.stand_in import RATE, Audio, StandIn, song, treatment
 
 Believing = Callable[..., StandIn]
@@ -79,3 +82,11 @@ def test_the_whole_chain_is_held_by_its_name(x: Audio) -> None:
     assert knobs["compressor"]["ratio"] == 1
     assert {value for name, value in knobs["eq"].items() if name.endswith("gain_db")} == {0}
     assert np.isfinite(knobs["gain"]["gain_db"])
+
+
+def test_what_may_be_touched_is_named_once(x: Audio) -> None:
+    song = Multitrack("a", RATE, (Track("a", torch.from_numpy(x)),))
+    with pytest.raises(SettingsError, match="--only bass: there are gain") as found:
+        Wishes.read(Console(RATE), song, only="bass")
+    names = str(found.value).partition("there are ")[2].split(", ")
+    assert len(names) == len(set(names))

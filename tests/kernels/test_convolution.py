@@ -12,6 +12,7 @@ from diffmix.kernels.backend import backend
 from diffmix.kernels.convolution import convolve, normalisation
 from diffmix.kernels.stream import streaming
 from diffmix.processors.convolution import Convolution
+from tests.jacobians import check_gradients
 
 F64 = torch.float64
 
@@ -38,8 +39,12 @@ def test_gradients_equal_finite_differences(shape: tuple[int, int], name: str) -
     for samples, length in ((1, 1), (17, 6), (5, 14)):
         inputs = [noise(2, 2, samples).requires_grad_(), noise(*shape, length).requires_grad_()]
         with backend(name):
-            assert torch.autograd.gradcheck(convolve, inputs)
-            assert torch.autograd.gradcheck(convolve, (inputs[0], inputs[1].detach()))
+            if shape[0] == 2:
+                check_gradients(convolve, inputs)
+                check_gradients(convolve, (inputs[0], inputs[1].detach()))
+            else:  # one response of all items
+                assert torch.autograd.gradcheck(convolve, inputs)
+                assert torch.autograd.gradcheck(convolve, (inputs[0], inputs[1].detach()))
 
 
 @pytest.mark.parametrize("dtype", [F64, torch.float32])

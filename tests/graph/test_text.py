@@ -16,7 +16,7 @@ from tests.graph.any_graph import EXAMPLE, anything, strips
 from tests.sweeps import seeds
 
 
-@pytest.mark.parametrize("block", seeds(5, 10))
+@pytest.mark.parametrize("block", seeds(3, 10))
 def test_what_is_written_reads_as_the_same_graph(block: int) -> None:
     for seed in range(30 * block, 30 * block + 30):
         for graph in (anything(seed), strips(seed)):

@@ -276,10 +276,10 @@ def test_a_mix_among_the_stems_is_left_out() -> None:
 
 def test_many_tracks_and_copies() -> None:
     tone = torch.arange(RATE // 2) / RATE
-    made = {f"t{n}": 0.1 * torch.sin(2 * torch.pi * (80 + 11 * n) * tone)[None] for n in range(200)}
+    made = {f"t{n}": 0.1 * torch.sin(2 * torch.pi * (80 + 11 * n) * tone)[None] for n in range(100)}
     mix = api.automix(made | {"t0 copy": made["t0"]}, sample_rate=RATE, model="rules")
     assert np.isfinite(mix.audio).all()
-    assert len(mix.settings["tracks"]) == 201
+    assert len(mix.settings["tracks"]) == 101
 
 
 # ------------------------------------------------------------------ the command

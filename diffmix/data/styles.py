@@ -94,7 +94,7 @@ class Style:
         if self.drive_db:
             y = distortion(y, torch.full((len(y),), self.drive_db)) * 10 ** (-self.drive_db / 20)
         if self.room_s:
-            y = y + _tail(y, self.room_s, self.room_db, sample_rate, rng)
+            y = y + room_tail(y, self.room_s, self.room_db, sample_rate, rng)
         if self.side_db and y.shape[1] == 2:
             middle, side = (y[:, 0] + y[:, 1]) / 2, (y[:, 0] - y[:, 1]) / 2 * 10 ** (self.side_db / 20)
             y = torch.stack([middle + side, middle - side], 1)
@@ -197,22 +197,25 @@ def draw(rng: Random, kind: str | None = None, legacy: bool | None = None) -> St
     raise SettingsError(f"there is no kind of style {kind!r}; there are family, random, subtle, extra, none")
 
 
-def _either(rng: Random) -> str:
-    return ("family", "random")[rng.integers(2)]
+def room_tail(x: Tensor, decay_s: float, level_db: float, sample_rate: float, rng: Random) -> Tensor:
+    """What a room adds to x (B, C, T): x convolved with noise that dies away in ``decay_s``, other in each channel.
 
-
-def _log(rng: Random, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _tail(x: Tensor, decay_s: float, level_db: float, sample_rate: float, rng: Random) -> Tensor:
-    """Noise that dies away within ``decay_s``, other in each channel, convolved with x (B, C, T)."""
+    ``level_db`` is the energy of its response.
+    """
     length = max(1, round(decay_s * sample_rate))
     noise = torch.from_numpy(rng.standard_normal((x.shape[1], length)).astype(np.float32))
     noise = noise * torch.exp(-math.log(1000) / length * torch.arange(length))
     noise = noise * (10 ** (level_db / 20) / noise.square().sum(1, keepdim=True).sqrt())
     size = 2 ** math.ceil(math.log2(x.shape[-1] + length))
     return torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(noise, size), size)[..., : x.shape[-1]]
+
+
+def _either(rng: Random) -> str:
+    return ("family", "random")[rng.integers(2)]
+
+
+def _log(rng: Random, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _limited(x: Tensor, sample_rate: float) -> Tensor:

@@ -7,7 +7,7 @@ were off on songs that they had not heard is kept with them, and is what a poste
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path as FilePath
@@ -38,16 +38,22 @@ CLIP = 5.0
 class Harm(NamedTuple):
     """How often the result was further from the truth than the input by 5 %, by expected ratio, on songs never heard.
 
-    ``rate[k]`` holds for expected ratios from ``edge[k - 1]`` (0 for the first) to ``edge[k]``.
+    ``rate[k]`` holds for expected ratios from ``edge[k - 1]`` (0 for the first) to ``edge[k]``. ``cautious`` and
+    ``default`` are the expected ratios below which acting did as little harm as these gates allow.
     """
 
     edge: tuple[float, ...]
     rate: tuple[float, ...]
+    cautious: float = 0.6
+    default: float = 0.8
 
     def at(self, expected: float) -> float:
         """The rate for an expected ratio: that of its interval, and of the last beyond it."""
         return next((rate for edge, rate in zip(self.edge, self.rate, strict=True) if expected <= edge), self.rate[-1])
 
+
+GATED = ("cautious", "default")
+"""Fields of `Harm` that are gates."""
 
 UNKNOWN_HARM = Harm((1.0,), (0.5,))
 
@@ -252,5 +258,5 @@ def _read(folder: FilePath) -> Translator:
     return translator.eval()
 
 
-def _harm(stored: Mapping[str, Sequence[float]]) -> Harm:
-    return Harm(tuple(stored["edge"]), tuple(stored["rate"]))
+def _harm(stored: Mapping[str, Any]) -> Harm:
+    return Harm(tuple(stored["edge"]), tuple(stored["rate"]), **{k: stored[k] for k in GATED if k in stored})

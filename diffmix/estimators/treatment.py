@@ -113,6 +113,12 @@ class Treatment(NamedTuple):
         extras = self.extras * torch.cat([a.expand(*self.extras.shape[:-1], 1) for a in amounts], -1)
         return Treatment(eq, reduction, times, extras)
 
+    def beyond(self, done: "Treatment") -> "Treatment":
+        """What is left to do of it where ``done`` was done before: the equaliser takes back, nothing else does."""
+        reduction = (self.reduction_db - done.reduction_db).clamp_min(0)
+        times = self.times * (_sureness(reduction) / _sureness(self.reduction_db).clamp_min(1e-6))
+        return Treatment(self.eq_db - done.eq_db, reduction, times, (self.extras - done.extras).clamp_min(0))
+
     def compressor(self) -> Knobs:
         """The settings of a `diffmix.processors.Compressor` whose curve is nearest in least squares.
 

@@ -26,7 +26,7 @@ from diffmix.estimators.treatment import ATTACK_MS, EQ_HZ, EXTRAS, LEVELS_DB, RE
 from diffmix.files import replacing
 from diffmix.transferring.decision import CROP, mel_magnitude
 
-EXAMPLES_VERSION = 1
+EXAMPLES_VERSION = 2
 """Part of the cache's name: raised when anything changes what an example is."""
 
 GROUPS = 100
@@ -45,8 +45,17 @@ SHARES = {"speech": 0.2, "mix": 0.2, "drums": 0.16, "vocals": 0.14, "harmony": 0
 """How often groups are of each class; "any" is music of several."""
 
 SPEED = {"speech": 0.22}
-EQ_DB = {False: 3.0, True: 2.0}
-"""Standard deviation, dB, of what is done to generated and to real recordings first, so that none stays the same."""
+EQ_DB = {False: (2.0, 4.5), True: (1.0, 4.0)}
+"""Standard deviations, dB, of what is done to generated and to real recordings first, so that none stays the same."""
+
+LAID_OVER, OVER_DB = 0.6, (-15.0, 5.0)
+"""Share of recorded stretches of music that are there again under a generated one, and how loud that is, dB."""
+
+ELSEWHERE, IN_ROOM, IN_NOISE = 0.65, 0.6, 0.5
+"""Share of stretches of speech that are there again elsewhere: how many of them in a room, and of those in noise too.
+
+The others are in noise.
+"""
 
 Random = np.random.Generator
 
@@ -181,11 +190,12 @@ class _Dry(NamedTuple):
 
 
 def _piece(contents: Sequence[Audible], rng: Random, number: int, engines: str) -> Examples:
-    """100 groups from five songs, seven talkers and 56 stretches of real recordings."""
+    """100 groups from five songs, seven talkers and 56 stretches of real recordings, some of them in two ways."""
     made = [c for s in range(SONGS) for c in generated(number * SONGS + s, solos=SOLOS, engines=engines)]
     made += [talker(number * TALKERS + s) for s in range(TALKERS)]
     stretches = [_stretch(c, False, rng) for c in made] + [_stretch(c, True, rng) for c in _picked(contents, rng)]
-    pool = [one for one in stretches if one is not None]
+    found = [one for one in stretches if one is not None]
+    pool = [*found, *_laid_over(found, rng), *_elsewhere(found, rng)]
     songs = sorted({one.song for one in pool})
     rows: dict[str, list[Tensor]] = {name: [] for name in ("of", "group", "features", "target", "truth")}
     for group in range(GROUPS):
@@ -247,7 +257,8 @@ def _stretch(content: Audible, real: bool, rng: Random) -> _Dry | None:
     if rng.random() < LIMITED:
         kept = torch.fft.rfftfreq(WINDOW, 1 / RATE) < float(np.exp(rng.uniform(np.log(3500), np.log(11_000))))
         cut = torch.fft.irfft(torch.fft.rfft(cut) * kept, WINDOW)
-    bands = tuple((hz, float(rng.normal(0, EQ_DB[real]))) for hz in _corners(rng))
+    spread_db = rng.uniform(*EQ_DB[real])
+    bands = tuple((hz, float(rng.normal(0, spread_db))) for hz in _corners(rng))
     y = replace(styles.NOTHING, bands=bands).render(cut[None], RATE, rng)[0]
     energy = y.mean(0).square().unfold(0, CROP // 16, CROP // 16).mean(1).unfold(0, 16, 1).mean(1)
     if not bool(y.isfinite().all()) or float(energy.amax()) < 1e-9:
@@ -255,9 +266,54 @@ def _stretch(content: Audible, real: bool, rng: Random) -> _Dry | None:
     return _Dry(y, int(energy.argmax()) * (CROP // 16), content.song, content.kind, real)
 
 
+def _laid_over(pool: Sequence[_Dry], rng: Random) -> list[_Dry]:
+    """Recorded music under generated music, half of it of its own class: few songs become contents enough."""
+    generated_music = [one for one in pool if not one.real and one.kind != "speech"]
+    made = []
+    for one in pool:
+        if not one.real or one.kind == "speech" or not generated_music or rng.random() >= LAID_OVER:
+            continue
+        same = [other for other in generated_music if other.kind == one.kind]
+        among = same if same and rng.random() < 0.5 else generated_music
+        other = among[rng.integers(len(among))]
+        x, y = one.x, other.x
+        if len(x) != len(y):
+            x, y = x.mean(0, keepdim=True), y.mean(0, keepdim=True)
+        louder = (
+            10 ** (rng.uniform(*OVER_DB) / 20) * x.square().mean().sqrt() / y.square().mean().sqrt().clamp_min(1e-9)
+        )
+        together = styles.at_peak((x + louder * y)[None])[0]
+        made.append(one._replace(x=together, kind=one.kind if other.kind == one.kind else "mix"))
+    return made
+
+
+def _elsewhere(pool: Sequence[_Dry], rng: Random) -> list[_Dry]:
+    """Speech in a room, in noise, or in both."""
+    made = []
+    for one in pool:
+        if one.kind != "speech" or rng.random() >= ELSEWHERE:
+            continue
+        x = one.x
+        in_room = rng.random() < IN_ROOM
+        if in_room:
+            x = x + styles.room_tail(x[None], _log_uniform(rng, 0.15, 0.9), float(rng.uniform(-22, -6)), RATE, rng)[0]
+        if not in_room or rng.random() < IN_NOISE:
+            white = torch.from_numpy(rng.standard_normal(x.shape).astype(np.float32))
+            slope = torch.arange(1, x.shape[1] // 2 + 2) ** -float(rng.uniform(0, 0.8))
+            noise = torch.fft.irfft(torch.fft.rfft(white) * slope, x.shape[1])
+            loud = 10 ** (rng.uniform(-50, -25) / 20) * x.square().mean().sqrt() / noise.square().mean().sqrt()
+            x = x + loud * noise
+        made.append(one._replace(x=styles.at_peak(x[None])[0]))
+    return made
+
+
+def _log_uniform(rng: Random, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def _corners(rng: Random) -> tuple[float, float, float]:
-    low, middle, high = (np.exp(rng.uniform(np.log(a), np.log(b))) for a, b in ((80, 400), (400, 3000), (3000, 9000)))
-    return float(low), float(middle), float(high)
+    low, middle, high = (_log_uniform(rng, a, b) for a, b in ((80, 400), (400, 3000), (3000, 9000)))
+    return low, middle, high
 
 
 def _members(pool: Sequence[_Dry], rng: Random) -> list[int]:

@@ -113,7 +113,7 @@ def test_samples_are_whole_residuals_and_repeat() -> None:
 def test_saved_and_loaded_it_predicts_the_same(tmp_path: Path) -> None:
     translator = untrained()
     translator.residuals_speech = noise(7, 51)
-    translator.harm = {"music": Harm((0.5, 1.0), (0.03, 0.2))}
+    translator.harm = {"music": Harm((0.5, 1.0), (0.03, 0.2), cautious=0.5)}
     translator.save(tmp_path / "model", seed=5)
     back = Translator.load(tmp_path / "model")
     a, b = noise(2, features.SIZE)
@@ -122,6 +122,7 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path: Path) -> None:
     assert theirs.residuals.shape == (7, 51)
     assert back.harm["music"].at(0.3) == 0.03
     assert back.harm["music"].at(1.4) == 0.2
+    assert (back.harm["music"].cautious, back.harm["music"].default) == (0.5, 0.8)
     assert back.about["seed"] == 5
 
 

@@ -57,6 +57,17 @@ def test_amounts_may_differ_within_a_batch() -> None:
     assert torch.equal(pair.eq_db[1], some().eq_db)
 
 
+def test_what_is_left_to_do_of_a_treatment() -> None:
+    whole, half = some(), some().scaled(tone=0.5, dynamics=0.5, width=0.5, drive=0.5, space=0.5)
+    assert not whole.beyond(whole).to_vector().any()
+    for left, wanted in zip(parts(whole.beyond(half)), parts(half), strict=True):
+        assert torch.allclose(left, wanted)
+    assert float(whole.beyond(half).compressor().attack_ms) == pytest.approx(8.0, rel=0.02)
+    back = half.beyond(whole)  # only the equaliser can be taken back
+    assert torch.allclose(back.eq_db, -half.eq_db)
+    assert not torch.cat([back.reduction_db, back.times, back.extras]).any()
+
+
 def test_a_response_is_read_between_its_points_and_held_beyond() -> None:
     t = some()
     middle = (EQ_HZ[3] * EQ_HZ[4]) ** 0.5

@@ -97,9 +97,10 @@ def test_songs_left_out_have_no_part_at_all(made: Examples) -> None:
 
 
 def test_it_learns_and_is_calibrated(made: Examples) -> None:
-    before = loss_of(StyleLearner(made, members=2, hidden=32, components=20, total_steps=1, seed=1), made)
-    system = learn(made, steps=60, members=2, hidden=32, components=20, trials=6, seed=1)
-    learner = StyleLearner(made, members=2, hidden=32, components=20, total_steps=1, seed=1)
+    sizes = {"members": 2, "hidden": 32, "components": 20, "done": 0.0, "treated": 0.0, "seed": 1}
+    before = loss_of(StyleLearner(made, total_steps=1, **sizes), made)
+    system = learn(made, steps=60, trials=6, **sizes)
+    learner = StyleLearner(made, total_steps=1, **sizes)
     learner.translator = system
     assert loss_of(learner, made) < 0.8 * before
     assert "music" in system.harm
@@ -122,7 +123,7 @@ def test_too_few_songs_are_named(made: Examples) -> None:
 
 
 def test_harm_is_counted_by_what_was_expected() -> None:
-    told = [translator.Trial(0.35, 0.0, 1.0, 0.5)] * 40 + [translator.Trial(0.75, 0.0, 1.0, 1.2)] * 40
+    told = [translator.Trial(0.35, 1.0, 0.5)] * 40 + [translator.Trial(0.75, 1.0, 1.2)] * 40
     harm = translator._harm_table(told)
     assert harm.at(0.35) < 0.05
     assert harm.at(0.75) > 0.9
@@ -130,6 +131,67 @@ def test_harm_is_counted_by_what_was_expected() -> None:
     assert scores["distance_ratio"] == pytest.approx(0.75)
     assert scores["acted"] == 0.5
     assert scores["harm"] == 0
+
+
+def test_a_gate_is_where_little_enough_harm_was_done() -> None:
+    told = [translator.Trial(0.4, 1.0, 0.5)] * 90 + [translator.Trial(0.7, 1.0, 1.2)] * 5
+    told += [translator.Trial(0.9, 1.0, 1.2)] * 5
+    assert translator.limit_of(told, 0.06) == 0.9  # below it stand those at 0.7 alone
+    assert translator.limit_of(told, 0.03) == 0.7
+    assert translator.limit_of(told, 0.2) == translator.LIMITS[-1]
+    assert translator.limit_of([translator.Trial(0.1, 1.0, 1.2)] * 9, 0.05) == translator.LIMITS[0]
+
+
+def test_nothing_is_left_to_do_to_what_is_in_the_style_already(made: Examples) -> None:
+    system = StyleLearner(made, members=2, hidden=8, components=10, noise=0.0, done=1.0, treated=0.0, total_steps=1)
+    _, z, target = system.drawn(0)
+    spread, center = system.translator.target_spread, system.translator.target_center
+    assert float((target * spread + center).abs().max()) < 1e-4
+    plain = StyleLearner(made, members=2, hidden=8, components=10, noise=0.0, done=0.0, treated=0.0, total_steps=1)
+    _, dry, wanted = plain.drawn(0)
+    assert float((wanted * spread + center).abs().max()) > 5
+    assert not torch.allclose(z, dry)  # it hears the recording in the style, not the dry one
+
+
+def test_what_is_left_to_do_to_what_is_in_another_style(made: Examples) -> None:
+    system = StyleLearner(made, members=2, hidden=8, components=10, noise=0.0, done=0.0, treated=1.0, total_steps=1)
+    plain = StyleLearner(made, members=2, hidden=8, components=10, noise=0.0, done=0.0, treated=0.0, total_steps=1)
+    dry, _, left = system.drawn(3)
+    again, _, wanted = plain.drawn(3)
+    assert torch.equal(dry, again)
+    had = (wanted - left) * system.translator.target_spread
+    styles_of = [made.target[made.of == d][:, :40] for d in dry.flatten().tolist()]
+    nearest = [float((s - h).abs().amax(1).min()) for s, h in zip(styles_of, had.flatten(0, 1)[:, :40], strict=True)]
+    assert max(nearest) < 1e-3
+
+
+def test_recorded_music_is_there_again_under_generated_music() -> None:
+    rng = np.random.default_rng(0)
+    x = [styles.at_peak(c.audio[None, :, :65536])[0] for c in recorded(2)]
+    real, other = (style_examples._Dry(y, 7, f"s{n}", "drums", n == 0) for n, y in enumerate(x))
+    found = [style_examples._laid_over([real, other], rng) for _ in range(20)]
+    assert 5 < sum(map(len, found)) < 20  # three fifths
+    for one in (one for some in found for one in some):
+        assert (one.song, one.kind, one.real, one.start) == ("s0", "drums", True, 7)
+        assert float(one.x.abs().max()) == pytest.approx(10 ** (-12 / 20), rel=1e-5)
+        weights = torch.linalg.lstsq(torch.stack([real.x[0], other.x[0]], 1), one.x[0]).solution
+        left = one.x[0] - torch.stack([real.x[0], other.x[0]], 1) @ weights
+        assert float(left.abs().max()) < 1e-5
+        assert -15.1 < float(20 * (weights[1] / weights[0] * x[1].norm() / x[0].norm()).log10()) < 5.1
+    assert style_examples._laid_over([other, other], rng) == []
+    assert style_examples._laid_over([real], rng) == []
+
+
+def test_speech_is_there_again_elsewhere() -> None:
+    rng = np.random.default_rng(0)
+    x = styles.at_peak(recorded(1)[0].audio[None, :, :65536])[0]
+    talk = style_examples._Dry(x, 0, "talker 1", "speech", False)
+    found = [one for _ in range(20) for one in style_examples._elsewhere([talk], rng)]
+    assert 6 < len(found) < 20
+    assert {one.song for one in found} == {"talker 1"}
+    apart = [float((one.x / one.x.norm() - x / x.norm()).norm()) for one in found]
+    assert 1e-3 < min(apart) < 0.06 < max(apart) < 1  # little noise, or a room
+    assert style_examples._elsewhere([talk._replace(kind="drums")] * 9, rng) == []
 
 
 def test_the_recipe_trains_from_generated_songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,9 +43,9 @@ def test_what_is_not_known_is_left_alone() -> None:
     assert decision.expected > 0.6
 
 
-@pytest.mark.parametrize(("gate", "acts"), [("bold", True), ("default", False), (0.3, False)])
+@pytest.mark.parametrize(("gate", "acts"), [("bold", True), ("default", True), ("cautious", False), (0.3, False)])
 def test_the_gate_decides(gate: str | float, acts: bool) -> None:
-    assert decide(song(), RATE, believed(0.9, dynamics=False), gate=gate).acted == acts
+    assert decide(song(), RATE, believed(1.1, dynamics=False), gate=gate).acted == acts
 
 
 def test_a_locked_aspect_is_left_alone() -> None:
@@ -67,6 +67,16 @@ def test_extras_are_done_only_where_they_are_measurable() -> None:
 def test_harm_is_what_was_seen_before() -> None:
     seen = believed(0.02)._replace(harm=Harm((0.5, 1.0), (0.01, 0.5)))
     assert decide(song(), RATE, seen).harm == 0.01
+
+
+def test_a_gate_is_what_the_belief_knows_it_to_be() -> None:
+    believing = believed(0.9, dynamics=False)
+    expected = decide(song(), RATE, believing).expected
+    for gate in ("cautious", "default"):
+        low, high = (Harm((1.0,), (0.1,))._replace(**{gate: expected + d}) for d in (-0.01, 0.01))
+        assert not decide(song(), RATE, believing._replace(harm=low), gate=gate).acted
+        assert decide(song(), RATE, believing._replace(harm=high), gate=gate).acted
+        assert decide(song(), RATE, believing._replace(harm=low), gate=expected + 0.01).acted  # a number is a number
 
 
 @pytest.mark.parametrize("x", [torch.zeros(2, 9000), torch.zeros(1, 0), torch.ones(1, 5), torch.eye(1, 48000)])

@@ -252,12 +252,7 @@ class Job:
             assert others is not None
             shares = shares_of(others, weights)
             count = PIECES[asked.quality]
-            style = Style(
-                tuple(
-                    Reference.of(other, count, share, self.heard.band_hz)
-                    for other, share in zip(others, shares, strict=True)
-                )
-            )
+            style = Style(tuple(Reference.of(other, count, share) for other, share in zip(others, shares, strict=True)))
             if len(others) == 1 and asked.mode != "different-source" and not others[0].excerpted:
                 kin = kinship(self.heard.audio, self.rate, others[0].audio, others[0].sample_rate)
         elif asked.mode == "same-source":
@@ -265,7 +260,7 @@ class Job:
         allowed = self._allowed(style)
         say("judging", 0.2)
         band_hz = min([self.heard.band_hz, *(r.band_hz for r in style.references)])
-        mine = features(self.pieces, self.rate, band_hz)
+        mine = features(self.pieces, self.rate, self._comparable_hz(style))
         counts = torch.tensor([r.weight / len(r.features) for r in style.references for _ in r.features])
         theirs = torch.cat([r.features for r in style.references])
         posterior = Translator.load().predict(mine, theirs, counts)
@@ -280,6 +275,14 @@ class Job:
         beliefs += self._others(beliefs[0], posterior, allowed)
         kept = [self._kept(belief, band_hz) for belief in beliefs]
         return style.with_treatment(kept[0].treatment, posterior.domain), kept
+
+    def _comparable_hz(self, style: Style) -> float:
+        """Up to where the input is heard: as far as a reference that a codec cut off, lest the cut be taken for style.
+
+        Bands that differ by less than half an octave are heard as they are: cutting tells less than it hides.
+        """
+        band_hz = min(reference.band_hz for reference in style.references)
+        return band_hz if band_hz < self.heard.band_hz / math.sqrt(2) else math.inf
 
     def again(self, style: Style) -> Belief:
         """What a saved style did before, in the amounts that are asked for."""

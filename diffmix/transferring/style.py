@@ -33,9 +33,9 @@ class Reference(NamedTuple):
     weight: float = 1.0
 
     @classmethod
-    def of(cls, heard: Recording, pieces: int, weight: float = 1.0, band_hz: float = math.inf) -> "Reference":
-        """Listen to a recording, up to ``band_hz`` only."""
-        found = features(heard.pieces(pieces), heard.sample_rate, min(band_hz, heard.band_hz))
+    def of(cls, heard: Recording, pieces: int, weight: float = 1.0) -> "Reference":
+        """Listen to a recording, up to where there is sound."""
+        found = features(heard.pieces(pieces), heard.sample_rate, heard.band_hz)
         return cls(heard.name, found, heard.loudness_lufs, heard.band_hz, heard.mono, heard.clipped, weight)
 
 

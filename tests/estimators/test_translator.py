@@ -1,6 +1,7 @@
 """Style features, and the ensemble that names a treatment."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,15 @@ def test_samples_are_whole_residuals_and_repeat() -> None:
     assert set(drawn.eq_db[:, 0].tolist()) == {-2.0, -1.0, 0.0, 1.0, 2.0}
     assert bool((drawn.reduction_db >= 0).all())
     assert torch.equal(posterior.samples(40, seed=1).eq_db, drawn.eq_db)
+
+
+@pytest.mark.parametrize(("odds", "domain"), [(0.5, "music"), (1.5, "music"), (2.5, "speech")])
+def test_speech_is_what_is_twice_as_likely_to_be(odds: float, domain: str) -> None:
+    translator = untrained()
+    with torch.no_grad():
+        translator.domain.weight.zero_()
+        translator.domain.bias.fill_(math.log(odds))
+    assert translator.domain_of(noise(3, features.SIZE)) == domain
 
 
 def test_saved_and_loaded_it_predicts_the_same(tmp_path: Path) -> None:

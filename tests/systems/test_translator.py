@@ -28,7 +28,7 @@ def recorded(count: int = 4) -> list[Content]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("GROUPS", 16), ("SONGS", 1), ("TALKERS", 2), ("REAL", 8)):
+        for name, value in (("GROUPS", 12), ("SONGS", 1), ("TALKERS", 2), ("REAL", 8)):
             patch.setattr(style_examples, name, value)
         patch.setattr(style_examples, "SHARES", {"harmony": 0.8, "speech": 0.2})
         return examples(recorded(), 2, 0, tmp_path_factory.mktemp("styles"))
@@ -195,7 +195,7 @@ def test_speech_is_there_again_elsewhere() -> None:
 
 
 def test_the_recipe_trains_from_generated_songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("GROUPS", 12), ("SONGS", 3), ("TALKERS", 4)):
+    for name, value in (("GROUPS", 10), ("SONGS", 3), ("TALKERS", 4)):
         monkeypatch.setattr(style_examples, name, value)
     config = {
         "recipe_name": "transfer",

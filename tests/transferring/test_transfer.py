@@ -303,3 +303,23 @@ def test_the_command_writes_all_and_says_what_was_done(
     with pytest.raises(SystemExit):
         main(["transfer", str(tmp_path / "song.wav"), str(tmp_path / "like.wav"), "-o", "x", "--amount", "much"])
     assert "--amount: 'much' is no number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("input_khz", "reference_khz", "heard_khz"), [(12, 5, 5), (5, 12, 5), (12, 10, 12), (12, 12, 12)]
+)
+def test_an_input_is_heard_as_far_as_a_reference_that_was_cut_off(
+    x: Audio, believing: Believing, input_khz: float, reference_khz: float, heard_khz: float
+) -> None:
+    def cut(y: Audio, khz: float) -> Audio:
+        spectrum = np.fft.rfft(y)
+        spectrum[:, np.fft.rfftfreq(y.shape[1], 1 / RATE) > 1000 * khz] = 0
+        return np.fft.irfft(spectrum, y.shape[1]).astype(np.float32)
+
+    translator = believing(treatment())
+    transfer(cut(x, input_khz), cut(song(seed=5), reference_khz), sample_rate=RATE, mode="different-source")
+    mine, theirs, _ = translator.asked[0]
+    top = {5: 31, 10: 38, 12: 40}  # of 40 mel bands up to 12 kHz
+    for features, khz in ((mine, heard_khz), (theirs, reference_khz)):
+        silent = features[0, :40] < features[0, :40].max() - 60
+        assert int((~silent).nonzero().max()) + 1 == pytest.approx(top[int(khz)], abs=1)

@@ -40,6 +40,14 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", local_only)
 
 
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of mixes get an empty picture, where it is not what a test is about: drawing takes half of saving."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr("diffmix.plots.overview", lambda measured: Figure((1, 1)))
+
+
 def pytest_collection_finish() -> None:
     """What is imported stays: the collector of garbage need not go through it again and again."""
     gc.collect()

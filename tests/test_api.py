@@ -162,6 +162,7 @@ def test_wrong_arguments_are_named(folder: Path, model: Path, tmp_path: Path) ->
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_failed_save_leaves_the_old_result(folder: Path, model: Path, tmp_path: Path, monkeypatch) -> None:
     mix = diffmix.automix(folder, model=model)
     mix.save(tmp_path / "out")
@@ -186,6 +187,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return code, said.out, said.err
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_command_line(folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     code, said, _ = command(capsys, "automix", folder, "-o", out, "--model", model, "--loudness", "-20")
@@ -232,10 +234,11 @@ def rendered(layout: dict, **more: object) -> diffmix.Mix:
 
 @pytest.mark.parametrize("layout", [LAYOUT, PLAIN, LIMITED], ids=["rich", "plain", "limited"])
 def test_any_layout_is_saved_and_rendered_again(
-    layout: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    layout: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     mix = rendered(layout)
     written = mix.save(tmp_path / "out")
+    request.getfixturevalue("sketched")
     playable = layout is not LAYOUT
     assert set(written) == {*FILES, "console.json"} - (set() if playable else {"preset.json", "preset.py"})
     if playable:
@@ -335,6 +338,7 @@ def test_a_console_file_with_mistakes(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("sketched")
 def test_bounds_on_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["fit", folder, folder / "track 0.wav", "-o", tmp_path / "out", "--steps", "1"]
     code, _, _ = command(capsys, *arguments, "--bound", "track 1.pan=-0.2..-0.1", "--bound", "*.fader=-3")

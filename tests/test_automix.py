@@ -285,6 +285,7 @@ def test_many_tracks_and_copies() -> None:
 # ------------------------------------------------------------------ the command
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_command_writes_everything(
     multitrack: Multitrack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

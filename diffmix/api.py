@@ -76,6 +76,8 @@ def automix_variants(stems: Any, count: int = 5, *, seed: int = 0, **asked: Any)
     """
     if not 1 <= count <= 100:
         raise SettingsError(f"{count} variants are asked for, allowed are 1..100")
+    if seed < 0:
+        raise SettingsError(f"the seed is {seed}, allowed is 0 or more")
     sample_rate, roles, progress = (asked.pop(name, None) for name in ("sample_rate", "roles", "progress"))
     words = asked.pop("style", None)
     given = _Asked(**asked)

@@ -64,6 +64,8 @@ def sweep(
         raise SettingsError("a sweep has either a count of random settings or a grid")
     if jobs < 1 or (count is not None and count < 1):
         raise SettingsError(f"count is {count} and jobs is {jobs}; at least 1 is needed of each")
+    if seed < 0:
+        raise SettingsError(f"the seed is {seed}, allowed is 0 or more")
     files, output = _files(FilePath(dry)), FilePath(output)
 
     effects: dict[int, Processor] = {}  # by sample rate

@@ -31,6 +31,9 @@ from diffmix.transferring.style import Reference, Style, listed, shares_of, styl
 from diffmix.wishes import Wishes, of_master
 
 MODES = ("auto", "same-source", "different-source")
+SEARCHED = ("tone", "dynamics", "loudness")
+"""What plugins of any make are searched for."""
+
 PIECES = {"fast": 1, "balanced": 3, "best": 8}
 """How many pieces of 5.46 s are heard of each recording, by quality."""
 
@@ -124,6 +127,8 @@ def transfer(
     if chain:
         held = {"lock": bool(lock), "bound": bool(bound), "candidates": candidates > 1}
         _refuse("plugins are searched as a whole", "(name, [parameters]) in chain", **held)
+        if not any(asked.amounts[name] for name in SEARCHED):
+            raise SettingsError(f"plugins are searched for {', '.join(SEARCHED)}, of which nothing is asked for")
     style = style_in(reference)
     again = style is not None and style.treatment is not None and mode == "auto"
     if style is not None:

@@ -48,6 +48,8 @@ def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[...,
     assert list(PluginChain("Gain", RATE).nodes) == ["Gain"]
     with pytest.raises(SettingsError, match="chain= holds 3"):
         diffmix.transfer(x, reference, sample_rate=RATE, chain=[3])
+    with pytest.raises(SettingsError, match="searched for tone, dynamics, loudness, of which nothing is asked for"):
+        diffmix.transfer(x, reference, sample_rate=RATE, chain="Gain", only="width,space")
 
 
 def test_a_chain_is_written_with_its_knobs(believing: Callable[..., StandIn], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from diffmix.console import Console
+from diffmix.console import Console, fits
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
 from diffmix.params import Param, ParamSpec, split_name
@@ -87,9 +87,9 @@ class Wishes:
         said: dict[str, str] = {}
         locked: dict[str, tuple[float, str]] = {}
         for text in _texts(lock) if not isinstance(lock, Mapping) else [f"{k}={v}" for k, v in lock.items()]:
-            where, _, value = text.partition("=")
-            number = _number(value, f"--lock {text}") if value.strip() else None
-            for name, param in knobs.found(where.strip(), f"--lock {text}").items():
+            where, value = knobs.told(text)
+            number = _number(value, f"--lock {text}") if value else None
+            for name, param in knobs.found(where, f"--lock {text}").items():
                 at = param.default if number is None else number
                 _inside(name, param, at, at, f"--lock {text}")
                 if name in locked and not math.isclose(locked[name][0], at):
@@ -99,7 +99,7 @@ class Wishes:
                     )
                 locked[name] = at, text
         for text, (low, high) in _bounds(bound):
-            for name, param in knobs.found(text.partition("=")[0].strip(), f"--bound {text}").items():
+            for name, param in knobs.found(text.rpartition("=")[0].strip(), f"--bound {text}").items():
                 _inside(name, param, low, high, f"--bound {text}")
                 before = limits.get(name, (low, high))
                 limits[name] = max(low, before[0]), min(high, before[1])
@@ -136,7 +136,8 @@ class Wishes:
                         knobs[knob] = shortest(_between(param, *limit, knobs[knob]))
         for name, stages in full["tracks"].items():
             for place in {"pan", "image"} - settings["tracks"][name].keys():  # of which a track has one
-                del stages[place]
+                if not any(knob.startswith(f"{name}.{place}.") for knob in self.limits):  # a silent one may have none
+                    del stages[place]
         return full
 
     def frees(self, stage: str, knob: str, of_bus: bool = False) -> bool:
@@ -187,9 +188,15 @@ class _Knobs:
         self.tracks = {t.name: (t.role or "", t.audio.shape[0]) for t in multitrack.tracks}
         self.others = console.strip_specs
 
+    def told(self, text: str) -> tuple[str, str]:
+        """``KNOB=VALUE`` as its parts, without a value an empty one; a track's name may hold the sign itself."""
+        knob, sign, value = text.rpartition("=")
+        owner = next((name for name in self.tracks if f"{text}.".casefold().startswith(f"{name}.".casefold())), "")
+        return (knob.strip(), value.strip()) if sign and len(knob) > len(owner) else (text.strip(), "")
+
     def found(self, text: str, where: str) -> dict[str, Param]:
         """The knobs that ``SELECTOR.KNOB`` means, by full name. Raises SettingsError."""
-        dots = [n for n, letter in enumerate(text) if letter == "."] or [len(text)]
+        dots = [*(n for n, letter in enumerate(text) if letter == "."), len(text)]
         selected: list[str] = []
         for dot in reversed(dots):  # a track's name may hold dots itself
             if selected := self.selected(text[:dot]):
@@ -229,7 +236,7 @@ class _Knobs:
         strips = [*self.tracks, *self.others]
         if exact := [name for name in strips if name.casefold() == wanted]:
             return exact
-        if matched := [name for name in self.tracks if fnmatchcase(name.casefold(), wanted)]:
+        if matched := [name for name in self.tracks if fits(name.casefold(), wanted)]:
             return matched
         roles = FAMILIES.get(wanted, (wanted.replace(" ", "_"), wanted.rstrip("s")))
         return [name for name, (role, _) in self.tracks.items() if role in roles]
@@ -287,7 +294,7 @@ def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tup
                 yield f"{knob}={low:g}..{high:g}", (float(low), float(high))
         return
     for text in _texts(given):
-        knob, _, value = text.partition("=")
+        knob, _, value = text.rpartition("=")
         where = f"--bound {text}"
         value = re.sub(r"\s*(db|hz)$", "", value.strip(), flags=re.IGNORECASE)
         if reach := re.match(r"^(±|\+-|\+/-)\s*(.*)$", value):

@@ -163,6 +163,33 @@ def test_wishes_that_cannot_be_had_are_one_sentence(
         api.automix(multitrack, model="rules", **wishes)
 
 
+def test_wishes_for_tracks_with_signs_in_their_names() -> None:
+    noise = 0.1 * torch.randn(3, 1, RATE, generator=torch.Generator().manual_seed(0))
+    names = ("Lead Vox [comp]", "gtr (L=R).v2", "Drums *loop*")
+    session = load(dict(zip(names, noise, strict=True)), RATE)
+    console = Console.from_layout(shipped("automix"), RATE)
+
+    def limits(**wishes: list[str]) -> dict[str, tuple[float, float]]:
+        return dict(Wishes.read(console, session, **wishes).limits)
+
+    assert limits(lock=["Lead Vox [comp].pan=0.5"]) == {"Lead Vox [comp].pan.pan": (0.5, 0.5)}
+    assert limits(lock=["*[comp].pan=0.5"]) == {"Lead Vox [comp].pan.pan": (0.5, 0.5)}
+    assert limits(lock=["gtr (L=R).v2.pan=0.5"]) == {"gtr (L=R).v2.pan.pan": (0.5, 0.5)}
+    assert limits(lock=["gtr (L=R).v2.pan"]) == {"gtr (L=R).v2.pan.pan": (0, 0)}
+    assert limits(lock=["GTR (l=r).v2"]) == limits(lock=["gtr*"])
+    assert limits(bound=["gtr (L=R).v2.gain=±2"]) == {"gtr (L=R).v2.fader.gain_db": (-2, 2)}
+    assert limits(bound=["Drums *loop*.gain=-2..1"]) == {"Drums *loop*.fader.gain_db": (-2, 1)}
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_silent_track_keeps_its_locks(channels: int) -> None:
+    session = song(1.0, {"late": 1e-7 * torch.randn(channels, RATE)})
+    found = flat(api.automix(session, model="rules", lock=["late.pan=0.5", "late.send=-20"]))
+    assert found["late.pan.pan" if channels == 1 else "late.image.balance"] == 0.5
+    assert found["late.send.gain_db"] == -20
+    assert "late.image.balance" not in found or channels == 2
+
+
 def test_style_words_and_roles_are_checked(multitrack: Multitrack) -> None:
     with pytest.raises(SettingsError, match="wider"):
         api.automix(multitrack, model="rules", style="shinier")

@@ -24,6 +24,7 @@ from diffmix.console._layout import (
     Specs,
     Stages,
     Tracks,
+    fits,
     shipped,
     track_loudness,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Specs",
     "Stages",
     "Tracks",
+    "fits",
     "shipped",
     "track_loudness",
 ]

@@ -101,8 +101,8 @@ def options_of(stage: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Whether a name is a pattern's; a name with brackets, which mean something in patterns, is its own."""
-    return name == pattern or fnmatchcase(name, pattern)
+    """Whether a name is a pattern's; a bracket, which means something in patterns, is also meant as one of a name."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def spec_of(stages: Mapping[str, Processor]) -> ParamSpec:

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
 
-from diffmix.console import Console, Controls, Specs, Tracks
+from diffmix.console import Console, Controls, Specs, Tracks, fits
 from diffmix.errors import SettingsError
 from diffmix.losses import SumDifferenceLoss, band_imbalance
 from diffmix.settings import Settings
@@ -25,15 +24,16 @@ def locked_knobs(console: Console, names: Sequence[str], lock: Sequence[str]) ->
         return [f"{part}.{knob}" for knob in knobs]
 
     def matched(knobs: Sequence[str]) -> list[bool]:
-        return [any(fnmatchcase(knob, pattern) for pattern in lock) for knob in knobs]
+        return [any(fits(knob, pattern) for pattern in lock) for knob in knobs]
 
     tracks = [named(name, console.track_spec.names) for name in names]
     bus, master = console.bus_spec.names, named("master", console.master_spec.names)
     every = [*(knob for row in tracks for knob in row), *bus, *master]
     for pattern in lock:
-        if not any(fnmatchcase(knob, pattern) for knob in every):
+        if not any(fits(knob, pattern) for knob in every):
+            hint = "; a knob is held at a value by a limit" if "=" in pattern else ""
             raise SettingsError(
-                f"nothing to lock matches {pattern!r}; knobs are named like {every[0]!r}, {every[-1]!r}"
+                f"nothing to lock matches {pattern!r}; knobs are named like {every[0]!r}, {every[-1]!r}{hint}"
             )
     rows = [matched(row) for row in tracks]
     return Controls(*(torch.tensor([part], dtype=torch.bool) for part in (rows, matched(bus), matched(master))))
@@ -43,7 +43,7 @@ def with_locked(found: Settings, start: Settings, lock: Sequence[str]) -> Settin
     """Settings in which every locked knob is exactly where it started, not rounded on its way through [0, 1]."""
     kept = Settings(deepcopy(dict(found)))
     for path, _ in found.flat():
-        if any(fnmatchcase(".".join(path if path[0] == "master" else path[1:]), pattern) for pattern in lock):
+        if any(fits(".".join(path if path[0] == "master" else path[1:]), pattern) for pattern in lock):
             here, there = kept, start
             for step in path[:-1]:
                 here, there = here[step], there[step]

@@ -84,6 +84,27 @@ def test_groups_are_fitted_through_their_fader() -> None:
     assert found.settings["tracks"]["beat"]["fader"]["gain_db"] == 0
 
 
+def test_locks_and_limits_of_names_with_brackets() -> None:
+    heard = {"beat [comp]": stems()["beat"], "tone": stems()["tone"]}
+    start = diffmix.Settings(tracks={"beat [comp]": {"pan": {"pan": -0.25}}})
+    found = diffmix.fit(
+        heard,
+        torch.ones(2, RATE),
+        sample_rate=RATE,
+        start=start,
+        lock=["beat [comp].pan.*", "master.*"],
+        limits={"beat [comp].eq.*gain_db": 0},
+        steps=1,
+    )
+    beat, tone = (found.settings["tracks"][name] for name in heard)
+    assert beat["pan"]["pan"] == -0.25
+    assert {gain for name, gain in beat["eq"].items() if name.endswith("gain_db")} == {0}
+    assert tone["pan"]["pan"] != 0
+    assert beat["fader"]["gain_db"] != 0
+    with pytest.raises(SettingsError, match=r"'tone.pan=0'; .* a knob is held at a value by a limit"):
+        diffmix.fit(heard, torch.ones(2, RATE), sample_rate=RATE, lock=["tone.pan=0"], steps=1)
+
+
 def test_mistakes_are_named() -> None:
     target = torch.zeros(2, RATE)
     with pytest.raises(SettingsError, match=r"nothing to lock matches 'vox\.\*'"):

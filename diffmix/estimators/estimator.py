@@ -106,6 +106,10 @@ class Estimator(nn.Module):
         found = self.encoder(mel[there], scalars[there])
         return found.new_zeros(len(mel), found.shape[1]).index_copy(0, there, found)
 
+    def guesses(self, mel: Tensor, scalars: Tensor) -> Tensor:
+        """What tracks (R, 64, F) and (R, 8) sound like, (R, labels) in logits, whatever plays beside them."""
+        return self.guess(self.encoder(mel, scalars)) if self.guess is not None else mel.new_zeros(len(mel), 0)
+
     def decide(self, heard: Heard) -> Answer:
         """As `forward`, from descriptions, and what the tracks were taken for."""
         batch, n = heard.mel.shape[:2]

@@ -33,6 +33,7 @@ from diffmix.systems.automixer import Automixer, refuse_other_specs
 from diffmix.systems.draws import Batch, Draws, collate
 from diffmix.systems.intents import LOUDNESS, Vectors, on_console
 from diffmix.systems.lessons import Lessons
+from diffmix.systems.solos import prepare as prepare_solos
 from diffmix.systems.training import Training, numbers_ahead
 
 MIX_LUFS = -16.0
@@ -69,8 +70,8 @@ class Automix(lightning.LightningModule):
 
     Loss: the error of the tracks' loudness in the mix in dB, less its mean over the song; of the equalisers' curves, in
     dB at third octaves (different knobs make equal curves); of the pan's distance from the centre; of every other knob
-    in [0, 1]; the cross entropy of the guess at what a track is; each with a weight. What is kept is an exponential
-    average of the weights.
+    in [0, 1]; the cross entropy of the guess at what a track is, and of that at what solos are; each with a weight.
+    What is kept is an exponential average of the weights.
     """
 
     def __init__(
@@ -109,9 +110,8 @@ class Automix(lightning.LightningModule):
         self.distance = SumDifferenceLoss()
         self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
         self.weight_decay = weight_decay
-        self.weights = {"balance": 0.5, "curve": 0.25, "pan": 4.0, "knobs": 8.0, "master": 4.0, "role": 0.5} | dict(
-            weights or {}
-        )
+        own = {"balance": 0.5, "curve": 0.25, "pan": 4.0, "knobs": 8.0, "master": 4.0, "role": 0.5, "solo": 0.5}
+        self.weights = own | dict(weights or {})
 
     def forward(self, batch: Batch) -> tuple[Vectors, Tensor]:
         """What the mixer wants of a batch, and what it takes the tracks for, as logits (B, N, roles)."""
@@ -149,6 +149,10 @@ class Automix(lightning.LightningModule):
         known = (mask > 0.5) & (batch.true_labels > 0)
         if known.any():
             losses["role"] = cross_entropy(guess[known], batch.true_labels[known] - 1)
+        if batch.solos is not None and (batch.solos.labels > 0).any():
+            heard = level_free(batch.solos.mel_db, batch.solos.measured)
+            wanted_roles = batch.solos.labels - 1  # -1: it rests, and is not counted
+            losses["solo"] = cross_entropy(self.mixer.estimator.guesses(*heard), wanted_roles, ignore_index=-1)
         if (curves_db := code.distance_db("tracks", own, theirs, batch.shift_db)) is not None:
             losses["curve"] = (curves_db * mask).sum() / count
         master = [(a - b).abs().mean() for a, b in zip(answer[1:], wanted[1:], strict=True) if a.shape[-1]]
@@ -295,8 +299,14 @@ class AutomixData(lightning.LightningDataModule):
         with progress("Making lessons", train.count) as advance:
             lessons.prepare(lambda done, total: advance(train.count - total + done, ""), workers=2)
             advance(train.count, "")
+        solos, folders = None, config["solos"] or ()
+        if folders:
+            with progress("Making solos", config["solo_count"]) as advance:
+                names = (folders,) if isinstance(folders, str) else tuple(folders)
+                solos = prepare_solos(names, config["solo_count"], length, rate, progress=lambda n, _: advance(n, ""))
+                advance(config["solo_count"], "")
         return cls(
-            Draws(lessons, config["seconds"], seed),
+            Draws(lessons, config["seconds"], seed, solos, config["solos_each"]),
             HeldOutSongs(Lessons(console, held)),
             batch_size=config["batch_size"],
             workers=config["workers"],

@@ -13,6 +13,7 @@ from diffmix.data.knowledge import STYLE, THIRD_OCTAVES_HZ
 from diffmix.estimators.features import FRAME_S, band_hz
 from diffmix.systems.intents import Vectors
 from diffmix.systems.lessons import Lesson, Lessons
+from diffmix.systems.solos import Solos
 
 
 class Batch(NamedTuple):
@@ -22,7 +23,7 @@ class Batch(NamedTuple):
     ``true_labels`` where it has none;
     ``shift_db`` (B, N, 28) is what the equalisers' curves have to do beyond ``wanted``, at `THIRD_OCTAVES_HZ`;
     ``wished`` (B, 6) says which numbers of the style are told; the reference (B, 2, 64, F') and (B, 2, 4) is a mix of
-    another song in the same style, or None for all.
+    another song in the same style, or None for all; ``solos`` are tracks that belong to no lesson.
     """
 
     mel_db: Tensor
@@ -35,6 +36,7 @@ class Batch(NamedTuple):
     style: Tensor
     wished: Tensor
     reference: tuple[Tensor, Tensor] | None
+    solos: Solos | None = None
 
 
 class Drawn(NamedTuple):
@@ -47,6 +49,7 @@ class Drawn(NamedTuple):
     wished: Tensor
     reference: tuple[Tensor, Tensor]
     told_reference: bool
+    solos: Solos | None = None
 
 
 class Draws(Dataset[Drawn]):
@@ -55,13 +58,16 @@ class Draws(Dataset[Drawn]):
     Of each draw the style is told with a chance of one half (then each number of it with three quarters), the roles
     with one of six tenths (then each with nine). Songs are played up to a sixth faster or slower; some tracks are of
     another size of instrument, come through another microphone or with noise, and some bands and frames are blotted
-    out (Park et al., "SpecAugment", 2019).
+    out (Park et al., "SpecAugment", 2019). With ``solos``, ``solos_each`` of those come with each lesson, varied alike.
     """
 
-    def __init__(self, lessons: Lessons, seconds: float, seed: int) -> None:
+    def __init__(
+        self, lessons: Lessons, seconds: float, seed: int, solos: Solos | None = None, solos_each: int = 0
+    ) -> None:
         self.lessons = [lessons[k] for k in range(len(lessons))]
         self.alike = [lessons.alike(k) for k in range(len(lessons))]
         self.frames, self.seed = round(seconds / FRAME_S), seed
+        self.solos, self.solos_each = solos, solos_each
 
     def __len__(self) -> int:
         return len(self.lessons)
@@ -71,15 +77,7 @@ class Draws(Dataset[Drawn]):
         rng = np.random.default_rng([self.seed, number])
         which = int(rng.integers(len(self.lessons)))
         lesson = self.lessons[which]
-        mel_db = lesson.mel_db.float()
-        frames = min(round(self.frames * rng.uniform(0.85, 1.18)), mel_db.shape[2])
-        start = int(rng.integers(mel_db.shape[2] - frames + 1))
-        piece = mel_db[..., start : start + frames]
-        level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
-        playing = level_db[:, start : start + frames].amax(1) > level_db.amax(1) - 30
-        piece = interpolate(piece, min(self.frames, mel_db.shape[2]), mode="linear")  # faster or slower
-        piece, shift_db = _coloured(_transposed(piece, rng), rng)
-        piece = _blotted(_noisy(piece, rng), rng)
+        piece, shift_db, playing = self._piece(lesson.mel_db.float(), rng)
         n = len(piece)
         told = (rng.random(n) < 0.9) & (rng.random() < 0.6)
         wished = (rng.random(STYLE.size) < 0.75) & (rng.random() < 0.5)
@@ -93,7 +91,27 @@ class Draws(Dataset[Drawn]):
             torch.from_numpy(wished).float(),
             (other.mix_mel_db.float(), other.mix_measured),
             bool(rng.random() < 0.4),
+            self._some_solos(rng),
         )
+
+    def _piece(self, mel_db: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A varied piece of tracks (N, 64, F), what equalisers have to do about it (N, 28) dB, and which play (N,)."""
+        frames = min(round(self.frames * rng.uniform(0.85, 1.18)), mel_db.shape[2])
+        start = int(rng.integers(mel_db.shape[2] - frames + 1))
+        piece = mel_db[..., start : start + frames]
+        level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
+        playing = level_db[:, start : start + frames].amax(1) > level_db.amax(1) - 30
+        piece = interpolate(piece, min(self.frames, mel_db.shape[2]), mode="linear")  # faster or slower
+        piece, shift_db = _coloured(_transposed(piece, rng), rng)
+        return _blotted(_noisy(piece, rng), rng), shift_db, playing
+
+    def _some_solos(self, rng: np.random.Generator) -> Solos | None:
+        """Solos for one lesson; those that rest in the piece have no role to learn."""
+        if self.solos is None or not self.solos_each:
+            return None
+        which = torch.from_numpy(rng.integers(len(self.solos.labels), size=self.solos_each))
+        piece, _, playing = self._piece(self.solos.mel_db[which].float(), rng)
+        return Solos(piece, self.solos.measured[which], self.solos.labels[which] * playing)
 
 
 def _transposed(mel_db: Tensor, rng: np.random.Generator) -> Tensor:
@@ -173,6 +191,7 @@ def collate(drawn: Sequence[Drawn]) -> Batch:
             torch.stack([d.reference[0][..., :heard] for d in drawn]),
             torch.stack([d.reference[1] for d in drawn]),
         )
+    solos = [d.solos for d in drawn if d.solos is not None]
     return Batch(
         mel_db=padded([x.mel_db[..., :frames] for x in lessons], -120.0),
         measured=padded([x.measured for x in lessons]),
@@ -188,4 +207,5 @@ def collate(drawn: Sequence[Drawn]) -> Batch:
         style=torch.stack([x.style for x in lessons]),
         wished=torch.stack([d.wished for d in drawn]),
         reference=reference,
+        solos=Solos(*(torch.cat(parts) for parts in zip(*solos, strict=True))) if solos else None,
     )

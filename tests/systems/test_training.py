@@ -19,6 +19,7 @@ from diffmix import train
 from diffmix._paths import conf_dir
 from diffmix.balance import balanced
 from diffmix.console import Console
+from diffmix.data import audio
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.recordings import Recordings
 from diffmix.data.roles import ROLES
@@ -30,6 +31,8 @@ from diffmix.systems.automixer import Automixer
 from diffmix.systems.draws import Draws, _coloured, _transposed, collate
 from diffmix.systems.intents import IntentCode, Vectors, on_console
 from diffmix.systems.lessons import LABELS, Lessons
+from diffmix.systems.solos import Solos
+from diffmix.systems.solos import prepare as prepare_solos
 from tests.systems.recorded import RATE
 from tests.systems.runs import TRAINER, broken_and_resumed, configured, same_weights
 
@@ -120,6 +123,66 @@ def test_a_draw_is_a_function_of_its_number(lessons: Lessons) -> None:
     assert first.lesson.mel_db.shape != other.lesson.mel_db.shape or not torch.equal(
         first.lesson.mel_db, other.lesson.mel_db
     )
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two recordings whose names tell what they are: noise and a tone."""
+    folder = tmp_path_factory.mktemp("recordings")
+    tone = 0.5 * torch.sin(2 * torch.pi * 500 * torch.arange(2 * RATE) / RATE)
+    audio.write_wav(folder / "vox.wav", tone[None], RATE)
+    audio.write_wav(folder / "snare.wav", 0.1 * torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)), RATE)
+    return folder
+
+
+def test_solos_are_made_once(recordings: Path, tmp_path: Path) -> None:
+    counted: list[int] = []
+
+    def made(count: int) -> Solos:
+        return prepare_solos((str(recordings),), count, 3.0, RATE, tmp_path, lambda done, _: counted.append(done))
+
+    solos = made(6)
+    assert counted == [1, 2, 3, 4, 5, 6]
+    assert solos.mel_db.shape[:2] == (6, 64)
+    assert set(solos.labels.tolist()) == {LABELS["lead_vocal"], LABELS["snare"]}
+    again = made(6)
+    assert len(counted) == 6
+    assert all(torch.equal(a, b) for a, b in zip(solos, again, strict=True))
+    assert torch.equal(made(7).labels[:6], solos.labels)
+    audio.write_wav(recordings / "kick.wav", torch.ones(1, RATE) / 2, RATE)
+    assert LABELS["kick"] in made(12).labels
+    (recordings / "kick.wav").unlink()
+
+
+def test_solos_teach_roles_beside_lessons(lessons: Lessons, recordings: Path, tmp_path: Path) -> None:
+    solos = prepare_solos((str(recordings),), 8, 3.0, RATE, tmp_path)
+    plain, draws = Draws(lessons, 1.0, 0), Draws(lessons, 1.0, 0, solos, 3)
+    assert torch.equal(plain[4].lesson.mel_db, draws[4].lesson.mel_db)  # the same lessons with and without
+    assert torch.equal(draws[4].solos.mel_db, draws[4].solos.mel_db)  # type: ignore[union-attr]
+    batch = collate([draws[k] for k in range(4)])
+    assert batch.solos is not None
+    assert len(batch.solos.mel_db) == len(batch.solos.measured) == len(batch.solos.labels) == 12
+    assert collate([plain[k] for k in range(4)]).solos is None
+    system = Automix(lessons.console, {"width": 32, "layers": 1}).eval()
+    optimizer = torch.optim.Adam(system.mixer.estimator.parameters(), 3e-3)
+    answer, losses = system(batch), []
+    for _ in range(30):
+        loss = system.losses(batch, *answer)["solo"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.1 * losses[0]
+    resting = batch.solos._replace(labels=torch.zeros_like(batch.solos.labels))
+    assert "solo" not in system.losses(batch._replace(solos=resting), *answer)
+
+
+def test_a_run_with_solos(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("data.solo_count=4", "data.solos_each=1", "trainer.max_steps=1")
+    train.run(config(f"output={tmp_path / 'run'}", f"data.solos={recordings}", *told))
+    assert " solo " in capsys.readouterr().err
+    with pytest.raises(AudioError, match="no such folder of recordings"):
+        train.run(config(f"output={tmp_path / 'none'}", f"data.solos={tmp_path / 'nowhere'}", *told))
 
 
 def test_another_size_of_instrument_moves_every_other_track() -> None:

@@ -16,6 +16,7 @@ import torch
 from diffmix.console import Console, Controls, Limits, Tracks
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError, OutputError, PresetError, SettingsError
+from diffmix.files import spare
 from diffmix.graph import Graph
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.params import Param
@@ -38,6 +39,9 @@ class Mix:
 
     AUDIO: ClassVar[str] = "mix.wav"
     """The file that the audio is saved in."""
+
+    SOUNDS: ClassVar[tuple[str, ...]] = ("mix.wav",)
+    """Every sound file that is always saved, that one first."""
 
     PERHAPS: ClassVar[tuple[str, ...]] = ("preset.json", "preset.py", "console.json")
     """Files that not every mix has: those of an earlier one in the same folder go."""
@@ -163,13 +167,14 @@ class Mix:
         one its layout, console.json; and with ``stems`` every track as it reaches the master, ``stems/NAME.wav``.
 
         The files are made beside the folder first and moved in when all are complete. Raises OutputError if the
-        folder cannot be written, or if the tracks themselves lie where the stems would go.
+        folder cannot be written, or if what lies there must not be lost: the tracks themselves, a mix by others
+        beside them, a result of another kind.
         """
         from diffmix.export import preset
         from diffmix.graph.draw import to_svg
 
         folder = FilePath(folder)
-        self._spare_tracks(folder / "stems" if stems else None)
+        self._spare_tracks(folder, stems)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             temporary = FilePath(tempfile.mkdtemp(prefix=".diffmix.", dir=folder))
@@ -215,14 +220,12 @@ class Mix:
 
         write_wav(file, torch.from_numpy(self.audio), self.sample_rate)
 
-    def _spare_tracks(self, folder: FilePath | None) -> None:
-        """Raise OutputError if a folder holds the tracks that were mixed."""
-        if folder is None or not folder.is_dir():
-            return
-        for track in self.multitrack.tracks:
-            for file in track.files:
-                if FilePath(file).resolve().parent == folder.resolve():
-                    raise OutputError(f"{folder} holds the tracks themselves: choose another folder for the results")
+    def _spare_tracks(self, folder: FilePath, stems: bool) -> None:
+        """Raise OutputError if a folder holds the tracks that were mixed, or another's result."""
+        recordings = [FilePath(file) for track in self.multitrack.tracks for file in track.files]
+        spare(folder, self.SOUNDS, recordings)
+        if stems and (folder / "stems").resolve() in {file.resolve().parent for file in recordings}:
+            raise OutputError(f"{folder / 'stems'} holds the tracks themselves: choose another folder for the results")
 
     def _write_stems(self, folder: FilePath) -> None:
         from diffmix.data.audio import WavWriter
@@ -252,7 +255,7 @@ def grouped(multitrack: Multitrack) -> tuple[Tracks, list[int]]:
 
 def ordered(settings: Settings, names: list[str]) -> Settings:
     """The settings with their tracks in this order."""
-    tracks = settings.get("tracks", {})
+    tracks = Settings(settings).part("tracks")
     if missing := [n for n in names if n not in tracks]:
         raise SettingsError(f"no settings for track {missing[0]!r}; there are: {', '.join(tracks) or 'none'}")
     if extra := [n for n in tracks if n not in names]:

@@ -1,9 +1,9 @@
 """A parameter is declared once; its normalised form, its limits, its text and its checks derive from that."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,20 @@ class Param:
         )
 
 
-class ParamSpec(nn.Module):
+class Exact(nn.Module):
+    """A module whose buffers keep their precision: a model that is cast to another rounds its weights, not these."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, constant in before.items():
+            moved = self._buffers[name]
+            if constant is not None and moved is not None and moved.dtype != constant.dtype:
+                self._buffers[name] = constant.to(moved.device)
+        return self
+
+
+class ParamSpec(Exact):
     """Ordered parameters: the bridge between a control vector u in [0, 1]^P and named physical values.
 
     The mapping is computed in float64 and rounded once, so that u = 0 and u = 1 give the declared limits exactly.
@@ -94,7 +107,7 @@ class ParamSpec(nn.Module):
         return self.names.index(name)
 
     def physical(self, u: Tensor) -> Tensor:
-        """Controls (..., P) in [0, 1] to physical values (..., P) of the same dtype.
+        """Controls (..., P) in [0, 1] to physical values (..., P) of the same dtype, float32 for half precision.
 
         Raises SettingsError for another number of controls.
         """
@@ -105,7 +118,9 @@ class ParamSpec(nn.Module):
         linear = low + (high - low) * v
         safe_low = torch.where(self.log, low, 1.0)
         ratio = torch.where(self.log, high, 1.0) / safe_low
-        return torch.where(self.log, safe_low * torch.exp(v * torch.log(ratio)), linear).to(u.dtype)
+        return torch.where(self.log, safe_low * torch.exp(v * torch.log(ratio)), linear).to(
+            torch.promote_types(u.dtype, torch.float32)
+        )
 
     def denormalize(self, u: Tensor) -> dict[str, Tensor]:
         """Controls (..., P) in [0, 1] to physical values by name, each (...)."""
@@ -161,13 +176,15 @@ class ParamSpec(nn.Module):
         for name in values:
             if name not in self.params:
                 raise SettingsError(f"{prefix}no parameter {name!r}; there are: {', '.join(self.names)}")
+        found = {}
         for (name, p), low, high in zip(self, self.low.tolist(), self.high.tolist(), strict=True):
             if name not in values:
                 raise SettingsError(f"{prefix}{name} is missing ({p.range_text()})")
+            found[name] = value = _number(f"{prefix}{name}", values[name])
             # also catches NaN; limits as float32, as the values are, or as they were declared
-            if not low <= values[name] <= high and values[name] not in (p.low, p.high):
-                raise SettingsError(f"{prefix}{name} = {values[name]:g} {p.unit}, allowed {p.range_text()}")
-        return {name: float(values[name]) for name in self.names}
+            if not low <= value <= high and value not in (p.low, p.high):
+                raise SettingsError(f"{prefix}{name} = {value:g} {p.unit}, allowed {p.range_text()}")
+        return found
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain data, for checkpoints and documents."""
@@ -191,6 +208,18 @@ class ParamSpec(nn.Module):
     def extra_repr(self) -> str:
         """One line per parameter."""
         return "\n".join(f"{n}: {p.range_text()}, default {p.default:g}, {p.scale}" for n, p in self)
+
+
+def _number(what: str, value: Any) -> float:
+    """A value as a number. Raises SettingsError for what is none."""
+    try:
+        if not isinstance(value, str | bool):
+            return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several
+        pass
+    raise SettingsError(f"{what} is {value!r}, a number is expected")
 
 
 def joined(parts: Mapping[str, ParamSpec]) -> ParamSpec:

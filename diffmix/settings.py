@@ -69,6 +69,13 @@ class Settings(dict[str, Any]):
                 raise SettingsError(f"{name}: {' / '.join(where)} is {value!r}, a number is expected")
         return settings
 
+    def part(self, name: str) -> Mapping[str, Any]:
+        """``tracks``, ``buses`` or ``master``, empty if left out. Raises SettingsError if it is no mapping."""
+        found = self.get(name, {})
+        if not isinstance(found, Mapping):
+            raise SettingsError(f"{name} is {found!r}; names, and what each stands for, are expected")
+        return found
+
     def table(self) -> str:
         """The knobs as text, one line per stage."""
         lines: list[str] = []

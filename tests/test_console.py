@@ -155,6 +155,9 @@ def test_ranges_are_checked(ranges: dict, message: str) -> None:
             "track vox: fader.gain_db is 'loud', a number is expected",
         ),
         ({"tracks": {"vox": 3}}, "track vox is 3; names"),
+        ({"tracks": None}, "tracks is None; names"),
+        ({"buses": [1]}, r"buses is \[1\]; names"),
+        ({"master": 3}, "master is 3; names"),
     ],
 )
 def test_settings_are_checked(settings: dict, message: str) -> None:

@@ -66,6 +66,10 @@ def test_a_range_may_not_widen(ranges: dict, message: str) -> None:
         ({"gain_db": 13.0}, r"vox: gain_db = 13 dB, allowed -60\.\.12 dB"),
         ({"gain_db": float("nan")}, r"gain_db = nan dB"),
         ({"pan": 0.0}, r"no parameter 'pan'"),
+        ({"gain_db": None}, r"vox: gain_db is None, a number is expected"),
+        ({"gain_db": "3"}, r"gain_db is '3', a number is expected"),
+        ({"gain_db": torch.ones(2)}, r"gain_db is tensor.*, a number is expected"),
+        ({"gain_db": 10**400}, r"gain_db = inf dB, allowed"),
     ],
 )
 def test_values_are_checked(change: dict, message: str) -> None:

@@ -46,6 +46,13 @@ def test_a_missing_file_is_named() -> None:
         Settings.from_json("nowhere.json")
 
 
+def test_parts_are_mappings() -> None:
+    assert MIX.part("tracks") is MIX["tracks"]
+    assert Settings().part("master") == {}
+    with pytest.raises(SettingsError, match="buses is None; names, and what each stands for, are expected"):
+        Settings(buses=None).part("buses")
+
+
 def test_table_and_flat() -> None:
     assert MIX.table().splitlines()[0] == "tracks / vox / pan: pan 0.25"
     assert dict(MIX.flat())["tracks", "vox", "fader", "gain_db"] == -3.1

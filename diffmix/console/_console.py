@@ -195,13 +195,13 @@ class Console(Template):
         Raises SettingsError.
         """
         channels = {f"track {n + 1}": 1 for n in range(tracks)} if isinstance(tracks, int) else dict(tracks)
-        given = settings or Settings()
-        if extra := [n for n in given.get("tracks", {}) if n not in channels]:
+        given = Settings(settings or {})
+        if extra := [n for n in given.part("tracks") if n not in channels]:
             raise SettingsError(f"settings for {extra[0]!r}, which is no track; there are: {', '.join(channels)}")
         order = sorted(channels, key=channels.__getitem__)  # mono first, as the console numbers them
         limited = self.narrowed_specs(order, limits or {})
         full = self._complete(
-            Settings({**given, "tracks": {n: {} for n in channels} | given.get("tracks", {})}), *limited
+            Settings({**given, "tracks": {n: {} for n in channels} | dict(given.part("tracks"))}), *limited
         )
         groups, kinds = [self.group_of(n) for n in order], [channels[n] for n in order]
         title = self.titles(order)
@@ -279,7 +279,8 @@ class Console(Template):
         ``limits`` are further ones, as for `limited`. Raises SettingsError naming track, stage and knob, what came and
         what is allowed in its unit.
         """
-        return self._complete(settings, *self.narrowed_specs(list(settings.get("tracks", {})), limits or {}))
+        settings = Settings(settings)
+        return self._complete(settings, *self.narrowed_specs(list(settings.part("tracks")), limits or {}))
 
     def _complete(
         self, settings: Settings, of_tracks: Mapping[str, ParamSpec], others: Mapping[str, ParamSpec]
@@ -291,21 +292,19 @@ class Console(Template):
             for stage, knobs in table(where, stages).items():
                 if not isinstance(knobs, Mapping):
                     raise SettingsError(f"{where}: {stage} is {knobs!r}, a stage with knobs is expected")
-                if odd := [k for k, v in knobs.items() if isinstance(v, bool) or not hasattr(v, "__float__")]:
-                    raise SettingsError(f"{where}: {stage}.{odd[0]} is {knobs[odd[0]]!r}, a number is expected")
                 given.update({f"{stage}.{knob}": value for knob, value in knobs.items()})
             full = {name: shortest(p.default) for name, p in spec} | given
             return by_stage(spec.check(full, where))
 
         if unknown := sorted(settings.keys() - {"tracks", "buses", "master"}):
             raise SettingsError(f"settings hold tracks, buses and master; {unknown[0]!r} is none of them")
-        buses, mine = settings.get("buses", {}), {**self.buses, **self.groups}
+        buses, mine = settings.part("buses"), {**self.buses, **self.groups}
         if unknown := sorted(buses.keys() - mine.keys()):
             raise SettingsError(f"no bus {unknown[0]!r}; this console has: {', '.join(mine) or 'none'}")
         return Settings(
-            tracks={n: part(of_tracks[n], s, f"track {n}") for n, s in settings.get("tracks", {}).items()},
+            tracks={n: part(of_tracks[n], s, f"track {n}") for n, s in settings.part("tracks").items()},
             buses={n: part(others[n], buses.get(n, {}), f"bus {n}") for n in mine},
-            master=part(others["master"], settings.get("master", {}), "master"),
+            master=part(others["master"], settings.part("master"), "master"),
         )
 
     def numbers(self, settings: Settings) -> DeskValues:

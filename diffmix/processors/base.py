@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffmix.errors import AudioError, PresetError, SettingsError
 from diffmix.kernels.backend import is_twin
 from diffmix.kernels.biquad import frequency_response
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.stream import State, streaming
-from diffmix.params import Param, ParamSpec
+from diffmix.params import Exact, Param, ParamSpec
 from diffmix.types import Numbers, Ranges, Values
 
 REGISTRY: dict[str, type["Processor"]] = {}
@@ -34,7 +34,7 @@ class Port:
     optional: bool = False
 
 
-class Processor(nn.Module):
+class Processor(Exact):
     """An effect; it keeps nothing between calls.
 
     A subclass declares each `Param` as a class attribute and takes the same names as keywords of `process`; a
@@ -108,7 +108,7 @@ class Processor(nn.Module):
         is computed in float32.
 
         Raises AudioError for audio of another shape, of whole numbers, or of channels that the inlet does not take,
-        SettingsError for values of another shape.
+        SettingsError for values that are missing, unknown, no tensors, or of another shape.
         """
         raise NotImplementedError
 
@@ -150,8 +150,11 @@ class Processor(nn.Module):
         return None
 
 
+_HALF = torch.float16, torch.bfloat16
+
+
 def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
-    """What every `process` does first: it looks at shapes, and gets curves at the sample rate and the right precision.
+    """What every `process` does first: it looks at names and shapes, and brings values to the rate and the precision.
 
     Half precision is too coarse for delays in samples and for levels near silence: it is computed in float32.
     """
@@ -171,8 +174,17 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
                     )
                 values[port.name] = signal if len(signal) == len(x) else signal.expand(len(x), -1, -1)
         for name, p in self.spec:
-            if name in values and values[name].shape != x.shape[:1]:
-                values[name] = _fitted(f"{kind}.{name}", values[name], p, x)
+            if not isinstance(value := values.get(name), Tensor):
+                came = "missing" if value is None else repr(value)
+                raise SettingsError(f"{kind}.{name} is {came}; a tensor (B,) of {p.range_text()} is expected")
+            if value.shape != x.shape[:1]:
+                values[name] = value = _fitted(f"{kind}.{name}", value, p, x)
+            if value.dtype in _HALF:
+                values[name] = value.float()
+        if len(values) > self.spec.size:
+            known = {*self.spec.params, *(port.name for port in others)}
+            if unknown := [name for name in values if name not in known]:
+                raise SettingsError(f"{kind}: no parameter {unknown[0]!r}; there are: {', '.join(self.spec.names)}")
         dtype = torch.float64 if self.precision == "float64" else torch.promote_types(x.dtype, torch.float32)
         if x.dtype == dtype:
             return process(self, x, **values)
@@ -187,6 +199,8 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_audio(what: str, x: Tensor, port: Port) -> None:
     """Raise AudioError unless x (B, C, T) is what a port takes."""
+    if not isinstance(x, Tensor):
+        raise AudioError(f"{what} is {type(x).__name__}; allowed are tensors (B, C, T)")
     if x.ndim != 3 or not x.numel() or not x.is_floating_point():
         raise AudioError(f"{what} is {tuple(x.shape)} {x.dtype}; allowed are floats (B, C, T), at least one of each")
     if port.channels not in (None, x.shape[1]):

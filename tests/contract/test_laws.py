@@ -1,5 +1,6 @@
 """The laws that every effect obeys, run over every registered one."""
 
+import copy
 import itertools
 from collections.abc import Callable
 
@@ -214,6 +215,36 @@ def test_precision_is_that_of_float64_audio(effect: Processor) -> None:
     expected = effect.process(x.double(), **further(effect, x.double()), **values)
     expected = torch.cat(expected, 1) if isinstance(expected, tuple) else expected
     assert torch.equal(run(ideal, x, u), expected.float())
+
+
+def test_half_precision_rounds_what_comes_and_nothing_else(effect: Processor) -> None:
+    """Neither a model that is cast, nor half-precise controls, as autocast gives them, move a range or a value."""
+    x, u = noise(effect), controls(effect)
+    cast = copy.deepcopy(effect).half()
+    assert cast.spec.low.dtype == torch.float32
+    if not list(effect.parameters()):  # weights, unlike constants, are rounded
+        assert torch.equal(run(cast, x, u), run(effect, x, u))
+    for dtype in (torch.float16, torch.bfloat16):
+        assert torch.equal(run(effect, x, u.to(dtype)), run(effect, x, u.to(dtype).float()))
+    values = {name: v.bfloat16() for name, v in effect.spec.denormalize(u).items()}
+    rounded = {name: v.float() for name, v in values.items()}
+    some, same = (effect.process(x, **further(effect, x), **v) for v in (values, rounded))
+    assert all(torch.equal(a, b) for a, b in zip(some, same, strict=True))
+
+
+def test_values_are_checked(effect: Processor) -> None:
+    x = noise(effect)
+    values, signals = effect.spec.denormalize(controls(effect)), further(effect, x)
+    with pytest.raises(SettingsError, match="no parameter 'loudness_of_moon'"):
+        effect.process(x, **signals, **values, loudness_of_moon=torch.zeros(2))
+    with pytest.raises(AudioError, match="is ndarray; allowed are tensors"):
+        effect.process(x.numpy(), **signals, **values)  # type: ignore[arg-type]
+    for name in effect.spec.names[:1]:
+        with pytest.raises(SettingsError, match=f"{name} is 0.5; a tensor .* is expected"):
+            effect.process(x, **signals, **{**values, name: 0.5})  # type: ignore[arg-type]
+        del values[name]
+        with pytest.raises(SettingsError, match=f"{name} is missing; a tensor .* is expected"):
+            effect.process(x, **signals, **values)
 
 
 @pytest.mark.parametrize("cuts", [(1, 2, 600, 8200), (4096,)])

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from diffmix import automixing
-from diffmix.console import Console, Limits
+from diffmix.console import Console, Limits, shipped
 from diffmix.data.audio import read, resample
 from diffmix.data.inspection import inspect, without_mixes
 from diffmix.data.knowledge import Style, parse_style
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import AudioError, SettingsError
+from diffmix.files import read_json
 from diffmix.graph import Graph, Renderer
 from diffmix.mix import Mix, finished, grouped, muted_tracks, ordered
 from diffmix.mix import render as render_audio
@@ -179,7 +180,8 @@ def render(
         stems: as of `automix`.
         settings: a `Settings`, or the path of a settings.json.
         console: a console at the stems' sample rate, or a layout of one, as ``conf/console/*.yaml`` hold it:
-            ``{"master": {"eq": "ParametricEQ", "gain": "Gain"}}``; the default console otherwise.
+            ``{"master": {"eq": "ParametricEQ", "gain": "Gain"}}``; otherwise the console.json beside a settings.json,
+            or the default console, with the automatic mixer's limiter if the settings turn one.
         sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
         mute: tracks that are not heard, by names or patterns of them: ``["click", "drum*"]``.
         solo: the only tracks that are heard.
@@ -187,9 +189,8 @@ def render(
     Raises AudioError and SettingsError.
     """
     multitrack = load(stems, sample_rate)
-    if not isinstance(settings, Settings):
-        settings = Settings(settings) if isinstance(settings, dict) else Settings.from_json(settings)
-    console = _console(console, multitrack)
+    settings, layout = _read(settings)
+    console = _console(layout if console is None else console, multitrack)
     audio = render_audio(console, multitrack, settings, mute, solo).numpy()
     muted = muted_tracks(console, multitrack, mute, solo)
     return Mix(audio, multitrack.sample_rate, settings, console, multitrack, multitrack.notes, muted)
@@ -226,7 +227,7 @@ def fit(
     console: Console | Mapping[str, Any] | None = None,
     *,
     sample_rate: int | None = None,
-    start: Settings | None = None,
+    start: Settings | Path | None = None,
     lock: Sequence[str] = (),
     limits: Limits | None = None,
     steps: int = 200,
@@ -240,7 +241,7 @@ def fit(
         target_mix: the mix to come near, a path or an array (2, T) or (T, 2) at the tracks' sample rate; it starts
             where the tracks start, and what is longer than they are is not heard.
         console: a console at the tracks' sample rate, or a layout of one, as for `render`.
-        start: settings to start from; otherwise every effect neutral.
+        start: settings to start from, or the path of a settings.json; otherwise every effect neutral.
         lock: knobs to leave where they start, by name with wildcards: ``"vox.pan.*"``, ``"*.compressor.*"``,
             ``"master.*"``, ``"reverb.*"``.
         limits: narrower (low, high), or one value, for knobs by name with wildcards:
@@ -253,7 +254,8 @@ def fit(
     from diffmix.systems.fit import fit_controls, locked_knobs, with_locked
 
     multitrack = load(tracks, sample_rate)
-    console = _console(console, multitrack)
+    given, layout = _read({} if start is None else start)
+    console = _console(layout if console is None else console, multitrack)
     if console.sample_rate != multitrack.sample_rate:
         raise AudioError(f"the console runs at {console.sample_rate:g} Hz, the tracks at {multitrack.sample_rate} Hz")
     if steps < 1:
@@ -264,8 +266,8 @@ def fit(
     groups = groups[0][..., cut], groups[1][..., cut]
     names = [multitrack.tracks[n].name for n in order]
     channels = [multitrack.tracks[n].audio.shape[0] for n in order]
-    specs, given = console.limited(names, limits or {}), start or Settings()
-    begin = Settings({**given, "tracks": {n: given.get("tracks", {}).get(n, {}) for n in names}})
+    specs = console.limited(names, limits or {})
+    begin = Settings({**given, "tracks": {n: given.part("tracks").get(n, {}) for n in names}})
     begin = console.check(begin, limits)
     controls = fit_controls(
         console,
@@ -288,6 +290,24 @@ def fit(
 def _console(console: Console | Mapping[str, Any] | None, multitrack: Multitrack) -> Console:
     """A console as it is, or of a layout at the tracks' rate."""
     return console if isinstance(console, Console) else Console.from_layout(console or {}, multitrack.sample_rate)
+
+
+def _read(settings: Mapping[str, Any] | Path) -> tuple[Settings, Mapping[str, Any] | None]:
+    """Settings, and the layout of their console, None for the default one.
+
+    It is the one that `Mix.save` wrote beside their file. Those that came without are of the default console, or of the
+    automatic mixer's, if they turn the limiter that it has besides.
+    """
+    layout: Mapping[str, Any] | None = None
+    if isinstance(settings, Mapping):
+        found = Settings(settings)
+    else:
+        found, beside = Settings.from_json(settings), FilePath(str(settings)).parent / "console.json"
+        if not str(settings).lstrip().startswith("{") and beside.is_file():
+            layout = read_json(beside, "a console's layout", SettingsError)[0]
+    if layout is None and "limiter" in found.part("master"):
+        layout = shipped("automix")
+    return found, layout
 
 
 def _check(value: float, low: float, high: float, name: str, unit: str) -> None:

@@ -252,7 +252,12 @@ def test_any_layout_is_saved_and_rendered_again(
     for name, x in stems(4).items():
         soundfile.write(folder / f"{name}.wav", x.T, RATE, "FLOAT")
     again = tmp_path / "again"
-    arguments = ["render", folder, written["settings.json"], "-o", again, "--console", written["console.json"]]
+    arguments = ["render", folder, written["settings.json"], "-o", again]  # its console lies beside it
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    moved = written["settings.json"].rename(elsewhere / "settings.json")
+    there = diffmix.render(folder, moved, json.loads(written["console.json"].read_text()))
+    assert np.array_equal(there.audio, mix.audio)
+    moved.rename(written["settings.json"])
     code, said, _ = command(capsys, *arguments)
     assert (again / "mix.wav").read_bytes() == written["mix.wav"].read_bytes()
     assert Graph.from_json(written["graph.json"]) == mix.graph
@@ -262,6 +267,18 @@ def test_any_layout_is_saved_and_rendered_again(
         code, said, _ = command(capsys, *arguments, "--mute", "track 2")
         assert code == 0
         assert "note: Muted: track 2." in said
+
+
+def test_settings_of_the_automatic_mixer_need_no_console(tmp_path: Path) -> None:
+    sounds = stems(2)
+    mix = diffmix.automix(sounds, sample_rate=RATE, model="rules")
+    assert "limiter" in mix.settings["master"]
+    for settings in (mix.settings, dict(mix.settings), mix.settings.to_json()):
+        assert np.array_equal(diffmix.render(sounds, settings, sample_rate=RATE).audio, mix.audio)
+    mix.settings.to_json(tmp_path / "settings.json")
+    assert np.array_equal(diffmix.render(sounds, tmp_path / "settings.json", sample_rate=RATE).audio, mix.audio)
+    fitted = diffmix.fit(sounds, mix.audio, sample_rate=RATE, start=tmp_path / "settings.json", steps=1)
+    assert set(fitted.settings["master"]) == set(mix.settings["master"])
 
 
 def test_the_graph_of_a_mix_is_the_mix() -> None:

@@ -26,16 +26,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Fit, write and show."""
     from diffmix import api
-    from diffmix.settings import Settings
 
-    start = Settings.from_json(options.start) if options.start else None
     limits, layout = dict(map(_bound, options.bound)), asking.layout(options.console)
     with progress("Fitting", options.steps) as advance:
         mix = api.fit(
             asking.one_or_several(options.stems),
             options.target,
             layout,
-            start=start,
+            start=options.start,
             lock=options.lock,
             limits=limits,
             steps=options.steps,

@@ -24,8 +24,8 @@ from benchmarks.peers import SAMPLE_RATE as DESK_RATE
 from benchmarks.peers import TRACKS, Rendering, compressor_values, eq_values, grafx_console
 from diffmix.console import Console
 from diffmix.graph import Graph, Renderer, Session, random_graph, streamed
+from diffmix.graph.grammar import Grammar
 from diffmix.graph.node import BUILT_IN
-from diffmix.graph.random import Grammar
 from diffmix.graph.run import Sources
 from diffmix.processors import ParametricEQ
 from diffmix.settings import Settings

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffmix.console import Console, Tracks
 from diffmix.data.multitrack import Multitrack
 from diffmix.graph import Renderer
-from diffmix.graph.schedule import Value, source_of
+from diffmix.graph.plan import Value, source_of
 from diffmix.kernels.loudness import LoudnessMeter
 from diffmix.kernels.stream import State, streaming
 from diffmix.processors import Processor

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffmix.data.styles import at_peak
 from diffmix.errors import SettingsError
-from diffmix.graph.random import OPTIONS, likely
+from diffmix.graph.grammar import OPTIONS, likely
 from diffmix.processors import REGISTRY
 
 EFFECTS = (
@@ -45,7 +45,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "Delay.delay_seconds": (0.02, 0.6),
     "mix": (0.2, 0.8),
 }
-"""Where knobs are turned to, by ``Effect.knob`` or by knob; other ones as in `diffmix.graph.random`."""
+"""Where knobs are turned to, by ``Effect.knob`` or by knob; other ones as in `diffmix.graph.grammar`."""
 
 CHAINS: Mapping[str, tuple[str, ...]] = {
     "channel": ("LowShelfFilter", "PeakFilter", "HighShelfFilter", "Compressor"),

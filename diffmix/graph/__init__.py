@@ -3,12 +3,14 @@
 from diffmix.graph.difference import Difference, difference
 from diffmix.graph.difference.audible import Effects, audible
 from diffmix.graph.draw import show, to_dot, to_mermaid, to_svg
+from diffmix.graph.grammar import Grammar
 from diffmix.graph.graph import Graph
 from diffmix.graph.inaudible import audibility, audible_graph
 from diffmix.graph.node import Edge, Endpoint, Node
-from diffmix.graph.random import Grammar, random_graph
+from diffmix.graph.plan import Plan
+from diffmix.graph.random import random_graph
 from diffmix.graph.render import Renderer, render, streamed
-from diffmix.graph.schedule import Plan, schedule
+from diffmix.graph.schedule import schedule
 from diffmix.graph.session import Session
 from diffmix.graph.text import parse, write
 

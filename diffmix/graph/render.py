@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from diffmix.errors import AudioError, GraphError
 from diffmix.graph.graph import Graph
 from diffmix.graph.node import Endpoint, make
+from diffmix.graph.plan import Batch, Inlet, Loop, Place, Plan, Step, Value, source_of
 from diffmix.graph.run import Overrides, Run, Signal, Signals, Sources, heard, spread
-from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Plan, Step, Value, schedule, source_of
+from diffmix.graph.schedule import schedule
 from diffmix.kernels import stream
 from diffmix.kernels.ballistics import delayed
 from diffmix.kernels.stream import State, streaming

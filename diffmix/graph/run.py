@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diffmix.errors import GraphError
 from diffmix.graph.node import Edge, Endpoint
-from diffmix.graph.schedule import Batch, Loop, Place, Plan, Sum, Value, source_of
+from diffmix.graph.plan import Batch, Loop, Place, Plan, Sum, Value, source_of
 from diffmix.kernels import stream
 from diffmix.kernels.backend import compiled
 from diffmix.kernels.ballistics import delayed

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from diffmix.graph.graph import Graph
 from diffmix.graph.node import Edge, Endpoint, Node, frozen_options
+from diffmix.graph.plan import Inlet, Value, source_of
 from diffmix.graph.render import Renderer, Sources
-from diffmix.graph.schedule import Inlet, Value, source_of
 from diffmix.processors.base import Processor
 
 

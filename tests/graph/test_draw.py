@@ -13,7 +13,8 @@ from diffmix.graph.draw.cables import Drawing
 from diffmix.graph.draw.glyphs import glyph
 from diffmix.graph.draw.svg import _drawn, _shortened, label_width
 from diffmix.graph.draw.words import family, kind_text, phrases
-from diffmix.graph.random import Grammar, random_graph
+from diffmix.graph.grammar import Grammar
+from diffmix.graph.random import random_graph
 from diffmix.processors import REGISTRY
 from scripts import graph_pages
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffmix.graph import Graph, Renderer
-from diffmix.graph.schedule import Place
+from diffmix.graph.plan import Place
 
 
 @pytest.mark.parametrize("level", [-9.0, -15.5, 3.3, -0.7, -48.1, -100.0])

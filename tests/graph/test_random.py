@@ -7,9 +7,9 @@ import torch
 
 from diffmix.errors import GraphError
 from diffmix.graph import Grammar, Graph, Renderer, random_graph
+from diffmix.graph.grammar import EFFECTS, PRODUCTIONS, REVERBS
 from diffmix.graph.inaudible import audibility, audible_graph, difference_db
 from diffmix.graph.node import BUILT_IN
-from diffmix.graph.random import EFFECTS, PRODUCTIONS, REVERBS
 from diffmix.processors.base import REGISTRY, LinearFilter
 
 RATE = 44100

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from diffmix.graph import Edge, Endpoint, Graph, Node, Plan, Renderer, schedule
+from diffmix.graph.plan import Batch, Inlet, Loop, Place, Sum
 from diffmix.graph.run import Run
-from diffmix.graph.schedule import Batch, Inlet, Loop, Place, Sum
 
 RATE = 44100
 STRIP = ("HighpassFilter", "PeakFilter", "KneeCompressor", "Gain", "Pan")

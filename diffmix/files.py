@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,28 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+_RESULTS = ("mix.wav", "master.wav", "transfer.wav")
+"""What results are called, by their kinds; each of them has its knobs in a settings.json beside it."""
+
+
+def spare(folder: Path, sounds: Sequence[str], recordings: Sequence[str | Path]) -> None:
+    """Raise OutputError if a result, whose ``sounds`` go to a folder, would take what cannot be made again.
+
+    That is one of the recordings that were read, a mix by others that lies among them, or a result of another kind,
+    whose settings and report have the same names. The first of the sounds is one of `_RESULTS`.
+    """
+    own, made, files = sounds[0], (folder / "settings.json").exists(), [Path(file).resolve() for file in recordings]
+    other = "choose another folder for the results"
+    for name in sounds:
+        if (folder / name).resolve() in files:
+            raise OutputError(f"{folder / name} is the recording itself, which would be written over: {other}")
+    if (folder / own).exists():
+        if not made and folder.resolve() in {file.parent for file in files}:
+            raise OutputError(f"{folder / own} lies beside the recordings and is no result of diffmix: {other}")
+    elif made and (found := next((name for name in _RESULTS if (folder / name).exists()), "")):
+        raise OutputError(f"{folder} holds {found}, whose settings and report would be written over: {other}")
+
+
 def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixError]) -> tuple[Any, str]:
     """The data of a JSON file, or of JSON text that begins with a brace, and what messages call it.
 
@@ -52,7 +74,7 @@ def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixEr
         try:
             text = Path(source).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise mistake(f"{name} cannot be read as {what}: {error}") from None
+            raise mistake(f"{name} cannot be read as {what}: {getattr(error, 'strerror', None) or error}") from None
     try:
         return json.loads(text), name
     except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits

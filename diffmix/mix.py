@@ -40,8 +40,8 @@ class Mix:
     AUDIO: ClassVar[str] = "mix.wav"
     """The file that the audio is saved in."""
 
-    SOUNDS: ClassVar[tuple[str, ...]] = ("mix.wav",)
-    """Every sound file that is always saved, that one first."""
+    BESIDES: ClassVar[tuple[str, ...]] = ()
+    """Further sound files that are always saved."""
 
     PERHAPS: ClassVar[tuple[str, ...]] = ("preset.json", "preset.py", "console.json")
     """Files that not every mix has: those of an earlier one in the same folder go."""
@@ -223,7 +223,7 @@ class Mix:
     def _spare_tracks(self, folder: FilePath, stems: bool) -> None:
         """Raise OutputError if a folder holds the tracks that were mixed, or another's result."""
         recordings = [FilePath(file) for track in self.multitrack.tracks for file in track.files]
-        spare(folder, self.SOUNDS, recordings)
+        spare(folder, (self.AUDIO, *self.BESIDES), recordings)
         if stems and (folder / "stems").resolve() in {file.resolve().parent for file in recordings}:
             raise OutputError(f"{folder / 'stems'} holds the tracks themselves: choose another folder for the results")
 

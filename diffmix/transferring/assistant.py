@@ -406,7 +406,8 @@ class Job:
         where = self.rate, belief.treatment, wanted, self.asked.ceiling_db
         made = played(chain, source, piece, *where, self.asked.quality, self.asked.seed, say)
         refused = self._refusal(belief) if wanted == loud else []
-        return dataclasses.replace(made, notes=(*dict.fromkeys(self.notes), *refused, *made.notes))
+        notes = (*dict.fromkeys(self.notes), *refused, *made.notes)
+        return dataclasses.replace(made, notes=notes, files=self.song.tracks[0].files)
 
     def by_hand(
         self,

@@ -71,6 +71,7 @@ class Transfer(Mix):
     """
 
     AUDIO: ClassVar[str] = "transfer.wav"
+    BESIDES: ClassVar[tuple[str, ...]] = ("before.wav",)
     PERHAPS: ClassVar[tuple[str, ...]] = (*Mix.PERHAPS, "style.json")
 
     style: Style = NO_STYLE  # type: ignore[assignment]  # a mix's is a text only

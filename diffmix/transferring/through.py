@@ -20,6 +20,7 @@ from diffmix.data.audio import write_recording
 from diffmix.errors import OutputError, SettingsError
 from diffmix.estimators.style_features import RATE, at_peak, at_rate
 from diffmix.estimators.treatment import Treatment
+from diffmix.files import spare, write_text
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.playback import Progress
 from diffmix.plugins import plugin
@@ -30,6 +31,12 @@ from diffmix.transferring.evolution import evolve
 from diffmix.types import Path
 
 GENERATIONS = {"fast": 15, "balanced": 40, "best": 150}
+_ABOUT_TRANSFERS = (
+    *("report.html", "report.json", "report.png", "graph.json", "graph.svg", "preset.json", "preset.py"),
+    *("console.json", "style.json", "before.wav"),
+)
+"""What lies beside a transfer without plugins, and says nothing of one with plugins."""
+
 STARTS_IN = 0.6
 """Gene of a plugin at the start; above a half it is heard."""
 
@@ -40,7 +47,7 @@ class Played:
 
     ``audio`` is float32 (2, T) at ``sample_rate`` Hz; ``settings`` hold the knobs of each plugin that is heard,
     ``left_out`` the others; ``before`` and ``after`` are the distances to what was wanted; ``notes`` say what a
-    person should know.
+    person should know; ``files`` are those of the recording.
     """
 
     audio: np.ndarray
@@ -50,6 +57,7 @@ class Played:
     before: float
     after: float
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The knobs of each plugin, how near they come, and the notes, in lines."""
@@ -62,16 +70,24 @@ class Played:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def save(self, folder: Path) -> dict[str, FilePath]:
-        """Write transfer.wav and settings.json; returns their paths by name. Raises OutputError."""
+        """Write transfer.wav and settings.json; returns their paths by name.
+
+        What an earlier transfer without plugins left beside them goes. Raises OutputError, also rather than write over
+        the recording or a result of another kind.
+        """
         folder = FilePath(folder)
+        spare(folder, ("transfer.wav",), self.files)
+        about = {"settings": self.settings, "left_out": self.left_out, "before": self.before, "after": self.after}
+        text = json.dumps({**about, "notes": self.notes}, indent=1, ensure_ascii=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            about = {"settings": self.settings, "left_out": self.left_out, "before": self.before, "after": self.after}
-            text = json.dumps({**about, "notes": self.notes}, indent=1, ensure_ascii=False)
-            (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
+            write_recording(folder / "transfer.wav", torch.from_numpy(self.audio), self.sample_rate)
+            write_text(folder / "settings.json", text + "\n")
+            if (folder / "report.json").exists():
+                for name in _ABOUT_TRANSFERS:
+                    (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
-        write_recording(folder / "transfer.wav", torch.from_numpy(self.audio), self.sample_rate)
         return {name: folder / name for name in ("transfer.wav", "settings.json")}
 
 

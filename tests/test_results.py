@@ -1,0 +1,90 @@
+"""Folders of results: nothing that cannot be made again is written over, and nothing of an earlier result misleads."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import diffmix
+from diffmix.cli import main
+from diffmix.errors import OutputError
+from diffmix.files import spare
+from diffmix.transferring.through import Played
+
+RATE = 16000
+PLAIN: dict = {"strip": {}, "sends": {}, "buses": {}, "master": {"gain": "Gain"}}
+
+
+def write(file: Path, seed: int = 0, channels: int = 1) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).standard_normal((RATE, channels))
+    soundfile.write(file, 0.1 * noise, RATE)
+    return file
+
+
+def mixed(folder: Path) -> diffmix.Mix:
+    return diffmix.render(folder, diffmix.Settings(tracks={"a": {}, "b": {}}), PLAIN)
+
+
+@pytest.fixture
+def stems(tmp_path: Path) -> Path:
+    for n, name in enumerate("ab"):
+        write(tmp_path / "song" / f"{name}.wav", n)
+    return tmp_path / "song"
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_mix_by_others_among_the_tracks_stays(stems: Path, tmp_path: Path) -> None:
+    rough = write(stems / "mix.wav", 7, 2)
+    before = rough.read_bytes()
+    with pytest.raises(OutputError, match=r"mix.wav lies beside the recordings and is no result of diffmix"):
+        mixed(stems).save(stems)
+    assert rough.read_bytes() == before
+    assert sorted(f.name for f in stems.iterdir()) == ["a.wav", "b.wav", "mix.wav"]
+    rough.unlink()
+    for _ in range(2):  # an own result may be written again
+        mixed(stems).save(stems)
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_recording_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = write(tmp_path / "master.wav", channels=2)
+    before = recording.read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        main(["master", str(recording), "--target", "-14", "-o", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "master.wav is the recording itself" in capsys.readouterr().err
+    assert recording.read_bytes() == before
+    with pytest.raises(OutputError, match=r"before.wav is the recording itself"):
+        spare(tmp_path, ("transfer.wav", "before.wav"), [tmp_path / "x" / ".." / "before.wav"])
+
+
+@pytest.mark.usefixtures("sketched")
+def test_a_result_of_another_kind_keeps_its_settings(stems: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    written = mixed(stems).save(out)
+    before = written["settings.json"].read_bytes()
+    with pytest.raises(OutputError, match=r"out holds mix.wav, whose settings and report would be written over"):
+        diffmix.master(written["mix.wav"], -20).save(out)
+    assert written["settings.json"].read_bytes() == before
+    assert not (out / "master.wav").exists()
+
+
+def test_a_transfer_by_plugins_leaves_no_report_of_an_earlier_one(tmp_path: Path) -> None:
+    for name in (
+        "transfer.wav",
+        "settings.json",
+        "report.json",
+        "report.html",
+        "preset.json",
+        "before.wav",
+        "mine.wav",
+    ):
+        (tmp_path / name).write_text("{}")
+    made = Played(np.zeros((2, RATE), np.float32), RATE, {"Gain": {"gain_db": 1.0}}, (), 1.0, 0.5)
+    made.save(tmp_path)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["mine.wav", "settings.json", "transfer.wav"]
+    with pytest.raises(OutputError, match="is the recording itself"):
+        replace(made, files=(str(tmp_path / "transfer.wav"),)).save(tmp_path)

@@ -6,18 +6,8 @@ import numpy as np
 
 from diffmix.kernels._compile import copy, inner, kernel
 from diffmix.kernels._dynamics_numba import ROWS, group_of, keep, lanes_of
-from diffmix.kernels._simd import (
-    cast,
-    load,
-    load_rows,
-    load_tuple,
-    select,
-    splat,
-    store,
-    store_rows,
-    store_tuple,
-    transpose,
-)  # fmt: skip
+from diffmix.kernels._rows import load_rows, store_rows, transpose
+from diffmix.kernels._simd import cast, load, load_tuple, select, splat, store, store_tuple  # fmt: skip
 from diffmix.kernels._simd import maximum as larger
 from diffmix.kernels._simd import minimum as smaller
 

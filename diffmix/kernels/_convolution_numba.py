@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from diffmix.kernels._compile import inner, kernel
-from diffmix.kernels._simd import fma, load, load_tuple, splat, store, store_tuple, transpose
+from diffmix.kernels._rows import transpose
+from diffmix.kernels._simd import fma, load, load_tuple, splat, store, store_tuple
 
 LANES = 8
 

@@ -19,15 +19,14 @@ import numpy as np
 
 from diffmix.kernels._compile import inner, kernel
 from diffmix.kernels._powf import LARGEST, SMALLEST, exp2, log2, scale_by_powers
-from diffmix.kernels._simd import (
+from diffmix.kernels._rows import add_rows, load_rows, store_rows, transpose
+from diffmix.kernels._simd import (  # fmt: skip
     absolute,
-    add_rows,
     cast,
     every,
     fma,
     lanes,
     load,
-    load_rows,
     load_tuple,
     maximum,
     minimum,
@@ -36,10 +35,8 @@ from diffmix.kernels._simd import (
     select,
     splat,
     store,
-    store_rows,
     store_tuple,
-    transpose,
-)  # fmt: skip
+)
 
 ROWS = lanes(4)  # side by side
 CURVE = 2  # the first coefficients are the curve's, the others the detector's

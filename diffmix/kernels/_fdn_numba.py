@@ -10,7 +10,8 @@ import numpy as np
 
 from diffmix.kernels._compile import inner, kernel
 from diffmix.kernels._reverb_numba import CHUNK, STEP, _layout, _move, _products, _recall, _save, _sum
-from diffmix.kernels._simd import cast, fma, load, load_rows, store, store_rows, store_tuple, transpose
+from diffmix.kernels._rows import load_rows, store_rows, transpose
+from diffmix.kernels._simd import cast, fma, load, store, store_tuple
 
 LINES = STEP
 

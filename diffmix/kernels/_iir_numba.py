@@ -22,22 +22,8 @@ from numpy.typing import NDArray
 
 from diffmix.kernels._compile import copy, inner, kernel
 from diffmix.kernels._operator import Loops
-from diffmix.kernels._simd import (
-    cast,
-    fma,
-    lanes,
-    load,
-    load_rows,
-    load_tuple,
-    read,
-    read_tile,
-    store,
-    store_rows,
-    store_tuple,
-    transpose,
-    write,
-    write_tile,
-)
+from diffmix.kernels._rows import load_rows, read_tile, store_rows, transpose, write_tile
+from diffmix.kernels._simd import cast, fma, lanes, load, load_tuple, read, store, store_tuple, write
 
 BLOCK = 8192  # Pedalboard processes so many samples at a time and cleans its states after each
 ROWS = lanes(4)  # side by side in the forward

@@ -9,20 +9,8 @@ time than the arithmetic.
 import numpy as np
 
 from diffmix.kernels._compile import inner, kernel
-from diffmix.kernels._simd import (
-    absolute,
-    cast,
-    every,
-    lanes,
-    load,
-    load_rows,
-    maximum,
-    read_tile,
-    splat,
-    store,
-    store_tuple,
-    transpose,
-)
+from diffmix.kernels._rows import load_rows, read_tile, transpose
+from diffmix.kernels._simd import absolute, cast, every, lanes, load, maximum, splat, store, store_tuple
 
 ROWS = lanes(4)
 _SETTLED = 1e-150  # what is left of a signal long gone; numbers that are smaller still would be slow

@@ -20,7 +20,8 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from diffmix.kernels._compile import inner, kernel
-from diffmix.kernels._simd import (
+from diffmix.kernels._lookup import lookup, lookup_pairs
+from diffmix.kernels._simd import (  # fmt: skip
     bits,
     by_llvm,
     cast,
@@ -28,14 +29,12 @@ from diffmix.kernels._simd import (
     has_fma,
     lanes,
     load,
-    lookup,
-    lookup_pairs,
     maximum,
     minimum,
     polynomial,
     splat,
     store,
-)  # fmt: skip
+)
 
 RECIPROCALS = np.array([float.fromhex(h) for h in (
     "0x1.661ec79f8f3bep+0", "0x1.571ed4aaf883dp+0", "0x1.49539f0f010bp+0", "0x1.3c995b0b80385p+0",

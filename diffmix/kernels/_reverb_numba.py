@@ -23,19 +23,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from diffmix.kernels._compile import inner, kernel
-from diffmix.kernels._simd import (
-    cast,
-    filled,
-    fused,
-    load,
-    load_rows,
-    load_tuple,
-    splat,
-    store,
-    store_rows,
-    total,
-    transposed,
-)  # fmt: skip
+from diffmix.kernels._rows import load_rows, store_rows, transposed
+from diffmix.kernels._simd import cast, filled, fused, load, load_tuple, splat, store, total  # fmt: skip
 
 STEP = COMBS = 8  # samples of a step; lines of a channel that are combs, in front of its allpasses
 CHUNK = 4096  # samples between two moves of the lines; a part of the tile

@@ -29,11 +29,9 @@ from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from diffmix.kernels._compile import inner
-
 
 @cache
-def _features() -> frozenset[str]:
+def features() -> frozenset[str]:
     triple, _, features = cpu_target.target_context.codegen().magic_tuple()
     arm = {"fma"} if triple.startswith(("aarch64", "arm64")) else set()
     return frozenset(f[1:] for f in features.split(",") if f.startswith("+")) | arm
@@ -41,12 +39,12 @@ def _features() -> frozenset[str]:
 
 def has_fma() -> bool:
     """True if the processor fuses a multiplication and an addition into one rounding."""
-    return "fma" in _features()
+    return "fma" in features()
 
 
 def lanes(size: int) -> int:
     """How many numbers of ``size`` bytes fill a vector register of this processor: 4, 8 or 16 float32."""
-    return (64 if "avx512f" in _features() else 32 if "avx" in _features() else 16) // size
+    return (64 if "avx512f" in features() else 32 if "avx" in features() else 16) // size
 
 
 class Vec(types.Type):
@@ -67,32 +65,32 @@ _ELEMENTS = {
 }  # fmt: skip
 
 
-def _ir(vector: Vec) -> ir.VectorType:
+def ir_of(vector: Vec) -> ir.VectorType:
     return ir.VectorType(_ELEMENTS[vector.dtype], vector.lanes)
 
 
 @register_model(Vec)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vec) -> None:
-        super().__init__(manager, vector, _ir(vector))
+        super().__init__(manager, vector, ir_of(vector))
 
 
 def filled(builder: Any, value: Any, count: int) -> Any:
     """A vector whose lanes all are ``value``."""
-    one = builder.insert_element(ir.Constant(ir.VectorType(value.type, count), ir.Undefined), value, _index(0))
+    one = builder.insert_element(ir.Constant(ir.VectorType(value.type, count), ir.Undefined), value, index_of(0))
     return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count))
 
 
-def _shuffled(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
+def shuffled(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
     """The lanes of a and b together at ``places``."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places))
 
 
-def _index(i: int) -> ir.Constant:
+def index_of(i: int) -> ir.Constant:
     return ir.Constant(ir.IntType(32), i)
 
 
-def _count(literal: Any) -> int:
+def count_of(literal: Any) -> int:
     """A literal, or what a vector or tuple has."""
     if isinstance(literal, Vec | types.UniTuple):
         return literal.lanes if isinstance(literal, Vec) else literal.count
@@ -185,7 +183,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, t
 def read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Vec) -> Any:
     """Emit what `load` does, inside another intrinsic."""
     size = array_type.dtype.bitwidth // 8  # alignment: that of one element
-    return builder.load(_pointer(context, builder, array_type, array, at, _ir(vector)), align=size)
+    return builder.load(_pointer(context, builder, array_type, array, at, ir_of(vector)), align=size)
 
 
 def write(context: Any, builder: Any, array_type: Any, array: Any, at: Any, value: Any) -> None:
@@ -197,7 +195,7 @@ def write(context: Any, builder: Any, array_type: Any, array: Any, at: Any, valu
 @intrinsic(prefer_literal=True)
 def load(typingctx: Any, array: Any, at: Any, W: Any) -> Any:
     """W neighbours of a contiguous array from flat index ``at`` on."""
-    vector = Vec(array.dtype, _count(W))
+    vector = Vec(array.dtype, count_of(W))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return read(context, builder, signature.args[0], args[0], args[1], vector)
@@ -228,7 +226,7 @@ def prefetch(typingctx: Any, array: Any, at: Any) -> Any:
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         place = builder.bitcast(builder.gep(data, [args[1]]), bytes_)
-        builder.call(function, [place, _index(0), _index(3), _index(1)])  # to read, in all caches, data
+        builder.call(function, [place, index_of(0), index_of(3), index_of(1)])  # to read, in all caches, data
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen
@@ -237,15 +235,15 @@ def prefetch(typingctx: Any, array: Any, at: Any) -> Any:
 @intrinsic(prefer_literal=True)
 def load_tuple(typingctx: Any, array: Any, at: Any, count: Any, W: Any) -> Any:
     """``count`` vectors that lie one after the other from flat index ``at`` on; W = 1 gives scalars."""
-    width = _count(W)
+    width = count_of(W)
     vector = Vec(array.dtype, width)
-    result = types.UniTuple(vector if width > 1 else array.dtype, _count(count))
+    result = types.UniTuple(vector if width > 1 else array.dtype, count_of(count))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         def value(k: int) -> Any:
             place = builder.add(args[1], context.get_constant(types.intp, k * width))
             found = read(context, builder, signature.args[0], args[0], place, vector)
-            return found if width > 1 else builder.extract_element(found, _index(0))
+            return found if width > 1 else builder.extract_element(found, index_of(0))
 
         return cgutils.pack_array(builder, [value(k) for k in range(result.count)])
 
@@ -266,166 +264,6 @@ def store_tuple(typingctx: Any, array: Any, at: Any, values: Any) -> Any:
     return types.void(array, types.intp, values), codegen
 
 
-@intrinsic(prefer_literal=True)
-def load_rows(typingctx: Any, array: Any, offsets: Any, at: Any, W: Any) -> Any:
-    """W vectors: W neighbours from ``offsets[r] + at`` on, for the first W of an int64 array of offsets."""
-    vector = Vec(array.dtype, _count(W))
-    result = types.UniTuple(vector, vector.lanes)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[1])(context, builder, args[1]).data
-        starts = [builder.load(builder.gep(data, [_index(r)])) for r in range(vector.lanes)]
-        rows = [
-            read(context, builder, signature.args[0], args[0], builder.add(start, args[2]), vector) for start in starts
-        ]
-        return cgutils.pack_array(builder, rows)
-
-    return result(array, offsets, types.intp, W), codegen
-
-
-@intrinsic
-def store_rows(typingctx: Any, array: Any, offsets: Any, at: Any, values: Any) -> Any:
-    """What `load_rows` reads, written; rows of equal offset should hold equal values."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[1])(context, builder, args[1]).data
-        for r, value in enumerate(cgutils.unpack_tuple(builder, args[3])):
-            start = builder.load(builder.gep(data, [_index(r)]))
-            write(context, builder, signature.args[0], args[0], builder.add(start, args[2]), value)
-        return context.get_dummy_value()
-
-    return types.void(array, offsets, types.intp, values), codegen
-
-
-@intrinsic
-def add_rows(typingctx: Any, array: Any, offsets: Any, at: Any, values: Any) -> Any:
-    """Add to what `load_rows` reads; rows of equal offset, whose values should be equal, get one of them."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[1])(context, builder, args[1]).data
-        added = cgutils.unpack_tuple(builder, args[3])
-        places = [builder.add(builder.load(builder.gep(data, [_index(r)])), args[2]) for r in range(len(added))]
-        kind = signature.args[0]
-        before = [read(context, builder, kind, args[0], place, values.dtype) for place in places]
-        for place, old, new in zip(places, before, added, strict=True):
-            write(context, builder, kind, args[0], place, builder.fadd(old, new))
-        return context.get_dummy_value()
-
-    return types.void(array, offsets, types.intp, values), codegen
-
-
-def transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Emit what `transpose` does, inside another intrinsic."""
-    width, values, distance = len(rows), list(rows), 1
-    while distance < width:
-        low = [j if not j & distance else width + j - distance for j in range(width)]
-        high = [j + distance if not j & distance else width + j for j in range(width)]
-        for i in range(width):
-            if not i & distance:
-                a, b = values[i], values[i + distance]
-                values[i], values[i + distance] = _shuffled(builder, a, b, low), _shuffled(builder, a, b, high)
-        distance *= 2
-    return values
-
-
-@intrinsic
-def transpose(typingctx: Any, rows: Any) -> Any:
-    """W vectors of W lanes: lane i of result j is lane j of vector i, in log2(W) rounds of exchanges in pairs."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return cgutils.pack_array(builder, transposed(builder, cgutils.unpack_tuple(builder, args[0])))
-
-    return rows(rows), codegen
-
-
-@intrinsic(prefer_literal=True)
-def lookup(typingctx: Any, table: Any, index: Any, count: Any) -> Any:
-    """``table[index]`` lane by lane, from the first ``count`` entries of a contiguous array.
-
-    AVX-512 keeps 16 or 32 entries of 8 bytes in registers and picks by permutation; otherwise each lane is read.
-    """
-    entries = _count(count)
-    result = index.like(table.dtype)
-    permutes = "avx512f" in _features() and table.dtype.bitwidth == 64 and entries in (16, 32)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if permutes and result.lanes % 8 == 0:
-            return _permuted(context, builder, signature.args[0], args[0], args[1], index, result, entries)
-        value = ir.Constant(_ir(result), ir.Undefined)
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        for i in range(result.lanes):
-            lane = builder.extract_element(args[1], _index(i))
-            value = builder.insert_element(value, builder.load(builder.gep(data, [lane])), _index(i))
-        return value
-
-    return result(table, index, count), codegen
-
-
-@intrinsic(prefer_literal=True)
-def lookup_pairs(typingctx: Any, table: Any, index: Any, count: Any) -> Any:
-    """``table[index, 0]`` and ``table[index, 1]`` of a contiguous table of ``count`` pairs of 8 bytes, as two vectors.
-
-    One load per lane brings a pair; two exchanges sort those of four lanes.
-    """
-    entries, one = _count(count), index.like(table.dtype)
-    result = types.UniTuple(one, 2)
-    permutes = "avx512f" in _features() and entries == 16 and one.lanes % 8 == 0
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        twice = builder.add(args[1], args[1])
-        if permutes:
-            table_type, places = (
-                signature.args[0],
-                (twice, builder.or_(twice, ir.Constant(twice.type, [1] * one.lanes))),
-            )
-            return cgutils.pack_array(
-                builder, [_permuted(context, builder, table_type, args[0], p, index, one, 2 * entries) for p in places]
-            )
-        pair, halves = Vec(one.dtype, 2), ([], [])
-        for i in range(0, one.lanes, 4):
-            a, b, c, d = (
-                read(context, builder, signature.args[0], args[0], builder.extract_element(twice, _index(i + k)), pair)
-                for k in range(4)
-            )
-            even, odd = _shuffled(builder, a, c, [0, 1, 2, 3]), _shuffled(builder, b, d, [0, 1, 2, 3])
-            halves[0].append(_shuffled(builder, even, odd, [0, 4, 2, 6]))
-            halves[1].append(_shuffled(builder, even, odd, [1, 5, 3, 7]))
-        return cgutils.pack_array(builder, [_joined(builder, parts) for parts in halves])
-
-    return result(table, index, count), codegen
-
-
-def _joined(builder: Any, parts: list[Any]) -> Any:
-    """Vectors of one length, one after the other, as one."""
-    while len(parts) > 1:
-        width = 2 * parts[0].type.count
-        parts = [_shuffled(builder, a, b, list(range(width))) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
-
-
-def _permuted(
-    context: Any, builder: Any, table_type: Any, table: Any, index: Any, given: Vec, result: Vec, entries: int
-) -> Any:
-    eight, integers = Vec(result.dtype, 8), Vec(types.int64, 8)
-    name = f"llvm.x86.avx512.vpermi2var.{'pd' if result.dtype in types.real_domain else 'q'}.512"
-    kind = ir.FunctionType(_ir(eight), [_ir(eight), _ir(integers), _ir(eight)])
-    pick = cgutils.get_or_insert_function(builder.module, kind, name)
-    parts = [
-        read(context, builder, table_type, table, context.get_constant(types.intp, k), eight)
-        for k in range(0, entries, 8)
-    ]
-    wide = index if given.dtype == types.int64 else builder.sext(index, _ir(given.like(types.int64)))
-    picked = []
-    for first in range(0, result.lanes, 8):
-        at = _shuffled(builder, wide, wide, list(range(first, first + 8)))
-        value = builder.call(pick, [parts[0], at, parts[1]])  # looks at the last four bits of each index
-        if entries == 32:
-            upper = builder.icmp_signed(">=", at, ir.Constant(_ir(integers), [16] * 8))
-            value = builder.select(upper, builder.call(pick, [parts[2], at, parts[3]]), value)
-        picked.append(value)
-    return _joined(builder, picked)
-
-
 # Values
 
 
@@ -433,7 +271,7 @@ def _permuted(
 def splat(typingctx: Any, value: Any, W: Any) -> Any:
     """W lanes of one number, of its type."""
     number = types.unliteral(value)
-    vector = Vec(number, _count(W))
+    vector = Vec(number, count_of(W))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return filled(builder, args[0], vector.lanes)
@@ -452,14 +290,14 @@ def cast(typingctx: Any, vector: Any, dtype: Any) -> Any:
         if vector.dtype == result.dtype:
             return args[0]
         if real == (True, False):
-            return builder.fptosi(args[0], _ir(result))
+            return builder.fptosi(args[0], ir_of(result))
         if real == (False, True):
-            return builder.sitofp(args[0], _ir(result))
+            return builder.sitofp(args[0], ir_of(result))
         change = {
             (True, True): builder.fpext, (True, False): builder.fptrunc,
             (False, True): builder.sext, (False, False): builder.trunc,
         }[real[0], widens]  # fmt: skip
-        return change(args[0], _ir(result))
+        return change(args[0], ir_of(result))
 
     return result(vector, dtype), codegen
 
@@ -472,7 +310,7 @@ def bits(typingctx: Any, vector: Any, dtype: Any) -> Any:
         raise TypingError(f"{vector.dtype} and {result.dtype} differ in size")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _ir(result))
+        return builder.bitcast(args[0], ir_of(result))
 
     return result(vector, dtype), codegen
 
@@ -586,9 +424,9 @@ def total(typingctx: Any, a: Any) -> Any:
         value, width = args[0], a.lanes
         while width > 1:
             width //= 2
-            halves = (_shuffled(builder, value, value, list(range(k, k + width))) for k in (0, width))
+            halves = (shuffled(builder, value, value, list(range(k, k + width))) for k in (0, width))
             value = _arithmetic("fadd", "add")(builder, a, *halves)
-        return builder.extract_element(value, _index(0))
+        return builder.extract_element(value, index_of(0))
 
     return a.dtype(a), codegen
 
@@ -601,32 +439,3 @@ def lane(typingctx: Any, a: Any, i: Any) -> Any:
         return builder.extract_element(args[0], args[1])
 
     return a.dtype(a, types.intp), codegen
-
-
-# Tiles: `count` samples of W rows, transposed to tile[i W + l], sample i of lane l
-
-
-@inner
-def read_tile(x, offsets, at, count, tile, like):
-    """Samples from ``offsets[l] + at`` on of every lane l to a tile; ``like`` is any vector of W lanes."""
-    W = offsets.size
-    whole = count - count % W
-    for i in range(0, whole, W):
-        store_tuple(tile, i * W, transpose(load_rows(x, offsets, at + i, like)))
-    flat = x.reshape(-1)
-    for i in range(whole, count):
-        for r in range(W):
-            tile[i * W + r] = flat[offsets[r] + at + i]
-
-
-@inner
-def write_tile(tile, y, offsets, at, count, like):
-    """A tile back to where `read_tile` would find it."""
-    W = offsets.size
-    whole = count - count % W
-    for i in range(0, whole, W):
-        store_rows(y, offsets, at + i, transpose(load_tuple(tile, i * W, like, like)))
-    flat = y.reshape(-1)
-    for i in range(whole, count):
-        for r in range(W):
-            flat[offsets[r] + at + i] = tile[i * W + r]

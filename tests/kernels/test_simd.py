@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numba import njit
 
+from diffmix.kernels._lookup import lookup, lookup_pairs
+from diffmix.kernels._rows import add_rows, load_rows, read_tile, store_rows, transpose, write_tile
 from diffmix.kernels._simd import (
     absolute,
-    add_rows,
     bits,
     cast,
     fma,
@@ -18,24 +19,17 @@ from diffmix.kernels._simd import (
     lane,
     lanes,
     load,
-    load_rows,
     load_tuple,
-    lookup,
-    lookup_pairs,
     maximum,
     minimum,
     polynomial,
     prefetch,
-    read_tile,
     root,
     select,
     splat,
     store,
-    store_rows,
     store_tuple,
     total,
-    transpose,
-    write_tile,
 )
 
 RNG = np.random.default_rng(0)

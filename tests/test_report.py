@@ -101,8 +101,12 @@ def test_the_unmixed_sum_is_the_neutral_console(mix: Mix) -> None:
     np.testing.assert_allclose(x, keys + math.sqrt(0.5) * vox, atol=1e-6)
 
 
-def test_the_page_is_whole_escaped_and_needs_no_network(mix: Mix) -> None:
-    html = page(mix, mix.report)
+@pytest.fixture(scope="module")
+def html(mix: Mix) -> str:
+    return page(mix, mix.report)
+
+
+def test_the_page_is_whole_escaped_and_needs_no_network(mix: Mix, html: str) -> None:
     parsed = Page(html)
     tags = [tag for tag, _ in parsed.seen]
     assert parsed.open == []
@@ -121,8 +125,8 @@ def test_the_page_is_whole_escaped_and_needs_no_network(mix: Mix) -> None:
     assert plots.INK not in html.split("</style>")[1]
 
 
-def test_the_page_plays_the_mix_and_the_unmixed_sum_equally_loud(mix: Mix) -> None:
-    sounds = [attrs["src"] or "" for tag, attrs in Page(page(mix, mix.report)).seen if tag == "audio"]
+def test_the_page_plays_the_mix_and_the_unmixed_sum_equally_loud(mix: Mix, html: str) -> None:
+    sounds = [attrs["src"] or "" for tag, attrs in Page(html).seen if tag == "audio"]
     loudness = []
     for sound in sounds:
         with wave.open(io.BytesIO(base64.b64decode(sound.split(",")[1]))) as file:
@@ -133,6 +137,7 @@ def test_the_page_plays_the_mix_and_the_unmixed_sum_equally_loud(mix: Mix) -> No
     assert loudness[0] == pytest.approx(loudness[1], abs=0.1)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_long_song_gets_an_excerpt_of_its_loudest_part() -> None:
     x = 0.01 * np.random.default_rng(0).standard_normal((1, 18 * RATE))
     x[:, 10 * RATE : 14 * RATE] *= 20
@@ -159,6 +164,7 @@ def test_a_report_of_64_tracks_stays_readable(tmp_path: Path) -> None:
     assert all(len(label) <= 24 for label in labels)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_report_that_cannot_be_written_says_where(mix: Mix, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"report\.html cannot be written: No such file"):
         write_report(mix, tmp_path / "missing")

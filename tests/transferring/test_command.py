@@ -108,6 +108,7 @@ def test_stems_are_mixed_as_a_whole_or_refused(
     assert f"as a whole: {names} cannot be asked for there; lock, bound, quality, ceiling_db and console can" in error
 
 
+@pytest.mark.usefixtures("sketched")
 def test_stems_are_mixed_on_a_console_of_ones_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layout = "strip: {trim: Gain, eq: ParametricEQ}\nsends: {}\nbuses: {}\n"
     (folder / "console.yaml").write_text(layout, encoding="utf-8")
@@ -122,6 +123,7 @@ def test_stems_are_mixed_on_a_console_of_ones_own(folder: Path, capsys: pytest.C
     assert settings["tracks"]["kick"]["image"]["balance"] == 0.5
 
 
+@pytest.mark.usefixtures("sketched")
 def test_words_are_described(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(describing, "Clap", lambda weights: Brightness())
     out = folder / "out"

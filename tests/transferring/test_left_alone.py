@@ -16,6 +16,7 @@ from tests.transferring.stand_in import RATE, Brightness, StandIn, song, treatme
 Believing = Callable[..., StandIn]
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_recording_above_full_scale_is_written_as_it_came(believing: Believing, tmp_path: Path) -> None:
     believing(treatment(1.0, ratio=1.05), scale=12.0)
     hot = 3 * song(1.0)
@@ -35,6 +36,7 @@ def test_a_mix_above_full_scale_is_named_where_it_was_to_lie(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_style_of_an_earlier_transfer_goes(believing: Believing, tmp_path: Path) -> None:
     believing(treatment(4))
     x = song(1.0)

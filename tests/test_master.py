@@ -150,6 +150,7 @@ def test_only_locks_and_bounds(dull: Audio) -> None:
     assert loudness[0] == pytest.approx(loudness[1], abs=3)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_without_a_limiter_the_level_stays_and_is_said(dull: Audio, tmp_path: Path) -> None:
     hot = dull * np.float32(1.4 / abs(dull).max())
     made = diffmix.master(hot, "pop", sample_rate=RATE, only="dynamics", amount=0.0)

@@ -157,6 +157,7 @@ def named(*tracks: torch.Tensor) -> Multitrack:
     return Multitrack("song", RATE, tuple(Track(f"t{n}", x) for n, x in enumerate(tracks)))
 
 
+@pytest.mark.usefixtures("sketched")
 def test_settings_are_those_of_the_song_and_can_be_played(tmp_path: Path) -> None:
     made, x = model(), song(3)[0]
     multitrack = named(x[0], x[1].expand(2, -1) * torch.tensor([[1.0], [0.5]]), x[2])

@@ -60,6 +60,37 @@ def test_mistakes_are_one_sentence(folder: Path) -> None:
         diffmix.play(folder / "nothing.txt", stems(), sample_rate=44100)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("g.json", "{}", r"g\.json: does not hold a graph: its format is not 'diffmix-graph'"),
+        ("g.json", "{", r"g\.json: is not JSON: Expecting property name"),
+        ("g.txt", "vox: in > wat(3) > out", r"g\.txt: line 1, column 11: there is no effect 'wat'"),
+        ("g.txt", None, r"g\.txt cannot be read as a graph: No such file or directory$"),
+    ],
+)
+def test_mistakes_in_files_are_named_with_the_file(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(GraphError, match=message):
+        diffmix.Graph.read(tmp_path / name)
+
+
+def test_stems_are_not_written_over_and_one_may_come_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vox = folder / "stems" / "vox.wav"
+    before = vox.read_bytes()
+    (folder / "solo.txt").write_text(
+        "vox: in > pan(0) > mix\nmix: sum > vox2\nvox2: gain(-3dB) > out", encoding="utf-8"
+    )
+    main(["graph", str(folder / "solo.txt"), str(vox), "-o", str(folder / "out")])
+    assert read(folder / "out" / "out.wav")[0].shape == (2, 8000)
+    (folder / "stems" / "out.wav").write_bytes(before)
+    with pytest.raises(SystemExit, match="2"):
+        main(["graph", str(folder / "solo.txt"), str(folder / "stems"), "-o", str(folder / "stems")])
+    assert "out.wav lies among the stems and would be written over" in capsys.readouterr().err
+    assert (folder / "stems" / "out.wav").read_bytes() == before
+
+
 def test_the_command_shows_plays_and_carries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["graph", str(folder / "song.txt"), str(folder / "stems"), "-o", str(folder / "out")])
     shown = capsys.readouterr().out
@@ -82,6 +113,8 @@ def test_what_pedalboard_cannot_hold_is_said(folder: Path, capsys: pytest.Captur
     (folder / "song.txt").write_text(
         TEXT.replace("Compressor(4:1, -24dB)", "comp(4:1, -24dB, sc=keys)"), encoding="utf-8"
     )
+    (folder / "out").mkdir()
+    (folder / "out" / "preset.json").write_text("{}")  # of an earlier graph
     main(["graph", str(folder / "song.txt"), str(folder / "stems"), "-o", str(folder / "out")])
     assert "note: no preset for Pedalboard" in (out := capsys.readouterr().out)
     assert "vox.comp" in out

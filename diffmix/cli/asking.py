@@ -19,6 +19,11 @@ def one_or_several(paths: list[Path]) -> Any:
     return paths[0] if len(paths) == 1 else paths
 
 
+def stems_of(paths: list[Path]) -> Any:
+    """A folder by itself, or the files, be it a single one."""
+    return paths if len(paths) == 1 and paths[0].is_file() else one_or_several(paths)
+
+
 def output(parser: Parser) -> None:
     """The folder of the results."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     }
     made: list[tuple[Mix, dict[str, Path]]] = []
     with progress(f"Mixing {', '.join(map(str, options.stems))}", 100) as advance:
-        stems = asking.one_or_several(options.stems)
+        stems = asking.stems_of(options.stems)
         mixes = api.automix_variants(stems, count, **asked, progress=lambda what, done: advance(round(80 * done), what))
         for number, mix in enumerate(mixes, 1):
             advance(80 * number // count, "writing")

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     limits, layout = dict(map(_bound, options.bound)), asking.layout(options.console)
     with progress("Fitting", options.steps) as advance:
         mix = api.fit(
-            asking.one_or_several(options.stems),
+            asking.stems_of(options.stems),
             options.target,
             layout,
             start=options.start,

@@ -18,10 +18,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Show, play and write."""
+    import numpy as np
     import torch
 
     from diffmix import api
     from diffmix.data.audio import write_wav
+    from diffmix.data.multitrack import load
     from diffmix.errors import PresetError
     from diffmix.export import preset, preset_of
     from diffmix.files import write_text
@@ -34,7 +36,15 @@ def run(options: argparse.Namespace) -> None:
         if options.stems:
             raise OutputError("-o FOLDER is needed: it says where the audio goes")
         return
-    played, rate = api.play(graph, asking.one_or_several(options.stems)) if options.stems else ({}, 0)
+    played: dict[str, np.ndarray] = {}
+    rate = 0
+    if options.stems:
+        stems = load(asking.stems_of(options.stems))
+        beside = {Path(file).resolve().parent for track in stems.tracks for file in track.files}
+        for file in (options.output / _file(name) for name in graph.outputs):
+            if file.exists() and file.resolve().parent in beside:
+                raise OutputError(f"{file} lies among the stems and would be written over: choose another folder")
+        played, rate = api.play(graph, stems)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,12 +55,14 @@ def run(options: argparse.Namespace) -> None:
         write_text(options.output / name, text)
     written = [options.output / name for name in files]
     for name, audio in played.items():
-        written.append(options.output / f"{name.replace('/', '_')}.wav")
+        written.append(options.output / _file(name))
         write_wav(written[-1], torch.from_numpy(audio), rate)
     if played:
         try:
             made = preset_of(graph, rate)
         except PresetError as error:
+            for name in ("preset.json", "preset.py"):  # of an earlier graph
+                (options.output / name).unlink(missing_ok=True)
             print(f"note: no preset for Pedalboard: {error}")
         else:
             written += [options.output / "preset.json", options.output / "preset.py"]
@@ -58,3 +70,8 @@ def run(options: argparse.Namespace) -> None:
             preset.write_player(written[-1])
     for file in written:
         print(file)
+
+
+def _file(output: str) -> str:
+    """What an output's audio is called."""
+    return f"{output.replace('/', '_')}.wav"

@@ -21,6 +21,6 @@ def run(options: argparse.Namespace) -> None:
     """Mix, write and show."""
     from diffmix import api
 
-    stems, layout = asking.one_or_several(options.stems), asking.layout(options.console)
+    stems, layout = asking.stems_of(options.stems), asking.layout(options.console)
     mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo)
     show_mix(mix, mix.save(options.output))

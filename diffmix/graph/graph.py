@@ -124,8 +124,12 @@ class Graph:
         try:
             text = FilePath(path).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise GraphError(f"{path} cannot be read as a graph: {error}") from None
-        return cls.from_json(text) if text.lstrip().startswith("{") else cls.from_text(text)
+            why = getattr(error, "strerror", None) or error
+            raise GraphError(f"{path} cannot be read as a graph: {why}") from None
+        try:
+            return cls.from_json(text) if text.lstrip().startswith("{") else cls.from_text(text)
+        except GraphError as error:
+            raise GraphError(f"{path}: {str(error).removeprefix('the given text ')}") from None
 
     def _repr_svg_(self) -> str:
         """The picture that a notebook shows."""

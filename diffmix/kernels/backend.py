@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Literal
 
@@ -48,6 +48,13 @@ def compiled(x: Tensor) -> bool:
 def portable(x: Tensor) -> bool:
     """True where a recursion takes its portable form: not for chunks, whose state it lacks; these run on the host."""
     return not compiled(x) and not is_streaming()
+
+
+def uncast(x: Tensor) -> AbstractContextManager[object]:
+    """A block in which autocast leaves products of audio x in their precision: half would round or overflow."""
+    kind = x.device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if casts else nullcontext()
 
 
 def is_twin(x: Tensor, *settings: Tensor) -> bool:

@@ -18,7 +18,7 @@ from torch.nn.functional import conv1d, pad
 
 from diffmix.errors import AudioError
 from diffmix.kernels._operator import unwatched
-from diffmix.kernels.backend import compiled, over_rows
+from diffmix.kernels.backend import compiled, over_rows, uncast
 from diffmix.kernels.biquad import high_shelf
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.units import gain_to_db
@@ -123,7 +123,8 @@ def true_peak_db(x: Tensor, sample_rate: float) -> Tensor:
     peaks = [x.abs().amax((1, 2))]
     padded = pad(rows, (order, order))
     for start in range(0, x.shape[-1] + order, _SEGMENT):
-        between = conv1d(padded[..., start : start + _SEGMENT + order], weight)
+        with uncast(x):
+            between = conv1d(padded[..., start : start + _SEGMENT + order], weight)
         peaks.append(between.abs().amax((1, 2)).reshape(x.shape[:2]).amax(1))
     return gain_to_db(torch.stack(peaks).amax(0))
 

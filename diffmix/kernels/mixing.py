@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffmix.kernels._operator import operator
-from diffmix.kernels.backend import compiled, over_rows
+from diffmix.kernels.backend import compiled, over_rows, uncast
 
 
 def add_tracks(sums: Tensor, y: Tensor, fader: Tensor, matrix: Tensor, send: Tensor) -> Tensor:
@@ -33,7 +33,8 @@ def add_tracks(sums: Tensor, y: Tensor, fader: Tensor, matrix: Tensor, send: Ten
     fader, matrix, send = fader.to(y.dtype), matrix.to(y.dtype), send.to(y.dtype)
     if compiled(y):
         return _add_tracks(sums.to(y.dtype), y, fader, matrix, send)
-    return sums + _weights(fader, matrix, send).flatten(1, 2).mT @ y.flatten(1, 2)
+    with uncast(y):
+        return sums + _weights(fader, matrix, send).flatten(1, 2).mT @ y.flatten(1, 2)
 
 
 def _weights(fader: Tensor, matrix: Tensor, send: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from diffmix.errors import SettingsError
+from diffmix.kernels.backend import uncast
+from diffmix.losses._audio import heard
 
 BARK_BANDS = 24
 LOW_HZ, HIGH_HZ = 20.0, 20000.0
@@ -38,7 +40,10 @@ def audio_features(x: Tensor, sample_rate: float, *, legacy: bool = False) -> di
     Each band of ``bark`` stands on a floor 60 dB below the mean band of M: without it a mix without side, whose log is
     that of nothing, is farther from every stereo mix than two songs are from each other. ``legacy=True`` gives the
     paper's own form: the crest of each channel (B, 2), and a floor of 1e-8 whatever the level.
+
+    Raises AudioError for other shapes, and for less than 4 samples.
     """
+    x = heard(x, 4)
     left, right = x.unbind(1)
     middle, side = left + right, left - right
     power = x.square().mean(-1)
@@ -89,7 +94,8 @@ def _bark_magnitudes(x: Tensor, sample_rate: float) -> Tensor:
     spectrum = torch.stft(x.flatten(0, 1), n_fft, n_fft // 4, window=window, return_complex=True)
     # |X| with a gradient at zero
     magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-16).sqrt().mean(-1)
-    return (magnitude @ bark_weights(n_fft, sample_rate).to(magnitude)).view(*x.shape[:2], -1)
+    with uncast(magnitude):
+        return (magnitude @ bark_weights(n_fft, sample_rate).to(magnitude)).view(*x.shape[:2], -1)
 
 
 def bark_weights(n_fft: int, sample_rate: float) -> Tensor:

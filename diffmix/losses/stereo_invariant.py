@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
 from diffmix.errors import SettingsError
+from diffmix.kernels.backend import uncast
+from diffmix.losses._audio import pair
 
 TAPS = 101
 N_FFT, HOP = 4096, 1024
@@ -39,7 +41,11 @@ class StereoInvariantLoss(nn.Module):
         self.window: Tensor
 
     def forward(self, y: Tensor, target: Tensor) -> Tensor:
-        """Scalar distance of audio (B, 2, T) to its target; T is at least 4096 samples more than both guards."""
+        """Scalar distance of audio (B, 2, T) to its target; T is at least 4096 samples more than both guards.
+
+        Raises AudioError for other shapes, SettingsError for a guard that leaves too little.
+        """
+        y, target = pair(y, target)
         if y.shape[-1] - 2 * self.guard < N_FFT:
             raise SettingsError(
                 f"{y.shape[-1]} samples without a guard of {self.guard} at either end leave less than {N_FFT}: "
@@ -58,7 +64,8 @@ class StereoInvariantLoss(nn.Module):
         """Of sum and difference, (B, 2, bins, frames)."""
         x = x[..., self.guard : x.shape[-1] - self.guard]
         turned = torch.stack([x[:, 0] + x[:, 1], x[:, 0] - x[:, 1]], 1).flatten(0, 1)
-        heard = conv1d(turned[:, None], self.taps.to(x), padding=self.taps.shape[-1] // 2)[:, 0]
+        with uncast(x):
+            heard = conv1d(turned[:, None], self.taps.to(x), padding=self.taps.shape[-1] // 2)[:, 0]
         spectrum = torch.stft(heard, N_FFT, HOP, window=self.window.to(x), return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()
         return (power + 1e-8).sqrt().unflatten(0, (-1, 2))  # a log of at least 1e-4, far below what is heard

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from diffmix.losses._audio import pair
+
 
 def multi_resolution_stft(fft_sizes: Sequence[int] = (512, 2048, 8192)) -> nn.Module:
     """Multi-resolution STFT distance of audio (B, 1, T), by auraloss: a module of (y, target).
@@ -30,10 +32,15 @@ class SumDifferenceLoss(nn.Module):
 
     def __init__(self, fft_sizes: Sequence[int] = (512, 2048, 8192)) -> None:
         super().__init__()
+        self.least = max(fft_sizes) // 2 + 1  # windows reflect at the ends
         self.distance = multi_resolution_stft(fft_sizes)
 
     def forward(self, y: Tensor, target: Tensor) -> Tensor:
-        """Scalar distance of audio (B, 2, T) to its target of the same shape."""
+        """Scalar distance of audio (B, 2, T) to its target of the same shape, longer than half the largest window.
+
+        Raises AudioError for other shapes.
+        """
+        y, target = pair(y, target, self.least)
         turned = [
             torch.stack([a[:, 0] + a[:, 1], a[:, 0] - a[:, 1]], 1).flatten(0, 1).unsqueeze(1) for a in (y, target)
         ]

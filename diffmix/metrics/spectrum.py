@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from diffmix.kernels.backend import uncast
 from diffmix.losses.audio_features import bark_weights
 
 FFT_SIZES = (512, 2048, 8192)
@@ -94,7 +95,8 @@ def band_levels_db(x: Tensor, sample_rate: float, low_hz: Sequence[float], high_
     low, high = (torch.tensor(hz, dtype=torch.float64) * n_fft / sample_rate + 0.5 for hz in (low_hz, high_hz))
     bins = torch.arange(power.shape[-1], dtype=torch.float64)[:, None]
     share = (torch.minimum(high, bins + 1) - torch.maximum(low, bins)).clamp(0, 1)
-    return _level_db(power @ share.to(power), power.sum(-1, keepdim=True))
+    with uncast(power):
+        return _level_db(power @ share.to(power), power.sum(-1, keepdim=True))
 
 
 def ltas_error_db(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
@@ -105,7 +107,8 @@ def ltas_error_db(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
 def bark_bands(spectrum: Tensor, sample_rate: float) -> Tensor:
     """Spectra (..., bins, frames) in 24 triangular bands of a Bark, (..., 24, frames); see `bark_weights`."""
     weights = bark_weights(2 * (spectrum.shape[-2] - 1), sample_rate)
-    return weights.T.to(spectrum) @ spectrum
+    with uncast(spectrum):
+        return weights.T.to(spectrum) @ spectrum
 
 
 def mid_side_bark_db(x: Tensor, sample_rate: float) -> Tensor:

@@ -16,6 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from diffmix.kernels.backend import uncast
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.loudness import SILENCE_LUFS, block_loudness, integrated_loudness
 from diffmix.metrics.dynamics import crest_db
@@ -65,7 +66,8 @@ def spectral_centroid_hz(x: Tensor, sample_rate: float) -> Tensor:
     hz = torch.linspace(0, sample_rate / 2, spectrum.shape[1], dtype=x.dtype, device=x.device)
     whole = spectrum.sum(1)
     heard = whole > 1e-4 * whole.amax(1, keepdim=True).clamp_min(1e-9)
-    centroid = (hz @ spectrum) / whole.clamp_min(1e-12)
+    with uncast(spectrum):
+        centroid = (hz @ spectrum) / whole.clamp_min(1e-12)
     return (centroid * heard).sum(1) / heard.sum(1).clamp_min(1)
 
 
@@ -223,7 +225,8 @@ def _mel(x: Tensor, sample_rate: float) -> Tensor:
     """Magnitudes (B, C, 128, frames), not quite zero, in mel bands."""
     short = MEL_FFT // 2 + 1 - x.shape[-1]  # windows reflect at the ends
     spectrum = magnitudes(torch.nn.functional.pad(x, (0, max(0, short))), MEL_FFT, MEL_FFT)
-    return (spectrum.mT @ mel_weights(MEL_FFT, sample_rate).to(spectrum)).mT.clamp_min(1e-12)
+    with uncast(spectrum):
+        return (spectrum.mT @ mel_weights(MEL_FFT, sample_rate).to(spectrum)).mT.clamp_min(1e-12)
 
 
 def _rms(x: Tensor) -> Tensor:

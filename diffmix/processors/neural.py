@@ -95,7 +95,7 @@ class NeuralEffect(Processor):
         h = x.reshape(items * channels, 1, samples)
         for layer in self.layers:
             h = layer(h, hidden, channels)
-        return _convolved(h, self.output).reshape(x.shape)
+        return _convolved(h, self.output).reshape(x.shape).to(x.dtype)  # autocast's convolutions give half precision
 
     def save(self, path: Path, **card: Any) -> None:
         """Write the network as one safetensors file, whose header holds its sizes, sample rate and ``card`` as JSON.

@@ -301,6 +301,14 @@ def test_a_mix_among_the_stems_is_left_out() -> None:
     assert without_mixes(song(4.0, {"drums": submix}))[1] == []
 
 
+@pytest.mark.parametrize("samples", [1, 2, 3, 101, 1000])
+def test_the_shortest_songs_are_looked_at(samples: int) -> None:
+    """Mixes are looked for as far as 20 ms away, which is more than such a song lasts."""
+    rng = np.random.default_rng(0)
+    stems = {f"track {k}": rng.standard_normal(samples).astype(np.float32) for k in range(5)}
+    assert without_mixes(load(stems, 48000))[0].length == samples
+
+
 def test_many_tracks_and_copies() -> None:
     tone = torch.arange(RATE // 2) / RATE
     made = {f"t{n}": 0.1 * torch.sin(2 * torch.pi * (80 + 11 * n) * tone)[None] for n in range(100)}

@@ -241,12 +241,15 @@ def _mixes(multitrack: Multitrack) -> Iterator[Finding]:
 
 def _shifted(x: Array, rate: int) -> dict[int, Array]:
     """Tracks that are like the sum of the others at another time, shifted there, by number."""
-    span = round(_LONGEST_LAG_S * rate)
+    length = x.shape[-1]
+    span = min(round(_LONGEST_LAG_S * rate), length // 2)
+    if not span:
+        return {}
     spectra = np.fft.rfft(x, axis=-1)
     total = spectra.sum(0)
     found = {}
     for n, rows in enumerate(x):
-        cross = np.fft.irfft(((total - spectra[n]).conj() * spectra[n]).sum(0))
+        cross = np.fft.irfft(((total - spectra[n]).conj() * spectra[n]).sum(0), length)
         lags = np.concatenate([cross[-span:], cross[: span + 1]])
         lag = int(lags.argmax()) - span
         if lag and lags.max() > 1.5 * max(float(lags[span]), 1e-12):

@@ -41,6 +41,18 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def check_folder(folder: Path) -> None:
+    """Raise OutputError if files cannot be written to a folder, or if it cannot be made; leaves no trace."""
+    try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        allowed = os.access(there, os.W_OK | os.X_OK)
+        reason = "Not a directory" if not there.is_dir() else "" if allowed else "Permission denied"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise OutputError(f"cannot write to {folder}: {reason}")
+
+
 _RESULTS = ("mix.wav", "master.wav", "transfer.wav")
 """What results are called, by their kinds; each of them has its knobs in a settings.json beside it."""
 

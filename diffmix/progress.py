@@ -27,10 +27,10 @@ def progress(title: str, total: float) -> Iterator[Advance]:
             TimeRemainingColumn,
         )
 
-        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(
-            *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True)
-        ) as bar:
+        # names of files may hold brackets, which are no markup
+        columns = (TextColumn("{task.description:<22}", markup=False), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
+        with Progress(*columns, *times, console=Console(stderr=True)) as bar:
             task = bar.add_task(title, total=total, note="")
 
             def move(done: float, note: str = "") -> None:

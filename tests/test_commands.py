@@ -1,12 +1,18 @@
 """What holds for every command of ``diffmix``."""
 
+import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from diffmix import api
 from diffmix.cli import main
+from diffmix.errors import OutputError
+from diffmix.files import check_folder
+from diffmix.progress import progress
 
 
 def test_a_reader_that_has_had_enough_gets_no_traceback() -> None:
@@ -27,3 +33,39 @@ def test_a_seed_that_none_can_be_drawn_by_is_refused(
         main([*command.split(), "-o", "out", "--seed", seed])
     assert stop.value.code == 2
     assert f"argument --seed: '{seed}' is no whole number from 0 to 2147483647" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["automix a", "render a b", "fit a b", "master a", "transfer a b", "sweep Gain a"])
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("load", "automix_variants", "render", "fit"):
+        monkeypatch.setattr(api, name, None)
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("file", "file/new/out"):
+        with pytest.raises(SystemExit) as stop:
+            main([*command.split(), "-o", folder])
+        assert stop.value.code == 2
+        assert capsys.readouterr().err == f"diffmix: cannot write to {folder}: Not a directory\n"
+
+
+def test_looking_at_a_folder_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_folder(tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match="out: Permission denied"):
+        check_folder(tmp_path / "out")
+
+
+def test_progress_shows_names_with_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress("Mixing song [take 2][/x]", 1) as advance:
+        advance(1, "[b]oth[/]")
+    assert "Mixing song [take 2][/x]" in sys.stderr.getvalue()
+    assert "[b]oth[/]" in sys.stderr.getvalue()

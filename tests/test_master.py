@@ -219,6 +219,8 @@ def test_the_command_writes_everything(dull: Audio, tmp_path: Path, capsys: pyte
     ("asked", "error", "words"),
     [
         ({"target": "polka"}, SettingsError, "no target is called 'polka'"),
+        ({"target": ""}, SettingsError, "no target is called ''; there are auto"),
+        ({"target": " , "}, SettingsError, "no target is called ' , '"),
         ({"target": "gone.wav"}, AudioError, "gone.wav"),
         ({"target": np.zeros((2, RATE), np.float32)}, AudioError, "reference is silent"),
         ({"target": -3}, SettingsError, "allowed -40..-5 LUFS"),

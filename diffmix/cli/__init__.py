@@ -10,6 +10,7 @@ import sys
 from diffmix import __version__
 from diffmix.cli import automix, demo, describe, doctor, fit, graph, master, render, sweep, transfer
 from diffmix.errors import DiffmixError
+from diffmix.files import check_folder
 
 __all__ = ["main", "parser"]
 
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends in one sentence on standard error and exit code 2."""
     options = parser().parse_args(arguments)
     try:
+        if getattr(options, "output", None):
+            check_folder(options.output)  # hours of work are not to end with what could have been said at once
         options.run(options)
         sys.stdout.flush()
     except DiffmixError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # The order decides: "kick room" is a room microphone, "bass synth" a bass, "snare bottom" a snare,
 # "electric piano" keys.
@@ -39,6 +40,7 @@ ROLES = tuple(_KEYWORDS)
 
 def guess_role(name: str) -> str | None:
     """Guess a role of `ROLES` from a track's name, or None: "07_LeadVoxDT" gives "lead_vocal"."""
+    name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))  # Vöx: vox
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)  # KickIn: kick in
     words = " ".join(re.sub(r"[^a-z]+", " ", spaced.lower()).split())
     joined = " ".join(re.sub(r"[^a-z]+", " ", name.lower()).split())  # HiHat stays hihat as well

@@ -39,12 +39,13 @@ def target_of(target: Any, before: Measured, rate: int) -> Target:
         return UNTOUCHED._replace(name=f"{number:g} LUFS", loudness_lufs=number)
     if not isinstance(target, str | os.PathLike):
         return _reference(programme(target, rate, "the reference"))
-    words = [word.strip() for word in str(target).casefold().split(",")]
+    words = [word for word in map(str.strip, str(target).casefold().split(",")) if word]
     if words == ["auto"] or words == ["streaming"]:
         return mixed(nearest(before.spectrum_db, reach(rate), before.plr_db))
-    if all(word in GENRES for word in words):
+    if words and all(word in GENRES for word in words):
         return mixed({word: 1 / len(set(words)) for word in words})
-    if not FilePath(target).exists() and isinstance(target, str) and not FilePath(target).suffix:
+    file = FilePath(target)
+    if not words or (isinstance(target, str) and not file.suffix and not file.exists()):
         raise SettingsError(
             f"no target is called {target!r}; there are auto, streaming, a loudness like -14, the path of a recording, "
             f"and {', '.join(GENRES)}"

@@ -214,6 +214,7 @@ def test_a_multitrack_refuses_what_cannot_be_mixed():
         ("pad_and_bass", "bass"),
         ("ElecGtr1", "guitar"),
         ("07_LeadVoxDT", "lead_vocal"),
+        ("Lead Vöx [comp]", "lead_vocal"),
         ("Lead Guitar", "guitar"),
         ("BGVox3", "backing_vocal"),
         ("vox double", "backing_vocal"),

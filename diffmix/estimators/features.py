@@ -16,10 +16,31 @@ SCALARS = MEASURES + 4
 RELATIONS = 4
 
 
-def _edges_hz(bands: int = BANDS) -> Tensor:
-    """The corners of the bands' triangles, (bands + 2,) in Hz, equally spaced in mel (O'Shaughnessy, 1987)."""
-    low, high = (2595 * math.log10(1 + hz / 700) for hz in (LOW_HZ, HIGH_HZ))
+def mel_edges_hz(low_hz: float, high_hz: float, bands: int) -> Tensor:
+    """The corners of triangles, (bands + 2,) in Hz, float64, equally spaced in mel (O'Shaughnessy, 1987)."""
+    low, high = (2595 * math.log10(1 + hz / 700) for hz in (low_hz, high_hz))
     return 700 * (10 ** (torch.linspace(low, high, bands + 2, dtype=torch.float64) / 2595) - 1)
+
+
+def triangles(edge_hz: Tensor, n_fft: int, sample_rate: float) -> Tensor:
+    """Filters (n_fft // 2 + 1, bands) with these corners, their tops at 1, float64."""
+    hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * sample_rate / n_fft
+    left, centre, right = edge_hz[:-2], edge_hz[1:-1], edge_hz[2:]
+    return torch.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)).clamp_min(0)
+
+
+def triangles_of_bins(edge_hz: Tensor, n_fft: int, sample_rate: float) -> Tensor:
+    """As `triangles`, but a band narrower than one bin takes the nearest bin; only bands above Nyquist are empty."""
+    weights, centre = triangles(edge_hz, n_fft, sample_rate), edge_hz[1:-1]
+    hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * sample_rate / n_fft
+    empty = (weights.sum(0) == 0) & (centre < sample_rate / 2)
+    nearest = (hz - centre).abs().argmin(0)
+    weights[nearest[empty], torch.nonzero(empty)[:, 0]] = 1
+    return weights
+
+
+def _edges_hz(bands: int = BANDS) -> Tensor:
+    return mel_edges_hz(LOW_HZ, HIGH_HZ, bands)
 
 
 def band_hz(bands: int = BANDS) -> Tensor:
@@ -29,20 +50,11 @@ def band_hz(bands: int = BANDS) -> Tensor:
 
 @lru_cache(maxsize=8)
 def mel_weights(n_fft: int, sample_rate: float, bands: int = BANDS) -> Tensor:
-    """Triangular filters (n_fft // 2 + 1, bands) from 30 Hz to 20 kHz.
+    """Triangular filters (n_fft // 2 + 1, bands) from 30 Hz to 20 kHz, see `triangles_of_bins`.
 
-    Each sums to one, so that a band reads the mean power of its bins. A band narrower than one bin takes the nearest
-    bin, and a band above Nyquist is empty.
+    Each sums to one, so that a band reads the mean power of its bins.
     """
-    edge_hz = _edges_hz(bands)
-    bin_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
-    left, centre, right = edge_hz[:-2], edge_hz[1:-1], edge_hz[2:]
-    rise = (bin_hz[:, None] - left) / (centre - left)
-    fall = (right - bin_hz[:, None]) / (right - centre)
-    weights = torch.minimum(rise, fall).clamp_min(0)
-    empty = (weights.sum(0) == 0) & (centre < sample_rate / 2)
-    nearest = (bin_hz[:, None] - centre).abs().argmin(0)
-    weights[nearest[empty], torch.nonzero(empty)[:, 0]] = 1
+    weights = triangles_of_bins(_edges_hz(bands), n_fft, sample_rate)
     return (weights / weights.sum(0).clamp_min(1e-12)).float()
 
 

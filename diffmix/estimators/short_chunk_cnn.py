@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from diffmix.errors import SettingsError
+from diffmix.estimators.features import mel_edges_hz, triangles_of_bins
 
 BANDS = 128
 FRAME_S = 512 / 16000
@@ -85,18 +86,5 @@ def log_mel(x: Tensor, sample_rate: float, high_hz: float) -> Tensor:
 
 @lru_cache(maxsize=8)
 def mel_weights(n_fft: int, sample_rate: float, high_hz: float) -> Tensor:
-    """Triangles (n_fft // 2 + 1, 128), equally spaced in mel (O'Shaughnessy, 1987) from 0 Hz to ``high_hz``.
-
-    A band that is narrower than a bin takes the nearest bin: none is empty, unless it lies above Nyquist.
-    """
-    high = 2595 * math.log10(1 + high_hz / 700)
-    edge_hz = 700 * (10 ** (torch.linspace(0, high, BANDS + 2, dtype=torch.float64) / 2595) - 1)
-    bin_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
-    left, centre, right = edge_hz[:-2], edge_hz[1:-1], edge_hz[2:]
-    rise = (bin_hz[:, None] - left) / (centre - left)
-    fall = (right - bin_hz[:, None]) / (right - centre)
-    weights = torch.minimum(rise, fall).clamp_min(0)
-    empty = (weights.sum(0) == 0) & (centre < sample_rate / 2)
-    nearest = (bin_hz[:, None] - centre).abs().argmin(0)
-    weights[nearest[empty], torch.nonzero(empty)[:, 0]] = 1
-    return weights.float()
+    """Triangles (n_fft // 2 + 1, 128), equally spaced in mel from 0 Hz to ``high_hz``, see `triangles_of_bins`."""
+    return triangles_of_bins(mel_edges_hz(0.0, high_hz, BANDS), n_fft, sample_rate).float()

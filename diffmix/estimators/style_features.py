@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from diffmix.estimators.features import mel_edges_hz, triangles
 from diffmix.estimators.treatment import PEAK_DB
 
 RATE = 24_000
@@ -239,8 +240,4 @@ def _percentiles(x: Tensor, percent: tuple[int, ...]) -> Tensor:
 @lru_cache(maxsize=1)
 def mel() -> Tensor:
     """Triangles (1025, 40) from 20 Hz to 12 kHz on the mel scale (O'Shaughnessy, 1987), their tops at 1."""
-    low, high = (2595 * math.log10(1 + hz / 700) for hz in (LOW_HZ, HIGH_HZ))
-    edge = 700 * (10 ** (torch.linspace(low, high, BANDS + 2, dtype=torch.float64) / 2595) - 1)
-    hz = torch.arange(N_FFT // 2 + 1, dtype=torch.float64)[:, None] * RATE / N_FFT
-    rise, fall = (hz - edge[:-2]) / (edge[1:-1] - edge[:-2]), (edge[2:] - hz) / (edge[2:] - edge[1:-1])
-    return torch.minimum(rise, fall).clamp_min(0).float()
+    return triangles(mel_edges_hz(LOW_HZ, HIGH_HZ, BANDS), N_FFT, RATE).float()

@@ -20,6 +20,7 @@ from diffmix.estimators.style_features import RATE, at_peak, listened
 from diffmix.estimators.translator import GATED, Posterior
 from diffmix.estimators.treatment import ASPECTS, EXTRAS, Treatment
 from diffmix.kernels.dynamics import compressor
+from diffmix.metrics.style import mel_weights
 
 FFT, BANDS = 65_536, 128
 CROP = 65_536
@@ -185,7 +186,7 @@ def mel_magnitude(x: Tensor) -> Tensor:
     frames = padded.unfold(1, FFT, FFT) * torch.hann_window(FFT).to(x)
     spectrum = torch.fft.rfft(frames)
     magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp_min(1e-8).sqrt()
-    return magnitude @ _mel().to(x)
+    return magnitude @ mel_weights(FFT, RATE, BANDS).to(x)
 
 
 def mel_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -212,15 +213,3 @@ def _least_phase(response_db: Tensor) -> Tensor:
     fold[0] = fold[_GRID // 2] = 1
     fold[1 : _GRID // 2] = 2
     return torch.fft.rfft(cepstrum * fold).exp()
-
-
-@lru_cache(maxsize=1)
-def _mel() -> Tensor:
-    """Mel filters (32769, 128) from 0 to 12 kHz, each of area 1 in Hz (M. Slaney, "Auditory Toolbox", 1998)."""
-    step = math.log(6.4) / 27  # linear to 1 kHz in 200/3 Hz, then 27 steps for a factor of 6.4
-    top = 15 + math.log(RATE / 2 / 1000) / step
-    mel = torch.linspace(0, top, BANDS + 2, dtype=torch.float64)
-    edge = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * step))
-    hz = torch.arange(FFT // 2 + 1, dtype=torch.float64)[:, None] * RATE / FFT
-    rise, fall = (hz - edge[:-2]) / (edge[1:-1] - edge[:-2]), (edge[2:] - hz) / (edge[2:] - edge[1:-1])
-    return (torch.minimum(rise, fall).clamp_min(0) * 2 / (edge[2:] - edge[:-2])).float()

@@ -20,6 +20,7 @@ from diffmix.files import read_json
 from diffmix.graph import Graph, Renderer
 from diffmix.mix import Mix, finished, grouped, muted_tracks, ordered
 from diffmix.mix import render as render_audio
+from diffmix.params import within
 from diffmix.playback import Progress
 from diffmix.refine import refine
 from diffmix.settings import Settings
@@ -108,9 +109,11 @@ def _mixes(
     progress: Progress | None,
 ) -> Iterator[Mix]:
     """Mixes in styles, one after the other; the stems are read and inspected once."""
-    _check(asked.loudness_lufs, -40, -5, "loudness_lufs", "LUFS")
-    _check(asked.ceiling_db, -20, 0, "ceiling_db", "dBTP")
-    _check(asked.refine, 0, 10_000, "refine", "steps")
+    within("loudness_lufs", asked.loudness_lufs, -40, -5, "LUFS")
+    within("ceiling_db", asked.ceiling_db, -20, 0, "dBTP")
+    within("refine", asked.refine, 0, 10_000, "steps", whole=True)
+    if odd := [style for style in styles if not isinstance(style, str | Style | None)]:
+        raise SettingsError(f"a style is words, as 'wider,drier', or a Style; got {odd[0]!r}")
     named = [parse_style(style) if isinstance(style, str) else style for style in styles]
     return _made(stems, sample_rate, roles, asked, named, progress)
 
@@ -308,11 +311,6 @@ def _read(settings: Mapping[str, Any] | Path) -> tuple[Settings, Mapping[str, An
     if layout is None and "limiter" in found.part("master"):
         layout = shipped("automix")
     return found, layout
-
-
-def _check(value: float, low: float, high: float, name: str, unit: str) -> None:
-    if not low <= value <= high:
-        raise SettingsError(f"{name} is {value:g} {unit}, allowed {low:g}..{high:g} {unit}")
 
 
 def _target(target_mix: Any, multitrack: Multitrack) -> Tensor:

@@ -180,7 +180,7 @@ class ParamSpec(Exact):
         for (name, p), low, high in zip(self, self.low.tolist(), self.high.tolist(), strict=True):
             if name not in values:
                 raise SettingsError(f"{prefix}{name} is missing ({p.range_text()})")
-            found[name] = value = _number(f"{prefix}{name}", values[name])
+            found[name] = value = number(f"{prefix}{name}", values[name])
             # also catches NaN; limits as float32, as the values are, or as they were declared
             if not low <= value <= high and value not in (p.low, p.high):
                 raise SettingsError(f"{prefix}{name} = {value:g} {p.unit}, allowed {p.range_text()}")
@@ -210,8 +210,8 @@ class ParamSpec(Exact):
         return "\n".join(f"{n}: {p.range_text()}, default {p.default:g}, {p.scale}" for n, p in self)
 
 
-def _number(what: str, value: Any) -> float:
-    """A value as a number. Raises SettingsError for what is none."""
+def number(what: str, value: Any) -> float:
+    """A value as a number. Raises SettingsError for what is none, texts and truth values included."""
     try:
         if not isinstance(value, str | bool):
             return float(value)
@@ -220,6 +220,17 @@ def _number(what: str, value: Any) -> float:
     except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several
         pass
     raise SettingsError(f"{what} is {value!r}, a number is expected")
+
+
+def within(what: str, value: Any, low: float, high: float, unit: str = "", whole: bool = False) -> float:
+    """A value as a number in low..high. Raises SettingsError with its name and unit; ``whole`` refuses parts."""
+    found = number(what, value)
+    if whole and math.isfinite(found) and found % 1:
+        raise SettingsError(f"{what} is {found:g}, a whole number is expected")
+    if not low <= found <= high:
+        of = f" {unit}".rstrip()
+        raise SettingsError(f"{what} is {found:g}{of}, allowed {low:g}..{high:g}{of}")
+    return found
 
 
 def joined(parts: Mapping[str, ParamSpec]) -> ParamSpec:

@@ -15,7 +15,7 @@ from typing import Any
 from diffmix.console import Console, fits
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
-from diffmix.params import Param, ParamSpec, split_name
+from diffmix.params import Param, ParamSpec, number, split_name
 from diffmix.settings import Settings, shortest
 
 FRIENDLY: dict[str, tuple[str, ...]] = {
@@ -283,6 +283,15 @@ def _number(text: str, where: str) -> float:
         raise SettingsError(f"{where}: {text.strip()!r} is no value; a number is expected, e.g. vox.pan=0") from None
 
 
+def _ends(knob: str, value: Any) -> tuple[float, float]:
+    """The ends of a range that came as numbers: two, or one for both."""
+    ends = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(ends) != 2:
+        raise SettingsError(f"--bound {knob}: {value!r} is no range, which is (low, high)")
+    low, high = (number(f"--bound {knob}", end) for end in ends)
+    return low, high
+
+
 def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tuple[float, float]]]:
     """Each bound with its words: ``KNOB=LOW..HIGH``, ``KNOB=±REACH`` or ``KNOB=VALUE``."""
     if isinstance(given, Mapping):
@@ -290,8 +299,8 @@ def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tup
             if isinstance(value, str):
                 yield from _bounds([f"{knob}={value}"])
             else:
-                low, high = (value, value) if isinstance(value, int | float) else value
-                yield f"{knob}={low:g}..{high:g}", (float(low), float(high))
+                low, high = _ends(knob, value)
+                yield f"{knob}={low:g}..{high:g}", (low, high)
         return
     for text in _texts(given):
         knob, _, value = text.rpartition("=")

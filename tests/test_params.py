@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from diffmix.errors import SettingsError
-from diffmix.params import Param, ParamSpec, joined, split_name
+from diffmix.params import Param, ParamSpec, joined, split_name, within
 
 SPEC = ParamSpec(
     {
@@ -77,6 +78,14 @@ def test_values_are_checked(change: dict, message: str) -> None:
         SPEC.check({"gain_db": 0.0, "cutoff_hz": 1000.0, "ratio": 2.0} | change, "vox")
     with pytest.raises(SettingsError, match=r"ratio is missing \(1\.\.20 :1\)"):
         SPEC.check({"gain_db": 0.0, "cutoff_hz": 1000.0})
+
+
+def test_numbers_are_within() -> None:
+    assert within("level", np.float32(-3), -10, 0, "dB") == -3
+    with pytest.raises(SettingsError, match=r"^level is 3 dB, allowed -10\.\.0 dB$"):
+        within("level", 3, -10, 0, "dB")
+    with pytest.raises(SettingsError, match=r"^steps is inf, allowed 0\.\.9$"):
+        within("steps", float("inf"), 0, 9, whole=True)
 
 
 def test_differences_name_what_changed() -> None:

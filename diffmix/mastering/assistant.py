@@ -12,8 +12,9 @@ from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.mastering.chain import LIMITED_DB, Chain, console_of, stages_of
 from diffmix.mastering.measured import Measured, loudest
 from diffmix.mastering.result import Master
-from diffmix.mastering.targets import inside, programme, target_of
+from diffmix.mastering.targets import programme, target_of
 from diffmix.mix import Mix, finished, render
+from diffmix.params import within
 from diffmix.playback import Progress
 from diffmix.settings import Settings, shortest
 from diffmix.wishes import Wishes, of_master
@@ -59,8 +60,8 @@ def master(
 
     Raises AudioError, also for silence, and SettingsError, each in one sentence.
     """
-    inside(ceiling_db, -20, 0, "ceiling_db", " dBTP")
-    inside(amount, 0, 1, "amount", "")
+    within("ceiling_db", ceiling_db, -20, 0, "dBTP")
+    within("amount", amount, 0, 1)
     stages = stages_of(only)
     song = programme(mix, sample_rate, "the mix")
     rate, source = song.sample_rate, song.tracks[0].audio
@@ -74,13 +75,15 @@ def master(
         raise SettingsError("a loudness is reached by the limiter's stage, which only= leaves out; add limiter to it")
     wanted = aim.loudness_lufs if loudness_lufs is None else loudness_lufs
     wanted = LOUDNESS_LUFS if wanted is None else wanted
-    inside(wanted, -40, -5, "loudness_lufs", " LUFS")
+    within("loudness_lufs", wanted, -40, -5, "LUFS")
     console = console_of(rate, stages)
     wishes = Wishes.read(console, song, of_master(lock), of_master(bound))
     knobs = console.narrowed_specs(["mix"], wishes.limits)[1]["master"].params
     chain = Chain(console, knobs)
     level = USUAL_LUFS[0] <= before.loudness_lufs <= USUAL_LUFS[1] or "limiter" not in stages
     trim_db = 0.0 if level else WORKING_LEVEL_LUFS - before.loudness_lufs
+    if trim_db < float(console.track_spec.low[0]):
+        raise AudioError(f"{song.name} is at {before.loudness_lufs:+.0f} LUFS; samples between -1 and 1 are expected")
     reasons = {}
     if "eq" in stages:
         say("equalising", 0.3)

@@ -13,6 +13,7 @@ from diffmix.data.knowledge.mastering import GENRES, UNTOUCHED, Target, mixed, n
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.errors import AudioError, SettingsError
 from diffmix.mastering.measured import CENTRES_HZ, EXCERPT_S, Measured, reach
+from diffmix.params import within
 
 
 def programme(given: Any, sample_rate: int | None, what: str) -> Multitrack:
@@ -35,7 +36,7 @@ def target_of(target: Any, before: Measured, rate: int) -> Target:
         return target
     number = _number(target)
     if number is not None:
-        inside(number, -40, -5, "target", " LUFS")
+        within("target", number, -40, -5, "LUFS")
         return UNTOUCHED._replace(name=f"{number:g} LUFS", loudness_lufs=number)
     if not isinstance(target, str | os.PathLike):
         return _reference(programme(target, rate, "the reference"))
@@ -74,9 +75,3 @@ def _reference(song: Multitrack) -> Target:
     plr = found.plr_db - 1, found.plr_db + 1
     loudness = min(max(round(found.loudness_lufs, 1), -40.0), -5.0)
     return Target(song.name, found.spectrum_db, spread, plr, span, loudness)
-
-
-def inside(value: float, low: float, high: float, name: str, unit: str) -> None:
-    """Raises SettingsError for a value outside of a range, with its name and its unit."""
-    if not low <= value <= high:
-        raise SettingsError(f"{name} is {value:g}{unit}, allowed {low:g}..{high:g}{unit}")

@@ -17,7 +17,7 @@ from diffmix.estimators.translator import Posterior, Translator
 from diffmix.estimators.treatment import ASPECTS as PARTS
 from diffmix.estimators.treatment import EQ_HZ, PEAK_DB, Treatment
 from diffmix.mix import Mix, finished, render
-from diffmix.params import Param
+from diffmix.params import Param, within
 from diffmix.playback import Progress
 from diffmix.settings import Settings, shortest
 from diffmix.transferring.decision import decide, gate_limit
@@ -191,21 +191,19 @@ def _asked(
     seed: int,
 ) -> _Asked:
     words = [word.strip().casefold() for word in (only.split(",") if isinstance(only, str) else only)]
-    given = dict(amount) if isinstance(amount, Mapping) else dict.fromkeys(ASPECTS, float(amount))
+    given = dict(amount) if isinstance(amount, Mapping) else dict.fromkeys(ASPECTS, amount)
     for name in filter(None, [*words, *given]):
         if name not in ASPECTS:
             raise SettingsError(f"there is no aspect {name!r}; there are {', '.join(ASPECTS)}")
     for name, value in given.items():
-        if not 0 <= value <= 1:
-            raise SettingsError(f"the amount of {name} is {value:g}, allowed 0..1")
+        within(f"the amount of {name}", value, 0, 1)
     chosen = {name for name in words if name} or set(ASPECTS)
     amounts = {name: float(given.get(name, 1.0)) if name in chosen else 0.0 for name in ASPECTS}
     if mode not in MODES:
         raise SettingsError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
     if quality not in PIECES:
         raise SettingsError(f"quality is one of {', '.join(PIECES)}, got {quality!r}")
-    if not -20 <= ceiling_db <= 0:
-        raise SettingsError(f"ceiling_db is {ceiling_db:g} dBTP, allowed -20..0 dBTP")
+    within("ceiling_db", ceiling_db, -20, 0, "dBTP")
     if not 1 <= candidates <= 20:
         raise SettingsError(f"{candidates} candidates are asked for, allowed are 1..20")
     gate_limit(gate)

@@ -248,6 +248,9 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
     [
         ({"amount": 2}, SettingsError, "amount of tone is 2, allowed 0..1"),
         ({"amount": {"bass": 1}}, SettingsError, "no aspect 'bass'"),
+        ({"amount": None}, SettingsError, "amount of tone is None, a number is expected"),
+        ({"amount": {"tone": "half"}}, SettingsError, "amount of tone is 'half', a number is expected"),
+        ({"ceiling_db": "low"}, SettingsError, "ceiling_db is 'low', a number is expected"),
         ({"only": "tone,eq"}, SettingsError, "no aspect 'eq'"),
         ({"mode": "near"}, SettingsError, "mode is one of"),
         ({"quality": "good"}, SettingsError, "quality is one of"),

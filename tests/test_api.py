@@ -145,7 +145,7 @@ def test_wrong_arguments_are_named(folder: Path, model: Path, tmp_path: Path) ->
         diffmix.automix(folder, loudness_lufs=3, model=model)
     with pytest.raises(SettingsError, match="ceiling_db is nan"):
         diffmix.automix(folder, ceiling_db=float("nan"), model=model)
-    with pytest.raises(SettingsError, match="refine is 1.5, a whole number is expected"):
+    with pytest.raises(SettingsError, match=r"refine is 1\.5, a whole number is expected"):
         diffmix.automix(folder, refine=1.5, model=model)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a style is words, as 'wider,drier', or a Style; got 3"):
         diffmix.automix(folder, style=3, model=model)  # type: ignore[arg-type]

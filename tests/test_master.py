@@ -231,7 +231,7 @@ def test_the_command_writes_everything(dull: Audio, tmp_path: Path, capsys: pyte
         ({"ceiling_db": None}, SettingsError, "ceiling_db is None, a number is expected"),
         ({"loudness_lufs": "loud"}, SettingsError, "loudness_lufs is 'loud', a number is expected"),
         ({"bound": {"eq": (1,)}}, SettingsError, r"--bound master.eq: \(1,\) is no range"),
-        ({"mix": np.full((2, RATE), 3e4, np.float32) * np.sin(np.arange(RATE))}, AudioError, "between -1 and 1 are exp"),
+        ({"mix": 3e4 * np.sin(np.arange(RATE, dtype=np.float32))}, AudioError, "between -1 and 1 are expected"),
         ({"only": "reverb"}, SettingsError, "no stage of a master"),
         ({"only": "eq", "loudness_lufs": -14.0}, SettingsError, "add limiter"),
         ({"lock": ["eq.gain_dB_of_nothing"]}, SettingsError, "no such knob"),

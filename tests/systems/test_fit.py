@@ -60,7 +60,7 @@ def test_fit_recovers_levels_and_pans() -> None:
 def test_limits_hold_the_whole_way() -> None:
     target = diffmix.render(stems(), wanted(), sample_rate=RATE)
     limits = {"beat.pan": (-0.3, 0.3), "*.eq.*gain_db": (-1, 1), "tone.fader.gain_db": 3, "master.*.ratio": (1, 2)}
-    found = diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=30, learning_rate=0.5, limits=limits)
+    found = diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=15, learning_rate=0.5, limits=limits)
     tracks = found.settings["tracks"]
     assert -0.3 <= tracks["beat"]["pan"]["pan"] < -0.15  # wants -0.6
     assert tracks["tone"]["fader"]["gain_db"] == 3
@@ -79,7 +79,7 @@ def test_groups_are_fitted_through_their_fader() -> None:
     settings = diffmix.Settings(tracks={n: {} for n in stems()}, buses={"low": {"fader": {"gain_db": -9.0}}})
     target = diffmix.render(stems(), settings, layout, sample_rate=RATE)
     lock = [f"{name}.*" for name in stems()]
-    found = diffmix.fit(stems(), target.audio, layout, sample_rate=RATE, steps=60, lock=lock)
+    found = diffmix.fit(stems(), target.audio, layout, sample_rate=RATE, steps=40, lock=lock)
     assert found.settings["buses"]["low"]["fader"]["gain_db"] == pytest.approx(-9, abs=0.5)
     assert found.settings["tracks"]["beat"]["fader"]["gain_db"] == 0
 

@@ -131,6 +131,14 @@ def test_stems_that_do_not_fit_are_refused_by_name(preset: dict[str, Any], stems
         live.render({name: x for name, x in stems.items() if name != "bass"})
     with pytest.raises(AudioError, match=r"'keys' has shape \(1, 44100\); needed is \(2, 44100\)"):
         live.render({**stems, "keys": stems["keys"][:1]})
+    differ = np.stack([stems["vox"][0], -stems["vox"][0]])
+    with pytest.raises(AudioError, match=r"'vox' has shape \(2, 44100\); needed is \(1, 44100\)"):
+        live.render({**stems, "vox": differ})
+
+
+def test_a_mono_track_may_come_in_two_channels_that_are_the_same(preset: dict[str, Any], stems: dict[str, Any]) -> None:
+    live, twice = to_pedalboard(preset), np.concatenate([stems["vox"], stems["vox"]])
+    np.testing.assert_array_equal(live.render({**stems, "vox": twice}), live.render(stems))
 
 
 # What is wrong, the sentence expected, and whether JSON Schema can see it (a rule within one field).

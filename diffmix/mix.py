@@ -166,9 +166,11 @@ class Mix:
         Pedalboard can play the mix (see `unplayable`), preset.json and preset.py; for another console than the default
         one its layout, console.json; and with ``stems`` every track as it reaches the master, ``stems/NAME.wav``.
 
-        The files are made beside the folder first and moved in when all are complete. Raises OutputError if the
-        folder cannot be written, or if what lies there must not be lost: the tracks themselves, a mix by others
-        beside them, a result of another kind.
+        Audio is in 24 bits; where a sample passes 0 dBFS it is in floating point, so that nothing is clipped or lost,
+        and the report says so. The files are made beside the folder first and moved in when all are complete.
+
+        Raises OutputError if the folder cannot be written, or if what lies there must not be lost: the tracks
+        themselves, a mix by others beside them, a result of another kind.
         """
         from diffmix.export import preset
         from diffmix.graph.draw import to_svg
@@ -215,10 +217,10 @@ class Mix:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _write_audio(self, file: FilePath) -> None:
-        """Write the audio to a new file. Raises OutputError if a sample passes 0 dBFS."""
-        from diffmix.data.audio import write_wav
+        """Write the audio to a new file, at whatever level."""
+        from diffmix.data.audio import write_recording
 
-        write_wav(file, torch.from_numpy(self.audio), self.sample_rate)
+        write_recording(file, torch.from_numpy(self.audio), self.sample_rate)
 
     def _spare_tracks(self, folder: FilePath, stems: bool) -> None:
         """Raise OutputError if a folder holds the tracks that were mixed, or another's result."""

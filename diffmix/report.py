@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from diffmix import plots
+from diffmix.data.audio import FULL_SCALE
 from diffmix.errors import OutputError
 from diffmix.explain import explained, hertz, master_bypass, ordered_changes
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
@@ -97,7 +98,14 @@ def _level(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
 
 def _further_notes(mix: "Mix") -> list[str]:
     muted = [f"Muted: {', '.join(mix.muted)}."] if mix.muted else []
-    return muted + ([f"No preset: {mix.unplayable}"] if mix.unplayable else [])
+    return muted + _over(mix) + ([f"No preset: {mix.unplayable}"] if mix.unplayable else [])
+
+
+def _over(mix: "Mix") -> list[str]:
+    if (peak := float(np.abs(mix.audio).max(initial=0))) <= FULL_SCALE:
+        return []
+    above = f"{20 * math.log10(peak):+.1f} dBFS"
+    return [f"The highest sample is at {above}: the file is in floating point; turn the mix down before it is played."]
 
 
 def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:

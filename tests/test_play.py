@@ -84,6 +84,11 @@ def test_stems_are_not_written_over_and_one_may_come_alone(folder: Path, capsys:
     )
     main(["graph", str(folder / "solo.txt"), str(vox), "-o", str(folder / "out")])
     assert read(folder / "out" / "out.wav")[0].shape == (2, 8000)
+    assert "note:" not in capsys.readouterr().out
+    (folder / "loud.txt").write_text("vox: in > pan(0) > gain(30dB) > out", encoding="utf-8")
+    main(["graph", str(folder / "loud.txt"), str(vox), "-o", str(folder / "loud")])
+    assert "note: out passes 0 dBFS: its file is in floating point" in capsys.readouterr().out
+    assert read(folder / "loud" / "out.wav")[0].abs().max() > 1
     (folder / "stems" / "out.wav").write_bytes(before)
     with pytest.raises(SystemExit, match="2"):
         main(["graph", str(folder / "solo.txt"), str(folder / "stems"), "-o", str(folder / "stems")])

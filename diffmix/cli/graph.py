@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from diffmix import api
-    from diffmix.data.audio import write_wav
+    from diffmix.data.audio import FULL_SCALE, write_recording
     from diffmix.data.multitrack import load
     from diffmix.errors import PresetError
     from diffmix.export import preset, preset_of
@@ -56,7 +56,9 @@ def run(options: argparse.Namespace) -> None:
     written = [options.output / name for name in files]
     for name, audio in played.items():
         written.append(options.output / _file(name))
-        write_wav(written[-1], torch.from_numpy(audio), rate)
+        write_recording(written[-1], torch.from_numpy(audio), rate)
+        if np.abs(audio).max(initial=0) > FULL_SCALE:
+            print(f"note: {name} passes 0 dBFS: its file is in floating point")
     if played:
         try:
             made = preset_of(graph, rate)

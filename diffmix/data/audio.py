@@ -24,6 +24,9 @@ EXTENSIONS = (".wav", ".wave", ".aif", ".aiff", ".aifc", ".flac", ".ogg", ".oga"
 SAMPLE_RATE_RANGE = (8_000, 192_000)
 """Sample rates that are accepted, in Hz."""
 
+FULL_SCALE = 1 + 2**-22
+"""The highest magnitude that files of whole numbers hold; 1 may come out of a normalisation two roundings too high."""
+
 _BLOCK = 65_536  # frames per call: libsndfile's encoders overflow the stack on very long single writes
 _LARGEST_RATIO = 5_000  # the polyphase filter holds ratio² taps: beyond this it would take gigabytes
 _UNKNOWN_LENGTH = 0x7FFF_0000  # writers into a pipe leave a data size near 2³¹ or 2³² in the header
@@ -110,7 +113,7 @@ def write_wav(path: str | os.PathLike[str], audio: Tensor, sample_rate: int, bit
     peak = audio.abs().max().item() if audio.numel() else 0.0
     if not math.isfinite(peak):
         raise OutputError(f"{path}: not written, because the audio holds NaN or infinite samples")
-    if peak > 1 + 2**-22:  # 1 itself may come out of a normalisation two roundings too high
+    if peak > FULL_SCALE:
         raise OutputError(
             f"{path}: not written, because the peak is {20 * math.log10(peak):+.2f} dBFS; at most 0 dBFS fits"
         )

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.data.audio import write_recording
 from diffmix.data.knowledge.mastering import UNTOUCHED, Target
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ
 from diffmix.mastering.bypass import bypassed
@@ -83,10 +81,6 @@ class Master(Mix):
     def plot(self) -> "Figure":
         """Spectra before and after, over the target."""
         return spectrum(self.report)
-
-    def _write_audio(self, file: FilePath) -> None:
-        """Write the audio to a new file: a level that is left as it came may lie above 0 dBFS."""
-        write_recording(file, torch.from_numpy(self.audio), self.sample_rate)
 
     def write_report(self, folder: Path) -> None:
         """Write report.html, report.png and report.json into an existing folder."""

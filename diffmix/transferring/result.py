@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.data.audio import WavWriter, write_recording
+from diffmix.data.audio import WavWriter
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ
 from diffmix.errors import SettingsError
 from diffmix.estimators.treatment import EQ_HZ, Treatment
@@ -177,10 +177,6 @@ class Transfer(Mix):
     def plot(self) -> "Figure":
         """Spectra before and after."""
         return spectrum(self.report)
-
-    def _write_audio(self, file: FilePath) -> None:
-        """Write the audio to a new file: a level that is left as it came may lie above 0 dBFS."""
-        write_recording(file, torch.from_numpy(self.audio), self.sample_rate)
 
     def write_report(self, folder: Path) -> None:
         """Write report.html, report.png, report.json, before.wav and style.json into an existing folder."""

@@ -1,6 +1,5 @@
 """A recording that nothing is done to comes back as it was, at whatever level, and what is written says so."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 
 import diffmix
 from diffmix.data.audio import read
-from diffmix.errors import OutputError
 from diffmix.settings import Settings
 from tests.transferring.stand_in import RATE, Brightness, StandIn, song, treatment
 
@@ -28,12 +26,18 @@ def test_a_recording_above_full_scale_is_written_as_it_came(believing: Believing
     assert np.array_equal(stored.numpy(), hot)
 
 
-def test_a_mix_above_full_scale_is_named_where_it_was_to_lie(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("sketched")
+def test_a_mix_above_full_scale_loses_nothing_and_says_so(tmp_path: Path) -> None:
     tracks = {"a": {"fader": {"gain_db": 12.0}}}
     mix = diffmix.render({"a": song(0.5)}, Settings(tracks=tracks), sample_rate=RATE)
-    with pytest.raises(OutputError, match=f"^{re.escape(str(tmp_path / 'mix.wav'))}: not written, because the peak is"):
-        mix.save(tmp_path)
-    assert not list(tmp_path.iterdir())
+    peak = float(np.abs(mix.audio).max())
+    assert peak > 1
+    mix.save(tmp_path)
+    assert np.array_equal(read(tmp_path / "mix.wav")[0].numpy(), mix.audio)
+    above = f"{20 * np.log10(peak):+.1f} dBFS"
+    assert any(f"The highest sample is at {above}: the file is in floating point" in n for n in mix.report["notes"])
+    softer = mix.rendered(Settings(tracks={"a": {"fader": {"gain_db": -20.0}}}))
+    assert not any("highest sample" in note for note in softer.report["notes"])
 
 
 @pytest.mark.usefixtures("sketched")

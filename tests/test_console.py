@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffmix.console import Console, Controls, track_loudness
-from diffmix.errors import SettingsError
+from diffmix.errors import AudioError, SettingsError
 from diffmix.graph import render
 from diffmix.kernels.backend import backend
 from diffmix.metrics import residual_db
@@ -163,6 +163,17 @@ def test_ranges_are_checked(ranges: dict, message: str) -> None:
 def test_settings_are_checked(settings: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         Console(RATE).check(Settings(settings))
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    console, x = Console(RATE), tracks(2, 3, 1)
+    controls = console.sample(2, 3, torch.Generator().manual_seed(0))
+    with pytest.raises(SettingsError, match=r"the mask is \(2, 4\), allowed is \(B, 3\)"):
+        console(x, controls, torch.ones(2, 4))
+    with pytest.raises(SettingsError, match="at least one track"):
+        console(x[:, :0], console.sample(2, 0, torch.Generator()))
+    with pytest.raises(AudioError, match=r"is \(0, 3, 1, .*at least one sample"):
+        console(x[:0], console.sample(0, 3, torch.Generator()))
 
 
 def test_names_of_bus_and_master_give_way_to_tracks() -> None:

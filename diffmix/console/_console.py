@@ -91,7 +91,7 @@ class Console(Template):
     def sample(self, batch: int, tracks: int, generator: torch.Generator) -> Controls:
         """Uniformly random controls."""
         return Controls(
-            self.track_spec.sample(batch * tracks, generator).view(batch, tracks, -1),
+            self.track_spec.sample(batch * tracks, generator).view(batch, tracks, self.track_spec.size),
             self.bus_spec.sample(batch, generator),
             self.master_spec.sample(batch, generator),
         )
@@ -132,7 +132,8 @@ class Console(Template):
         """The mix (B, 2, T) under physical values.
 
         ``mask`` (B, N) is 0 where a track is padding or muted: it adds nothing. ``names`` of the tracks decide which
-        group each goes to; without them all go to the master.
+        group each goes to; without them all go to the master. Raises AudioError, SettingsError and GraphError for what
+        does not fit together.
         """
         made = self._desk(tracks, names)
         return next(iter(made.renderer.render(made.sources(tracks), made.knobs(values, mask)).values()))

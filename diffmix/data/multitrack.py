@@ -365,15 +365,14 @@ def assemble(
 ) -> Multitrack:
     """Bring recordings to one rate and length, and say in the notes what was done."""
     to_rate = sample_rate or session_rate([rate for _, _, rate in recordings])
-    notes = list(notes)
-    tracks = []
+    tracks, done = [], dict[str, list[str]]()  # the files by what was done to them: a song of 40 has 40 to resample
     for source, x, rate in recordings:
         if x.shape[0] == 2 and torch.equal(x[0], x[1]):
             x = x[:1]
-            notes.append(f"{source.label}: both channels are identical, used as mono")
+            done.setdefault("both channels are identical, used as mono", []).append(source.label)
         if rate != to_rate:
             x = audio.resample(x, rate, to_rate)
-            notes.append(f"{source.label}: resampled from {rate} to {to_rate} Hz")
+            done.setdefault(f"resampled from {rate} to {to_rate} Hz", []).append(source.label)
         tracks.append(Track(source.name, x.contiguous(), source.role, tuple(str(file) for file in source.files)))
     length = max(track.audio.shape[1] for track in tracks)
     for i, (track, (source, _, _)) in enumerate(zip(tracks, recordings, strict=True)):
@@ -382,8 +381,10 @@ def assemble(
             tracks[i] = replace(track, audio=pad(track.audio, (0, missing)))
         if missing / to_rate >= _NOTED_PADDING_S:
             seconds = track.audio.shape[1] / to_rate
-            notes.append(f"{source.label}: {seconds:.2f} s, padded with silence to {length / to_rate:.2f} s")
-    return Multitrack(name, to_rate, tuple(tracks), tuple(notes))
+            text = f"{seconds:.2f} s, padded with silence to {length / to_rate:.2f} s"
+            done.setdefault(text, []).append(source.label)
+    told = [f"{', '.join(files)}: {text}" for text, files in done.items()]
+    return Multitrack(name, to_rate, tuple(tracks), (*notes, *told))
 
 
 def _at_rate(multitrack: Multitrack, sample_rate: int) -> Multitrack:

@@ -98,7 +98,8 @@ class Processor(Exact):
             raise SettingsError(f"precision is 'float32' or 'float64', got {precision!r}")
         self.sample_rate = float(sample_rate)
         self.precision = precision
-        self.spec = ParamSpec(self.declared).narrowed(ranges or {})
+        spec = ParamSpec(self.declared)
+        self.spec = spec.narrowed(ranges) if ranges else spec
 
     def process(self, x: Tensor, /, **values: Tensor) -> Tensor:
         """Audio x (B, C, T) with physical values to audio (B, C', T) of the same dtype.

@@ -8,20 +8,27 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its threads shall not spin beside other workers
 
 import pytest
-import torch
-from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
-settings.register_profile("diffmix", derandomize=True, deadline=None)
-settings.load_profile("diffmix")
 
 
-torch.manual_seed(0)  # of every device, once: for devices that nobody uses, each call keeps the whole stack
+def pytest_configure(config: pytest.Config) -> None:
+    """Set up what runs tests; a process that only hands them to workers starts these sooner without torch."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import torch
+    from hypothesis import settings
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+    torch.manual_seed(0)  # of every device, once: for devices that nobody uses, each call keeps the whole stack
+    settings.register_profile("diffmix", derandomize=True, deadline=None)
+    settings.load_profile("diffmix")
 
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
+    import torch
+
     torch.default_generator.manual_seed(0)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(0)

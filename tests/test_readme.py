@@ -42,13 +42,13 @@ def arguments_of(module: str, words: list[str]) -> list[str] | None:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Path:
-    """A folder with what the README's paths name: two seconds of the example's stems, and a mix of them."""
+    """A folder with what the README's paths name: a second of the example's stems, and a mix of them."""
     stems = tmp_path / "path" / "to" / "stems"
     stems.mkdir(parents=True)
     mixed = torch.zeros(2, 1)
     for source in sorted((ROOT / "recipes" / "automix" / "example").glob("*.flac")):
         audio, sample_rate = read(source)
-        stem = audio[:, 3 * sample_rate : 5 * sample_rate]
+        stem = audio[:, 3 * sample_rate : 4 * sample_rate]
         write_wav(stems / f"{source.stem}.wav", stem, sample_rate)
         mixed = mixed + stem
     for name in ("reference_mix", "song", "another", "reference"):

@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from diffmix.data import audio
 from diffmix.data.composition import compose
 from diffmix.data.engines import check as check_engines
 from diffmix.data.genres import GENRES
+from diffmix.data.helpers import start
 from diffmix.data.kit import Drummer
 from diffmix.data.multitrack import Multitrack, Source, Track
 from diffmix.data.players import record
@@ -181,24 +182,12 @@ class SyntheticSongs(Sequence[Song]):
         finally:
             for helper in helpers:
                 helper.terminate()
-                helper.wait()
+                helper.communicate()
 
     def _helper(self, seeds: Sequence[int]) -> subprocess.Popen[bytes]:
-        """Another Python that makes some songs; not a fork, which the threads of torch would not survive."""
-        code = (
-            "import sys, json; from diffmix.data.synthetic import SyntheticSongs; "
-            "seconds, root, rate, engines, tracks, seeds = json.loads(sys.argv[1]); "
-            "songs = SyntheticSongs(1, seconds, 0, root, rate, engines=engines, tracks=tracks); "
-            "[songs._make(seed) for seed in seeds]"
-        )
         root = str(self.folder.parents[2])
-        arguments = [self.seconds, root, self.sample_rate, self.engines, self.tracks, list(seeds)]
-        path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        return subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(arguments)],
-            env={**os.environ, "PYTHONPATH": path},
-            stderr=subprocess.DEVNULL,
-        )
+        told = [self.seconds, root, self.sample_rate, self.engines, self.tracks, list(seeds)]
+        return start(make_songs, told)
 
     def _make(self, seed: int) -> None:
         """Generate one song into a temporary folder, then give that its name; the first of two programs wins."""
@@ -241,6 +230,14 @@ class SyntheticSongs(Sequence[Song]):
         for folder in self.folder.glob(".*.part"):
             if time.time() - folder.stat().st_mtime > 3600:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_songs(told: Sequence[Any]) -> None:
+    """Make some songs; what a helper of `SyntheticSongs.prepare` does."""
+    seconds, root, rate, engines, tracks, seeds = told
+    songs = SyntheticSongs(1, seconds, 0, root, rate, engines=engines, tracks=tracks)
+    for seed in seeds:
+        songs._make(seed)
 
 
 def _complete(folder: Path) -> bool:

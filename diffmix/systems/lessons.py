@@ -6,9 +6,7 @@ and a step of training costs milliseconds.
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from diffmix.balance import balanced
 from diffmix.console import Console
+from diffmix.data.helpers import start
 from diffmix.data.knowledge import Engineered, engineer, sample_style
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.recordings import Recordings
@@ -119,7 +118,7 @@ class Lessons(Sequence[Lesson]):
         finally:
             for helper in helpers:
                 helper.terminate()
-                helper.wait()
+                helper.communicate()
 
     def make(self, song: int) -> None:
         """Make the lessons of a song. Raises OutputError when they cannot be kept."""
@@ -167,20 +166,13 @@ class Lessons(Sequence[Lesson]):
         return all(self._file(song, take).is_file() for take in range(self.recordings.takes))
 
     def _helper(self, songs: Sequence[int]) -> "subprocess.Popen[bytes]":
-        """Another Python that makes some lessons; not a fork, which the threads of torch would not survive."""
-        told = [self.console.description, self.console.sample_rate, asdict(self.recordings), str(self.cache), songs]
-        path = os.pathsep.join([str(FilePath(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        return subprocess.Popen(
-            [sys.executable, "-c", "from diffmix.systems.lessons import help_make; help_make()", json.dumps(told)],
-            env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)},
-            stderr=subprocess.DEVNULL,
-        )
+        layout, rate = self.console.description, self.console.sample_rate
+        return start(make_lessons, [layout, rate, asdict(self.recordings), str(self.cache), songs])
 
 
-def help_make() -> None:
-    """Make the lessons that the program's argument names; what a helper of `Lessons.prepare` runs."""
-    layout, rate, recordings, cache, songs = json.loads(sys.argv[1])
-    torch.set_num_threads(1)
+def make_lessons(told: Sequence[Any]) -> None:
+    """Make the lessons of some songs; what a helper of `Lessons.prepare` does."""
+    layout, rate, recordings, cache, songs = told
     arguments: dict[str, Any] = {**recordings, "folders": tuple(recordings["folders"])}
     lessons = Lessons(Console(rate, **layout), Recordings(**arguments), cache)
     for song in songs:

@@ -236,6 +236,8 @@ def test_the_command_writes_everything(dull: Audio, tmp_path: Path, capsys: pyte
         ({"only": "eq", "loudness_lufs": -14.0}, SettingsError, "add limiter"),
         ({"lock": ["eq.gain_dB_of_nothing"]}, SettingsError, "no such knob"),
         ({"sample_rate": None}, AudioError, "sample_rate"),
+        ({"sample_rate": "44100"}, AudioError, "the sample rate is 44100 Hz; allowed are whole numbers"),
+        ({"sample_rate": float("nan")}, AudioError, "the sample rate is nan Hz"),
         ({"mix": np.zeros((2, RATE), np.float32)}, AudioError, "silent: there is nothing to master"),
         ({"mix": np.full((2, RATE), np.nan, np.float32)}, AudioError, "NaN"),
         ({"mix": Path("nowhere.wav")}, AudioError, "nowhere.wav"),

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class AudioInfo:
 def check_sample_rate(sample_rate: int, where: str) -> int:
     """Return `sample_rate` as an int, or raise an AudioError that starts with `where`."""
     low, high = SAMPLE_RATE_RANGE
-    if isinstance(sample_rate, bool) or sample_rate != int(sample_rate) or not low <= sample_rate <= high:
+    number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
+    if not number or not low <= sample_rate <= high or sample_rate % 1:
         raise AudioError(
             f"{where}: the sample rate is {sample_rate} Hz; allowed are whole numbers from {low} to {high} Hz"
         )

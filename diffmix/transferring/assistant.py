@@ -204,8 +204,7 @@ def _asked(
     if quality not in PIECES:
         raise SettingsError(f"quality is one of {', '.join(PIECES)}, got {quality!r}")
     within("ceiling_db", ceiling_db, -20, 0, "dBTP")
-    if not 1 <= candidates <= 20:
-        raise SettingsError(f"{candidates} candidates are asked for, allowed are 1..20")
+    within("candidates", candidates, 1, 20, whole=True)
     gate_limit(gate)
     named = frozenset(given if isinstance(amount, Mapping) else ()) | frozenset(filter(None, words))
     return _Asked(amounts, named, mode, gate, quality, ceiling_db, candidates, seed)

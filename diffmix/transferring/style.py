@@ -15,6 +15,7 @@ from diffmix.errors import AudioError, SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
 from diffmix.files import write_text
+from diffmix.params import number
 from diffmix.transferring.listening import Recording, features
 from diffmix.types import Path
 
@@ -152,7 +153,7 @@ def shares_of(given: Sequence[Any], weights: Sequence[float] | None) -> list[flo
     """A weight for each of the references. Raises SettingsError."""
     if weights is None:
         return [1.0] * len(given)
-    found = [float(w) for w in weights]
+    found = [number("a weight", w) for w in weights]
     if len(found) != len(given) or not all(math.isfinite(w) and w >= 0 for w in found) or not sum(found) > 0:
         raise SettingsError(
             f"weights of {len(given)} references are as many numbers of 0 or more, one at least above 0; got {found}"

@@ -43,6 +43,8 @@ def read_model(folder: Path, what: str, form: str, version: int) -> tuple[dict[s
     from safetensors.torch import load_file
 
     folder = FilePath(folder)
+    if absent := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
+        raise CheckpointError(f"no usable model in {folder}: there is no {' and no '.join(absent)}")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)

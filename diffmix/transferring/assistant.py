@@ -205,6 +205,7 @@ def _asked(
         raise SettingsError(f"quality is one of {', '.join(PIECES)}, got {quality!r}")
     within("ceiling_db", ceiling_db, -20, 0, "dBTP")
     within("candidates", candidates, 1, 20, whole=True)
+    within("seed", seed, 0, 2**63 - 1, whole=True)
     gate_limit(gate)
     named = frozenset(given if isinstance(amount, Mapping) else ()) | frozenset(filter(None, words))
     return _Asked(amounts, named, mode, gate, quality, ceiling_db, candidates, seed)

@@ -9,6 +9,7 @@ mel spectra of 65536 samples, in magnitude and in log magnitude.
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -121,8 +122,9 @@ def gate_limit(gate: float | str) -> float:
         if gate not in GATES:
             raise SettingsError(f"there is no gate {gate!r}; there are {', '.join(GATES)}, or a number above 0")
         return GATES[gate]
-    if not (math.isfinite(gate) and gate > 0):
-        raise SettingsError(f"a gate is a number above 0, the largest expected ratio; got {gate}")
+    if not isinstance(gate, Real) or not (math.isfinite(gate) and gate > 0):
+        names = ", ".join(map(repr, GATES))
+        raise SettingsError(f"a gate is {names}, or a number above 0, the largest expected ratio; got {gate!r}")
     return float(gate)
 
 

@@ -251,6 +251,8 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"amount": None}, SettingsError, "amount of tone is None, a number is expected"),
         ({"amount": {"tone": "half"}}, SettingsError, "amount of tone is 'half', a number is expected"),
         ({"ceiling_db": "low"}, SettingsError, "ceiling_db is 'low', a number is expected"),
+        ({"gate": None}, SettingsError, "a gate is 'cautious', 'default', 'bold', or a number above 0"),
+        ({"seed": -1}, SettingsError, r"seed is -1, allowed 0\.\."),
         ({"only": "tone,eq"}, SettingsError, "no aspect 'eq'"),
         ({"mode": "near"}, SettingsError, "mode is one of"),
         ({"quality": "good"}, SettingsError, "quality is one of"),

@@ -19,8 +19,8 @@ from diffmix.kernels.units import db_to_gain
 from diffmix.params import Param, ParamSpec
 from diffmix.playback import Progress
 from diffmix.processors.base import REGISTRY
-from diffmix.transferring.assistant import job_of
 from diffmix.transferring.evolution import evolve
+from diffmix.transferring.job import job_of
 from diffmix.transferring.knobs import CHAIN, NEUTRAL
 from diffmix.transferring.result import Transfer
 from diffmix.types import Path

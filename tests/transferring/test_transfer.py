@@ -16,7 +16,7 @@ from diffmix.data.knowledge.spectrum import long_term_spectrum_db
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.transferring import Style, Transfer
-from diffmix.transferring.assistant import _advice
+from diffmix.transferring.job import _advice
 from tests.transferring.stand_in import RATE, Audio, StandIn, song, treatment
 
 Believing = Callable[..., StandIn]

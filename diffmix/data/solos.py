@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import fft
 
 from diffmix.data import audio
 from diffmix.data.degrade import degrade
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.roles import guess_role
+from diffmix.data.stretch import sped_up
 from diffmix.data.synthesis import Random, Samples, stream
 from diffmix.errors import AudioError
 
@@ -59,26 +59,17 @@ def solo(files: Mapping[str, Sequence[Path]], seed: int, number: int, seconds: f
     role = str(rng.choice(sorted(files)))
     file = files[role][int(rng.integers(len(files[role])))]
     recorded, rate = audio.read(file)
-    x = recorded.double().numpy()
-    if not np.abs(x).max() > 0:
+    if not recorded.abs().max() > 0:
         raise AudioError(f"{file}: the recording is silent")
-    if rng.random() < 0.7:
-        x = x.mean(0, keepdims=True)
-    x = _faster(x, rate / sample_rate * 2 ** (rng.uniform(-5, 5) / 12))
+    mono = rng.random() < 0.7
+    x = sped_up(recorded.double(), rate / sample_rate * 2 ** (rng.uniform(-5, 5) / 12)).numpy()
+    x = x.mean(0, keepdims=True) if mono else x
     length = round(seconds * sample_rate)
     long = x.shape[1] >= PHRASE_S * sample_rate
     played = _phrases(x, length, sample_rate, rng) if long else _notes(x, role, length, sample_rate, rng)
     played *= 10 ** (rng.uniform(-18, -3) / 20) / max(np.abs(played).max(), 1e-9)
     track = Track(role, torch.from_numpy(played.astype(np.float32)), role)
     return degrade(Multitrack(f"solo {number}", sample_rate, (track,)), int(rng.integers(2**31)))
-
-
-def _faster(x: Samples, ratio: float) -> Samples:
-    """x (C, T) in T / ``ratio`` samples, higher by as much: its spectrum, cut or filled up."""
-    length = max(round(x.shape[1] / ratio), 1)
-    spectrum = fft.rfft(x, axis=1)
-    bins = min(spectrum.shape[1], length // 2 + 1)
-    return fft.irfft(spectrum[:, :bins], length, axis=1) * (length / x.shape[1])
 
 
 def _phrases(x: Samples, length: int, sample_rate: int, rng: Random) -> Samples:
@@ -101,7 +92,10 @@ def _phrases(x: Samples, length: int, sample_rate: int, rng: Random) -> Samples:
 def _notes(x: Samples, role: str, length: int, sample_rate: int, rng: Random) -> Samples:
     """A pattern on the sixteenths of a tempo, a bar or two that repeat; melodies have up to four pitches."""
     step = 60 / rng.uniform(70, 160) / 4 * sample_rate
-    pitches = [x] if role in HIT else [_faster(x, 2 ** (rng.choice(SEMITONES) / 12)) for _ in range(rng.integers(1, 5))]
+    pitches = [x]
+    if role not in HIT:
+        ratios = [2 ** (float(rng.choice(SEMITONES)) / 12) for _ in range(rng.integers(1, 5))]
+        pitches = [sped_up(torch.from_numpy(x), ratio).numpy() for ratio in ratios]
     bar = int(rng.choice((8, 16, 32)))
     chance = rng.choice((0.06, 0.12, 0.25, 0.5))
     strikes = rng.random(bar) < chance

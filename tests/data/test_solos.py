@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffmix.data import audio
-from diffmix.data.solos import _faster, _notes, _phrases, by_role, solo
+from diffmix.data.solos import _notes, _phrases, by_role, solo
 from diffmix.data.synthesis import stream
 from diffmix.errors import AudioError
 
@@ -58,15 +58,6 @@ def test_silence_is_refused(tmp_path: Path) -> None:
     audio.write_wav(tmp_path / "vox.wav", torch.zeros(1, SR), SR)
     with pytest.raises(AudioError, match=r"vox\.wav: the recording is silent"):
         solo(by_role(tmp_path), 0, 0, 1.0, SR)
-
-
-def test_faster_is_higher_by_as_much() -> None:
-    x = sine(400, 2).double().numpy()
-    y = _faster(x, 1.25)
-    assert y.shape == (1, round(2 * SR / 1.25))
-    power = np.abs(np.fft.rfft(y[0] * np.hanning(y.shape[1])))
-    assert power.argmax() * SR / y.shape[1] == pytest.approx(500, abs=1)
-    assert np.abs(y).max() == pytest.approx(0.5, rel=0.05)
 
 
 def test_phrases_are_pieces_of_the_recording_with_rests() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy  # its parts load when they are used, in training
 from numpy.typing import NDArray
-from scipy import fft, signal
 
 from diffmix.data.synthesis import Random
 
@@ -108,12 +108,12 @@ def add_room(x: Signal, sample_rate: int, rng: Random, strength: float) -> Signa
     decay_s, wet = rng.uniform(0.12, 0.5), strength * 10 ** (rng.uniform(-30, -8) / 20)
     t = np.arange(int(decay_s * sample_rate), dtype=np.float32) / np.float32(sample_rate)
     response = rng.standard_normal((len(x), len(t)), dtype=np.float32) * np.exp(-6.9 * t / np.float32(decay_s))
-    response = signal.lfilter([0.45], [1, -0.55], response, axis=-1).astype(np.float32)
+    response = scipy.signal.lfilter([0.45], [1, -0.55], response, axis=-1).astype(np.float32)
     response /= np.sqrt((response**2).sum(axis=-1, keepdims=True))
     wait = int(rng.uniform(0.002, 0.012) * sample_rate)
-    length = fft.next_fast_len(x.shape[1] + len(t) + wait, real=True)
-    spectrum = fft.rfft(x, length, axis=-1)
-    tail = fft.irfft(spectrum * fft.rfft(response, length, axis=-1), length, axis=-1)
+    length = scipy.fft.next_fast_len(x.shape[1] + len(t) + wait, real=True)
+    spectrum = scipy.fft.rfft(x, length, axis=-1)
+    tail = scipy.fft.irfft(spectrum * scipy.fft.rfft(response, length, axis=-1), length, axis=-1)
     y = x.copy()
     y[:, wait:] += np.float32(wet) * tail[:, : x.shape[1] - wait]
     return y
@@ -131,7 +131,7 @@ def compression(x: Signal, sample_rate: int, rng: Random, strength: float) -> Si
     fall_db = 8.7 * 0.002 / rng.uniform(0.06, 0.3) * max(float(reduction.max()), 1.0)  # per frame
     ramp = fall_db * np.arange(frames)
     held = np.maximum.accumulate(reduction + ramp) - ramp  # rises at once, falls along a line
-    gain = 10 ** (-signal.lfilter([0.3], [1, -0.7], held) / 20)
+    gain = 10 ** (-scipy.signal.lfilter([0.3], [1, -0.7], held) / 20)
     centre = (np.arange(frames) + 0.5) * hop
     return x * np.interp(np.arange(x.shape[1]), centre, gain).astype(np.float32)
 
@@ -152,7 +152,7 @@ def tape(x: Signal, sample_rate: int, rng: Random, strength: float) -> Signal:
         late += swing * (1 + np.sin(2 * np.pi * rate_hz / sample_rate * n + rng.uniform(0, 6)))
     moved = np.stack([np.interp(n - late, n, channel) for channel in x])
     corner = np.exp(-2 * np.pi * rng.uniform(5_000, 11_000) / sample_rate)
-    dull = signal.lfilter([1 - corner], [1, -corner], moved, axis=-1)
+    dull = scipy.signal.lfilter([1 - corner], [1, -corner], moved, axis=-1)
     peak, push, lean = np.abs(x).max() + 1e-9, 0.5 + 2 * strength * rng.random(), 0.2 * rng.random()
     y = np.tanh(push * (dull / peak + lean)) - np.tanh(push * lean)
     return (y * peak / np.tanh(push)).astype(np.float32)
@@ -214,5 +214,5 @@ def noise(x: Signal, sample_rate: int, rng: Random, strength: float) -> Signal:
     level_db = low_db + (high_db - low_db) * rng.random() ** 2 - 30 * (1 - strength)
     hiss = rng.standard_normal(x.shape, dtype=np.float32)
     if rng.random() < 0.5:  # rumbling rooms are darker than preamplifiers; RMS 1 again
-        hiss = signal.lfilter([np.float32(0.6)], np.array([1, -0.8], np.float32), hiss, axis=-1)
+        hiss = scipy.signal.lfilter([np.float32(0.6)], np.array([1, -0.8], np.float32), hiss, axis=-1)
     return x + _under(x, level_db) * hiss

@@ -37,6 +37,9 @@ _PATTERNS = {role: re.compile(rf"(?:^| )(?:{keywords})(?= |$)") for role, keywor
 ROLES = tuple(_KEYWORDS)
 """Every role a track can have."""
 
+LABELS = {role: k + 1 for k, role in enumerate(ROLES)}
+"""The numbers of roles for an estimator; 0 is unknown."""
+
 
 def guess_role(name: str) -> str | None:
     """Guess a role of `ROLES` from a track's name, or None: "07_LeadVoxDT" gives "lead_vocal"."""

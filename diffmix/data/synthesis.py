@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import scipy  # its parts load when they are used, which they are not where only numbers are drawn
 from numpy.typing import NDArray
-from scipy import fft, signal
 
 Samples = NDArray[np.float64]
 Random = np.random.Generator
@@ -76,17 +76,18 @@ def pluck(
     would wrap around 60 dB below an already decayed tail; a fractional P needs no interpolation there.
     """
     period = sample_rate / frequency_hz
-    length = fft.next_fast_len(max(int(seconds * sample_rate), int(2 * period) + 1), real=True)
+    length = scipy.fft.next_fast_len(max(int(seconds * sample_rate), int(2 * period) + 1), real=True)
     growth = 3 * np.log(10) / length  # ln ρ
     k = np.arange(length // 2 + 1)
     f = k * (sample_rate / length)
     burst = np.pad(rng.uniform(-1, 1, int(period) + 1), (0, int(period)))
     burst -= np.roll(burst, round(position * period))
-    excitation = fft.rfft(burst * np.exp(-growth * np.arange(len(burst))), length) / (1 + 1j * f / brightness_hz) ** 2
+    excitation = scipy.fft.rfft(burst * np.exp(-growth * np.arange(len(burst))), length)
+    excitation /= (1 + 1j * f / brightness_hz) ** 2
     excitation *= np.cos(np.pi * k / length) ** 2  # zero at Nyquist: a fractional delay is acausal only up there
     gain = 10 ** (-3 * (1 + f / damping_hz) / (frequency_hz * decay_s) - growth * period / np.log(10))
     loop = gain * np.exp((-2j * np.pi * period / length) * k)
-    y = fft.irfft(excitation / (1 - loop), length) * np.exp(growth * np.arange(length))
+    y = scipy.fft.irfft(excitation / (1 - loop), length) * np.exp(growth * np.arange(length))
     return y[: int(seconds * sample_rate)]
 
 
@@ -106,18 +107,18 @@ def saw(phase: Samples, step: Samples | float) -> Samples:
 
 def lowpass(x: Samples, cutoff_hz: float, sample_rate: int, order: int = 2) -> Samples:
     """Butterworth lowpass of a signal (..., T)."""
-    return signal.sosfilt(_butter("low", (_limit(cutoff_hz, sample_rate),), sample_rate, order), x)
+    return scipy.signal.sosfilt(_butter("low", (_limit(cutoff_hz, sample_rate),), sample_rate, order), x)
 
 
 def highpass(x: Samples, cutoff_hz: float, sample_rate: int, order: int = 2) -> Samples:
     """Butterworth highpass of a signal (..., T)."""
-    return signal.sosfilt(_butter("high", (_limit(cutoff_hz, sample_rate),), sample_rate, order), x)
+    return scipy.signal.sosfilt(_butter("high", (_limit(cutoff_hz, sample_rate),), sample_rate, order), x)
 
 
 def bandpass(x: Samples, low_hz: float, high_hz: float, sample_rate: int, order: int = 1) -> Samples:
     """Butterworth bandpass of a signal (..., T)."""
     band = (_limit(low_hz, sample_rate, 0.4), _limit(high_hz, sample_rate))
-    return signal.sosfilt(_butter("band", band, sample_rate, order), x)
+    return scipy.signal.sosfilt(_butter("band", band, sample_rate, order), x)
 
 
 def _limit(frequency_hz: float, sample_rate: int, top: float = 0.47) -> float:
@@ -126,7 +127,9 @@ def _limit(frequency_hz: float, sample_rate: int, top: float = 0.47) -> float:
 
 @lru_cache(1024)
 def _butter(kind: str, cutoff_hz: tuple[float, ...], sample_rate: int, order: int) -> NDArray[np.float64]:
-    return signal.butter(order, cutoff_hz if len(cutoff_hz) > 1 else cutoff_hz[0], kind, fs=sample_rate, output="sos")
+    return scipy.signal.butter(
+        order, cutoff_hz if len(cutoff_hz) > 1 else cutoff_hz[0], kind, fs=sample_rate, output="sos"
+    )
 
 
 def room(x: Samples, decay_s: float, sample_rate: int, rng: Random, channels: int = 1) -> Samples:
@@ -141,14 +144,14 @@ def room(x: Samples, decay_s: float, sample_rate: int, rng: Random, channels: in
     response = (early * noise + (1 - early) * dull) * np.exp(-6.9 * t / decay_s)
     response /= np.sqrt((response**2).sum(axis=-1, keepdims=True))
     wait = int(rng.uniform(0.002, 0.010) * sample_rate)
-    wet = signal.oaconvolve(x[None], response, axes=-1)[:, : len(x)]
+    wet = scipy.signal.oaconvolve(x[None], response, axes=-1)[:, : len(x)]
     return np.pad(wet, ((0, 0), (wait, 0)))[:, : len(x)]
 
 
 def smooth(x: Samples, time_s: float, sample_rate: int) -> Samples:
     """One-pole smoothing with the time constant `time_s`, started at the first value."""
     pole = np.exp(-1 / (time_s * sample_rate))
-    return signal.lfilter([1 - pole], [1, -pole], x, zi=[pole * x[0]])[0]
+    return scipy.signal.lfilter([1 - pole], [1, -pole], x, zi=[pole * x[0]])[0]
 
 
 def place(buffer: Samples, x: Samples, start: int) -> None:

@@ -104,6 +104,12 @@ def measures(x: Tensor) -> Tensor:
     return torch.stack([crest_db / 20, side_db / 20, balance, torch.full_like(crest_db, x.shape[1] - 1)], 1)
 
 
+def heard_mix(mix: Tensor, sample_rate: float) -> tuple[Tensor, Tensor]:
+    """A mix (2, T) as a reference: mel_db (2, 64, F) and measures (2, 4) of the mix and of its side signal."""
+    both = torch.stack([mix, (mix[:1] - mix[1:]).expand(2, -1) / 2])
+    return log_mel(both, sample_rate), measures(both)
+
+
 def level_free(mel_db: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
     """Tracks as an estimator sees them, (mel (R, 64, F), scalars (R, 8)), both free of the recordings' level.
 

@@ -12,17 +12,16 @@ from diffmix.balance import SILENT_LUFS
 from diffmix.console import Console
 from diffmix.data.knowledge import STYLE, Style, class_mean
 from diffmix.data.multitrack import Multitrack
-from diffmix.data.roles import ROLES
+from diffmix.data.roles import LABELS, ROLES
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Estimator, Heard
-from diffmix.estimators.features import FRAME_S, level_free, log_mel, measures
+from diffmix.estimators.features import FRAME_S, heard_mix, level_free, log_mel, measures
 from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.intent import Intent
 from diffmix.params import ParamSpec
 from diffmix.playback import excerpts
 from diffmix.settings import Settings
 from diffmix.systems.intents import QUIETEST_LU, IntentCode, Vectors
-from diffmix.systems.lessons import LABELS, heard_mix
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-automixer", 3

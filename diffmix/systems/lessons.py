@@ -23,10 +23,10 @@ from diffmix.data.helpers import start
 from diffmix.data.knowledge import Engineered, engineer, sample_style
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.recordings import Recordings
-from diffmix.data.roles import ROLES
+from diffmix.data.roles import LABELS
 from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
 from diffmix.errors import OutputError
-from diffmix.estimators.features import log_mel, measures
+from diffmix.estimators.features import heard_mix, log_mel, measures
 from diffmix.files import replacing
 from diffmix.mix import render
 from diffmix.systems.intents import IntentCode, on_console
@@ -37,9 +37,6 @@ LESSON_VERSION = 1
 
 ALIKE = 4
 """So many songs in a row are mixed in one style, so that a mix of one can be the reference for another."""
-
-LABELS = {role: k + 1 for k, role in enumerate(ROLES)}
-"""The numbers of roles for an estimator; 0 is unknown."""
 
 
 class Lesson(NamedTuple):
@@ -58,12 +55,6 @@ class Lesson(NamedTuple):
     style: Tensor
     mix_mel_db: Tensor
     mix_measured: Tensor
-
-
-def heard_mix(mix: Tensor, sample_rate: float) -> tuple[Tensor, Tensor]:
-    """A mix (2, T) as a reference: mel_db (2, 64, F) and measures (2, 4) of the mix and of its side signal."""
-    both = torch.stack([mix, (mix[:1] - mix[1:]).expand(2, -1) / 2])
-    return log_mel(both, sample_rate), measures(both)
 
 
 class Lessons(Sequence[Lesson]):

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffmix.data.roles import LABELS
 from diffmix.data.solos import by_role, solo
 from diffmix.data.synthetic import cache_root
 from diffmix.errors import OutputError
 from diffmix.estimators.features import MEASURES, log_mel, measures
 from diffmix.files import replacing
-from diffmix.systems.lessons import LABELS
 from diffmix.types import Path
 
 SOLO_VERSION = 1

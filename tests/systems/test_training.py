@@ -22,7 +22,7 @@ from diffmix.console import Console
 from diffmix.data import audio
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.recordings import Recordings
-from diffmix.data.roles import ROLES
+from diffmix.data.roles import LABELS, ROLES
 from diffmix.errors import AudioError, CheckpointError, OutputError, SettingsError
 from diffmix.estimators.features import band_hz
 from diffmix.settings import Settings
@@ -30,7 +30,7 @@ from diffmix.systems.automix import Automix, HeldOutSongs, equal_loudness
 from diffmix.systems.automixer import Automixer
 from diffmix.systems.draws import Draws, _coloured, _transposed, collate
 from diffmix.systems.intents import IntentCode, Vectors, on_console
-from diffmix.systems.lessons import LABELS, Lessons
+from diffmix.systems.lessons import Lessons
 from diffmix.systems.solos import Solos
 from diffmix.systems.solos import prepare as prepare_solos
 from tests.systems.recorded import RATE

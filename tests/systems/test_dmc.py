@@ -138,7 +138,7 @@ def test_it_fits_one_mix() -> None:
     batch = Batch(x, x[:, :0], torch.ones(1, 3), console.mix(x, wanted), torch.zeros(1, 3))
     optimizer = torch.optim.Adam(made.parameters(), 5e-3)
     history = []
-    for _ in range(60):
+    for _ in range(100):
         loss = system.loss.total(system.losses(batch, system(batch)))
         optimizer.zero_grad()
         loss.backward()

@@ -120,23 +120,22 @@ def write_wav(path: str | os.PathLike[str], audio: Tensor, sample_rate: int, bit
             f"{path}: not written, because the peak is {20 * math.log10(peak):+.2f} dBFS; at most 0 dBFS fits"
         )
     frames = audio.clamp(-1, 1).T.numpy()
-    try:
-        with (
-            replacing(path) as temporary,
-            soundfile.SoundFile(
+    with replacing(path) as temporary:
+        try:
+            with soundfile.SoundFile(
                 temporary, "w", sample_rate, audio.shape[0], subtype=f"PCM_{bits}", format="WAV"
-            ) as file,
-        ):
-            for start in range(0, len(frames), _BLOCK):
-                file.write(frames[start : start + _BLOCK])
-    except soundfile.SoundFileError as error:
-        raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+            ) as file:
+                for start in range(0, len(frames), _BLOCK):
+                    file.write(frames[start : start + _BLOCK])
+        except soundfile.SoundFileError as error:
+            raise _refused(path, temporary, error) from error
 
 
 class WavWriter:
     """A WAV file that is written piece by piece, in 24 bits, or in floating point where a piece passes 0 dBFS.
 
-    ``path`` holds the file only once `close` was called.
+    ``path`` holds the file only once `close` was called. Raises OutputError when the file cannot be written, and leaves
+    nothing of it then.
     """
 
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, channels: int, loudest: float = 1.0) -> None:
@@ -149,17 +148,27 @@ class WavWriter:
         try:
             self._file = soundfile.SoundFile(self._part, "w", sample_rate, channels, subtype=kind, format="WAV")
         except soundfile.SoundFileError as error:
-            raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+            raise _refused(self.path, self._part, error) from error
 
     def write(self, audio: Tensor) -> None:
         """Append (C, T)."""
+        import soundfile
+
         frames = audio.detach().to("cpu", torch.float32).T.numpy()
-        for start in range(0, len(frames), _BLOCK):
-            self._file.write(frames[start : start + _BLOCK])
+        try:
+            for start in range(0, len(frames), _BLOCK):
+                self._file.write(frames[start : start + _BLOCK])
+        except soundfile.SoundFileError as error:
+            raise _refused(self.path, self._part, error) from error
 
     def close(self) -> None:
         """End the file and give it its name."""
-        self._file.close()
+        import soundfile
+
+        try:
+            self._file.close()
+        except soundfile.SoundFileError as error:
+            raise _refused(self.path, self._part, error) from error
         os.replace(self._part, self.path)
 
 
@@ -257,6 +266,22 @@ def _decode(file: Any, path: Path, frames: int, start: int = 0) -> Tensor:
         first_s = (start + int(bad.argmax())) / file.samplerate
         raise AudioError(f"{path}: {int(bad.sum())} samples are NaN or infinite, the first at {first_s:.3f} s")
     return torch.from_numpy(np.ascontiguousarray(samples.T))
+
+
+def _refused(path: Path, part: Path, error: Exception) -> OutputError:
+    """That a file cannot be written, and why: what the system says, which libsndfile keeps for itself.
+
+    It is asked once more, by writing on; nothing is left of ``part``.
+    """
+    reason = _reason(error)
+    try:
+        with open(part, "ab") as file:
+            file.write(bytes(_BLOCK))
+    except OSError as known:
+        reason = known.strerror or reason
+    with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)
+    return OutputError(f"{path}: cannot be written ({reason})")
 
 
 def _reason(error: Exception) -> str:

@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 import soundfile
@@ -137,6 +139,21 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="does not exist"):
         audio.write_wav(tmp_path / "file" / "a.wav", torch.zeros(1, 10), 8_000)
+
+
+def test_a_full_disk_is_named_and_nothing_stays(tmp_path):
+    path = put(tmp_path / "a.wav", noise)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for write in (audio.write_wav, audio.write_recording):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with pytest.raises(OutputError, match=r"a\.wav: cannot be written \(File too large\)"):
+                write(path, torch.zeros(1, 100_000), 8_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
 
 
 def test_resample_agrees_with_scipy_and_keeps_equal_rates():

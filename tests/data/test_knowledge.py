@@ -101,6 +101,8 @@ def test_words_of_style_add_up_to_their_limits():
 def test_other_words_are_refused(text):
     with pytest.raises(SettingsError, match=r"is no style; there are: wider.*vocal\+2"):
         parse_style(text)
+    with pytest.raises(SettingsError, match=r"the style 'vocal\+200' is 200 dB, allowed -4\.\.4 dB"):
+        parse_style("wider,vocal+200")
 
 
 # ------------------------------------------------------------------ spectra and equalisers

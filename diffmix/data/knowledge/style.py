@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffmix.errors import SettingsError
-from diffmix.params import Param, ParamSpec
+from diffmix.params import Param, ParamSpec, within
 
 STYLE = ParamSpec(
     {
@@ -71,12 +71,13 @@ def parse_style(text: str) -> Style:
     Words are wider or narrower, drier or wetter, brighter or darker, denser (punchier) or looser (more open), and
     vocal or bass with a number of dB. Words that are repeated add up, to the limits of `STYLE`.
 
-    Raises SettingsError for another word.
+    Raises SettingsError for another word, and for a level beyond these limits.
     """
     total = dict.fromkeys(STYLE.names, 0.0)
     for word in filter(None, (" ".join(part.lower().split()) for part in text.split(","))):
         if level := _LEVEL.fullmatch(word):
-            name, amount = f"{level[1]}_db", float(level[2].replace(" ", ""))
+            name, limit = f"{level[1]}_db", STYLE.params[f"{level[1]}_db"]
+            amount = within(f"the style {word!r}", float(level[2].replace(" ", "")), limit.low, limit.high, "dB")
         elif word in _WORDS:
             name, amount = _WORDS[word]
         else:

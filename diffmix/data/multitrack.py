@@ -174,6 +174,10 @@ def scan(folder: Path) -> tuple[list[Source], list[str]]:
             hint += " besides a finished mix, which is never an input"
         raise AudioError(f"{folder}: {hint} (read are {', '.join(e[1:] for e in audio.EXTENSIONS)})")
     sources, notes = plan(files_in(inner), str(folder))
+    dead = sorted(
+        f for f in inner.iterdir() if f.is_symlink() and not f.exists() and f.suffix.lower() in audio.EXTENSIONS
+    )
+    notes = [*(f"{file.name}: left out, a link to a file that does not exist" for file in dead), *notes]
     return sources, ([f"tracks read from {inner.relative_to(folder)}/"] if inner != folder else []) + notes
 
 

@@ -18,7 +18,8 @@ def named(multitrack):
 
 
 def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
-    song = load(session(tmp_path / "My Song"))
+    (session(tmp_path / "My Song") / "16_Gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    song = load(tmp_path / "My Song")
     tracks = named(song)
     assert (song.name, song.sample_rate, song.length) == ("My Song", RATE, RATE // 2)
     assert list(tracks) == [
@@ -40,6 +41,7 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
     for expected in (
         "._01_Kick.wav: left out, hidden file",
         "empty.wav: left out, empty file (0 bytes)",
+        "16_Gone.wav: left out, a link to a file that does not exist",
         "tambourine.wav: left out, Git LFS pointer",
         "notes.txt: left out, not an audio file",
         "Song_MIX.wav: left out, a finished mix",

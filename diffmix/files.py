@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +56,44 @@ def check_folder(folder: Path) -> None:
 _RESULTS = ("mix.wav", "master.wav", "transfer.wav")
 """What results are called, by their kinds; each of them has its knobs in a settings.json beside it."""
 
+_OTHER = "choose another folder for the results"
 
-def spare(folder: Path, sounds: Sequence[str], recordings: Sequence[str | Path]) -> None:
+
+def spare(folder: Path, sounds: Sequence[str], recordings: Iterable[str | Path] = ()) -> None:
     """Raise OutputError if a result, whose ``sounds`` go to a folder, would take what cannot be made again.
 
-    That is one of the recordings that were read, a mix by others that lies among them, or a result of another kind,
-    whose settings and report have the same names. The first of the sounds is one of `_RESULTS`.
+    That is one of the recordings that are read, a file by others of the same name, or a result of another kind, whose
+    settings and report have the same names. The first of the sounds is one of `_RESULTS`.
     """
     own, made, files = sounds[0], (folder / "settings.json").exists(), [Path(file).resolve() for file in recordings]
-    other = "choose another folder for the results"
     for name in sounds:
         if (folder / name).resolve() in files:
-            raise OutputError(f"{folder / name} is the recording itself, which would be written over: {other}")
-    if (folder / own).exists():
-        if not made and folder.resolve() in {file.parent for file in files}:
-            raise OutputError(f"{folder / own} lies beside the recordings and is no result of diffmix: {other}")
-    elif made and (found := next((name for name in _RESULTS if (folder / name).exists()), "")):
-        raise OutputError(f"{folder} holds {found}, whose settings and report would be written over: {other}")
+            raise OutputError(f"{folder / name} is the recording itself, which would be written over: {_OTHER}")
+        if (folder / name).exists() and not made:
+            raise OutputError(f"{folder / name} is no result of diffmix and would be written over: {_OTHER}")
+    kinds = (name for name in _RESULTS if (folder / name).exists())
+    if made and not (folder / own).exists() and (found := next(kinds, "")):
+        raise OutputError(f"{folder} holds {found}, whose settings and report would be written over: {_OTHER}")
+
+
+def left_behind(folder: Path, written: Iterable[Path], recordings: Iterable[str | Path] = ()) -> list[Path]:
+    """Sounds in a folder of results that are of an earlier run: neither ``written`` now nor among the recordings.
+
+    Of a numbered result and of stems that are all left behind only the folder is named.
+    """
+    now = {file.resolve() for file in written}
+    spared = {Path(file).resolve().parent for file in recordings}
+    places = [folder, *sorted((f for f in folder.glob("[0-9]*") if f.name.isdecimal()), key=lambda f: int(f.name))]
+    found: list[Path] = []
+    for place in places:
+        results = [file for name in _RESULTS if (file := place / name).exists() and file.resolve() not in now]
+        if results and place != folder:
+            found.append(place)
+            continue
+        stems = sorted((place / "stems").glob("*.wav")) if (place / "stems").resolve() not in spared else []
+        old = [file for file in stems if file.resolve() not in now]
+        found += [*results, *([place / "stems"] if old and old == stems else old)]
+    return found
 
 
 def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixError]) -> tuple[Any, str]:
@@ -84,10 +105,21 @@ def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixEr
     if not text.lstrip().startswith("{"):
         name = text
         try:
-            text = Path(source).read_text(encoding="utf-8")
+            text = Path(source).read_text(encoding="utf-8-sig")  # some editors put a mark before it
         except (OSError, ValueError) as error:
             raise mistake(f"{name} cannot be read as {what}: {getattr(error, 'strerror', None) or error}") from None
     try:
-        return json.loads(text), name
+        return json.loads(text, object_pairs_hook=_once), name
+    except KeyError as twice:
+        raise mistake(f"{name} holds {twice} twice in one place, where once is allowed") from None
     except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
         raise mistake(f"{name} is not JSON: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which no name stands twice: what is pasted must not be lost without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise KeyError(next(name for name in names if names.count(name) > 1))
+    return found

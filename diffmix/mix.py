@@ -224,25 +224,41 @@ class Mix:
 
     def _spare_tracks(self, folder: FilePath, stems: bool) -> None:
         """Raise OutputError if a folder holds the tracks that were mixed, or another's result."""
-        recordings = [FilePath(file) for track in self.multitrack.tracks for file in track.files]
-        spare(folder, (self.AUDIO, *self.BESIDES), recordings)
-        if stems and (folder / "stems").resolve() in {file.resolve().parent for file in recordings}:
-            raise OutputError(f"{folder / 'stems'} holds the tracks themselves: choose another folder for the results")
+        sounds = [self.AUDIO, *self.BESIDES]
+        if stems:
+            sounds += (f"stems/{file}" for file in self._stem_files().values())
+            if (folder / "stems").resolve() in {FilePath(file).resolve().parent for file in self.recordings}:
+                raise OutputError(
+                    f"{folder / 'stems'} holds the tracks themselves: choose another folder for the results"
+                )
+        spare(folder, sounds, self.recordings)
+
+    @property
+    def recordings(self) -> list[str]:
+        """The files that the tracks came from."""
+        return [file for track in self.multitrack.tracks for file in track.files]
+
+    def _stem_files(self) -> dict[str, str]:
+        """What the file of each track after processing is called."""
+        files: dict[str, str] = {}
+        taken: set[str] = set()
+        for name in (track.name for track in self.multitrack.tracks):
+            file = name.replace("/", "_").replace("\0", "_").strip(". ") or "track"
+            while file.casefold() in taken:
+                file += "_"
+            taken.add(file.casefold())
+            files[name] = f"{file}.wav"
+        return files
 
     def _write_stems(self, folder: FilePath) -> None:
         from diffmix.data.audio import WavWriter
 
         player = Player(self.console, self.multitrack, self.muted)
-        peaks = self.report["tracks"]
-        taken: set[str] = set()
+        peaks, files = self.report["tracks"], self._stem_files()
         writers = []
         for name in player.names:
-            file = name.replace("/", "_").replace("\0", "_").strip(". ") or "track"
-            while file.casefold() in taken:
-                file += "_"
-            taken.add(file.casefold())
             loudest = 10 ** ((peaks[name]["peak_after_db"] + 0.01) / 20)
-            writers.append(WavWriter(folder / f"{file}.wav", self.sample_rate, 2, loudest))
+            writers.append(WavWriter(folder / files[name], self.sample_rate, 2, loudest))
         for found in player.played(self.settings, player.wired.ends):
             for writer, end in zip(writers, player.wired.ends, strict=True):
                 writer.write(found[end])

@@ -1,7 +1,9 @@
 """What holds for every command of ``diffmix``."""
 
+import argparse
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from diffmix import api
-from diffmix.cli import main
+from diffmix.cli import graph, main
 from diffmix.errors import OutputError
-from diffmix.files import check_folder
+from diffmix.files import check_folder, replacing
 from diffmix.progress import progress
 
 
@@ -48,6 +50,23 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(
             main([*command.split(), "-o", folder])
         assert stop.value.code == 2
         assert capsys.readouterr().err == f"diffmix: cannot write to {folder}: Not a directory\n"
+
+
+def test_a_command_that_is_ended_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(options: argparse.Namespace) -> None:
+        with replacing(options.output / "a"):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(graph, "run", run)
+    before = [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main(["graph", "g", "-o", str(tmp_path)])
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(number, handler)
+    assert stop.value.code == 128 + 15
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_looking_at_a_folder_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,18 @@ def test_stems_are_not_written_over_and_one_may_come_alone(folder: Path, capsys:
         main(["graph", str(folder / "solo.txt"), str(folder / "stems"), "-o", str(folder / "stems")])
     assert "out.wav lies among the stems and would be written over" in capsys.readouterr().err
     assert (folder / "stems" / "out.wav").read_bytes() == before
+    (folder / "mine").mkdir()
+    (folder / "mine" / "out.wav").write_bytes(before)
+    with pytest.raises(SystemExit, match="2"):
+        main(["graph", str(folder / "solo.txt"), str(vox), "-o", str(folder / "mine")])
+    assert "out.wav is no result of diffmix and would be written over" in capsys.readouterr().err
+
+
+def test_a_graph_by_hand_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_hand = (folder / "song.txt").rename(folder / "graph.txt")
+    with pytest.raises(SystemExit, match="2"):
+        main(["graph", str(by_hand), "-o", str(folder)])
+    assert "graph.txt is the graph itself, which would be written over" in capsys.readouterr().err
 
 
 def test_the_command_shows_plays_and_carries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import soundfile
 import diffmix
 from diffmix.cli import main
 from diffmix.errors import OutputError
-from diffmix.files import spare
+from diffmix.files import left_behind, spare
 from diffmix.transferring.through import Played
 
 RATE = 16000
@@ -39,9 +39,13 @@ def stems(tmp_path: Path) -> Path:
 def test_a_mix_by_others_among_the_tracks_stays(stems: Path, tmp_path: Path) -> None:
     rough = write(stems / "mix.wav", 7, 2)
     before = rough.read_bytes()
-    with pytest.raises(OutputError, match=r"mix.wav lies beside the recordings and is no result of diffmix"):
+    with pytest.raises(OutputError, match=r"mix.wav is no result of diffmix and would be written over"):
         mixed(stems).save(stems)
     assert rough.read_bytes() == before
+    raw = write(tmp_path / "other" / "stems" / "a.wav", 8)
+    with pytest.raises(OutputError, match=r"stems.a.wav is no result of diffmix and would be written over"):
+        mixed(stems).save(tmp_path / "other", stems=True)
+    assert [f.name for f in (tmp_path / "other").rglob("*")] == ["stems", raw.name]
     assert sorted(f.name for f in stems.iterdir()) == ["a.wav", "b.wav", "mix.wav"]
     rough.unlink()
     for _ in range(2):  # an own result may be written again
@@ -59,6 +63,17 @@ def test_a_recording_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureF
     assert recording.read_bytes() == before
     with pytest.raises(OutputError, match=r"before.wav is the recording itself"):
         spare(tmp_path, ("transfer.wav", "before.wav"), [tmp_path / "x" / ".." / "before.wav"])
+
+
+def test_what_an_earlier_run_left_is_said(tmp_path: Path) -> None:
+    for name in ("mix.wav", "2/mix.wav", "10/mix.wav", "9/mine.wav", "stems/a.wav", "stems/b.wav", "2/stems/a.wav"):
+        write(tmp_path / name)
+    now = [tmp_path / "mix.wav", tmp_path / "stems" / "a.wav"]
+    left = [str(file.relative_to(tmp_path)) for file in left_behind(tmp_path, now)]
+    assert left == [str(Path("stems", "b.wav")), "2", "10"]
+    left = [str(file.relative_to(tmp_path)) for file in left_behind(tmp_path, [tmp_path / "2" / "mix.wav"])]
+    assert left == ["mix.wav", "stems", str(Path("2", "stems")), "10"]
+    assert left_behind(tmp_path, now, [tmp_path / "stems" / "b.wav"]) == [tmp_path / "2", tmp_path / "10"]
 
 
 @pytest.mark.usefixtures("sketched")

@@ -4,8 +4,11 @@ The module's docstring says what the command does, ``arguments`` what may be ask
 """
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
+from typing import NoReturn
 
 from diffmix import __version__
 from diffmix.cli import automix, demo, describe, doctor, fit, graph, master, render, sweep, transfer
@@ -24,6 +27,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends in one sentence on standard error and exit code 2."""
     options = parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with contextlib.suppress(ValueError):  # only the main thread may; a program that calls this has its own ways
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, _ended)
     try:
         if getattr(options, "output", None):
             check_folder(options.output)  # hours of work are not to end with what could have been said at once
@@ -38,6 +45,11 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("diffmix: stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _ended(number: int, frame: object) -> NoReturn:
+    """What is being written is taken away when someone else ends the program, as with Ctrl-C."""
+    sys.exit(128 + number)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffmix.cli import asking
-from diffmix.cli.showing import show_mix
+from diffmix.cli.showing import show_left, show_mix
 from diffmix.errors import SettingsError
+from diffmix.files import spare
 from diffmix.progress import progress
 
 if TYPE_CHECKING:
@@ -63,15 +64,19 @@ def run(options: argparse.Namespace) -> None:
     with progress(f"Mixing {', '.join(map(str, options.stems))}", 100) as advance:
         stems = asking.stems_of(options.stems)
         mixes = api.automix_variants(stems, count, **asked, progress=lambda what, done: advance(round(80 * done), what))
-        for number, mix in enumerate(mixes, 1):
-            advance(80 * number // count, "writing")
-            folder = options.output if count == 1 else options.output / str(number)
+        folders = [options.output] if count == 1 else [options.output / str(n) for n in range(1, count + 1)]
+        for folder in folders:
+            spare(folder, ["mix.wav"])
+        for folder, mix in zip(folders, mixes, strict=True):
+            advance(80 * (len(made) + 1) // count, "writing")
             made.append((mix, mix.save(folder, stems=not options.no_stems)))
         advance(100, "")
     for number, (mix, files) in enumerate(made, 1):
         if count > 1:
             print(f"{'' if number == 1 else chr(10)}{number}: {mix.style or 'as usual'}")
         show_mix(mix, files)
+    written = (file for _, files in made for file in files.values())
+    show_left(options.output, written, made[0][0].recordings)
 
 
 def _role(text: str) -> tuple[str, str]:

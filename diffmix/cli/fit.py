@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from diffmix.cli import asking
-from diffmix.cli.showing import show_mix
+from diffmix.cli.showing import show_left, show_mix
 from diffmix.errors import SettingsError
+from diffmix.files import spare
 from diffmix.progress import progress
 
 
@@ -27,6 +28,7 @@ def run(options: argparse.Namespace) -> None:
     """Fit, write and show."""
     from diffmix import api
 
+    spare(options.output, ["mix.wav"], [options.target])
     limits, layout = dict(map(_bound, options.bound)), asking.layout(options.console)
     with progress("Fitting", options.steps) as advance:
         mix = api.fit(
@@ -39,7 +41,9 @@ def run(options: argparse.Namespace) -> None:
             steps=options.steps,
             progress=lambda step, loss: advance(step, f"distance {loss:.3f}"),
         )
-    show_mix(mix, mix.save(options.output))
+    files = mix.save(options.output)
+    show_mix(mix, files)
+    show_left(options.output, files.values(), mix.recordings)
 
 
 def _bound(text: str) -> tuple[str, tuple[float, float]]:

@@ -36,21 +36,25 @@ def run(options: argparse.Namespace) -> None:
         if options.stems:
             raise OutputError("-o FOLDER is needed: it says where the audio goes")
         return
+    files = {"graph.json": graph.to_json(), "graph.txt": str(graph)}
+    files |= {"graph.svg": to_svg(graph), "graph.mmd": to_mermaid(graph)}
+    if options.graph.resolve() in {(options.output / name).resolve() for name in files}:
+        raise OutputError(f"{options.graph} is the graph itself, which would be written over: choose another folder")
     played: dict[str, np.ndarray] = {}
     rate = 0
     if options.stems:
         stems = load(asking.stems_of(options.stems))
         beside = {Path(file).resolve().parent for track in stems.tracks for file in track.files}
+        earlier = (options.output / "graph.txt").exists()
         for file in (options.output / _file(name) for name in graph.outputs):
-            if file.exists() and file.resolve().parent in beside:
-                raise OutputError(f"{file} lies among the stems and would be written over: choose another folder")
+            if file.exists() and (file.resolve().parent in beside or not earlier):
+                where = "lies among the stems" if file.resolve().parent in beside else "is no result of diffmix"
+                raise OutputError(f"{file} {where} and would be written over: choose another folder")
         played, rate = api.play(graph, stems)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {options.output}: {error.strerror or error}") from None
-    files = {"graph.json": graph.to_json(), "graph.txt": str(graph)}
-    files |= {"graph.svg": to_svg(graph), "graph.mmd": to_mermaid(graph)}
     for name, text in files.items():
         write_text(options.output / name, text)
     written = [options.output / name for name in files]

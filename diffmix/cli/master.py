@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from diffmix.cli import asking
-from diffmix.cli.showing import saved, show
+from diffmix.cli.showing import saved, show, show_left
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +40,8 @@ def run(options: argparse.Namespace) -> None:
             progress=progress,
         ),
         options.output,
+        "master.wav",
+        [options.mix],
     )
     show(summary(made.report), files)
+    show_left(options.output, files.values(), made.recordings)

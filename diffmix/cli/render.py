@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from diffmix.cli import asking
-from diffmix.cli.showing import show_mix
+from diffmix.cli.showing import show_left, show_mix
+from diffmix.files import spare
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,9 @@ def run(options: argparse.Namespace) -> None:
     """Mix, write and show."""
     from diffmix import api
 
+    spare(options.output, ["mix.wav"])
     stems, layout = asking.stems_of(options.stems), asking.layout(options.console)
     mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo)
-    show_mix(mix, mix.save(options.output))
+    files = mix.save(options.output)
+    show_mix(mix, files)
+    show_left(options.output, files.values(), mix.recordings)

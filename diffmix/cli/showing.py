@@ -1,9 +1,10 @@
 """What a person sees of a command: how far it is, what came out, and where it lies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffmix.files import left_behind, spare
 from diffmix.progress import progress
 
 if TYPE_CHECKING:
@@ -11,8 +12,14 @@ if TYPE_CHECKING:
     from diffmix.playback import Progress
 
 
-def saved(title: str, make: "Callable[[Progress], Any]", folder: Path) -> tuple[Any, dict[str, Path]]:
-    """Make a result under a bar of progress and write it; returns it and its files."""
+def saved(
+    title: str, make: "Callable[[Progress], Any]", folder: Path, sound: str, recordings: Sequence[Path]
+) -> tuple[Any, dict[str, Path]]:
+    """Make a result under a bar of progress and write it; returns it and its files.
+
+    What `Mix.save` would refuse of a folder for the result's ``sound`` is refused before the work begins.
+    """
+    spare(folder, [sound], recordings)
     with progress(title, 100) as advance:
         made = make(lambda what, done: advance(round(90 * done), what))
         advance(90, "writing")
@@ -36,6 +43,12 @@ def show_mix(mix: "Mix", files: Mapping[str, Path]) -> None:
         print(f"{stems[0].parent} ({len(stems)} tracks after processing)")
 
 
+def show_left(folder: Path, files: Iterable[Path], recordings: Iterable[str]) -> None:
+    """What lies in the folder of the results from an earlier run, lest it be taken for one of them."""
+    if left := left_behind(folder, files, recordings):
+        print(f"note: of an earlier run are still there: {', '.join(map(str, left))}")
+
+
 def _table(mix: "Mix") -> str:
     """A mix in lines: a row for each track and group, the level of the whole, and the notes."""
     from diffmix.plots import rows
@@ -51,7 +64,7 @@ def _table(mix: "Mix") -> str:
     for name, strip in strips:
         of_group = "tracks" in strip
         cells = ["" if of_group else f"{strip[f'loudness_{when}_lufs']:.1f}" for when in ("before", "after")]
-        cells += [f"{strip['fader_db']:+.1f}", f"{strip['pan']:+.2f}"]
+        cells += [f"{strip['fader_db']:+.1f}", f"{round(strip['pan'], 2) + 0.0:+.2f}"]
         cells += ["" if strip["width"] is None else f"{strip['width']:.2f}"]
         cells += [f"{strip[f'{send}_db']:+.1f}" for send in report["sends"]]
         if not of_group:

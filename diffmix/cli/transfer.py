@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from diffmix.cli import asking
-from diffmix.cli.showing import saved, show, show_mix
+from diffmix.cli.showing import saved, show, show_left, show_mix
 from diffmix.errors import SettingsError
 
 
@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> None:
             progress=progress,
         ),
         options.output,
+        "mix.wav" if options.input.is_dir() else "transfer.wav",
+        [options.input],
     )
     if isinstance(made, Transfer):
         show(summary(made.report), files)
@@ -70,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
         show(str(made), files)
     else:
         show_mix(made, files)
+    show_left(options.output, files.values(), made.files if isinstance(made, Played) else made.recordings)
 
 
 def _amount(text: str) -> float | dict[str, float]:

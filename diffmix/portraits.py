@@ -3,6 +3,7 @@
 `portrait` chooses what shows an effect best; the functions behind it are there to choose otherwise.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -139,17 +140,45 @@ def echoes(axes: "Axes", effect: Processor, values: Numbers) -> None:
     axes.set(xlim=(0, 2), xlabel="s", title="Echoes: left up, right down")
 
 
-def spectrogram(axes: "Axes", effect: Processor, values: Numbers) -> None:
-    """Noise through the effect over two seconds."""
-    noise = 0.25 * np.random.default_rng(0).standard_normal(int(2 * effect.sample_rate))
-    y = play(effect, values, np.tile(noise, (2, 1)))[0]
+def voices(axes: "Axes", effect: Processor, values: Numbers) -> None:
+    """When an impulse is heard, for impulses throughout two seconds: a voice that moves is a curve."""
+    count, bins, size = 100, 120, max(1, round(effect.sample_rate / 4000))  # bins of a quarter of a millisecond
+    starts = np.arange(count) * int(effect.sample_rate) // (count // 2)
+    impulses = np.zeros((count, starts[-1] + bins * size))  # one in each channel: all move alike
+    impulses[np.arange(count), starts] = 1
+    y = np.abs(play(effect, values, impulses))
+    heard = np.stack([channel[start : start + bins * size] for channel, start in zip(y, starts, strict=True)])
+    power = _db(heard.reshape(count, bins, size).max(2)).T
+    after_ms = np.arange(bins) * size / effect.sample_rate * 1000
+    seconds = starts / effect.sample_rate
+    axes.pcolormesh(seconds, after_ms, power, vmin=-40, vmax=0, shading="auto", rasterized=True, cmap="magma")
+    axes.set(xlabel="s", ylabel="ms later", title="Impulses")
+
+
+def _spectrogram(axes: "Axes", effect: Processor, values: Numbers, x: np.ndarray) -> None:
+    y = play(effect, values, np.tile(x, (2, 1)))[0]
     size = 2048
     frames = np.lib.stride_tricks.sliding_window_view(y, size)[:: size // 4] * np.hanning(size)
     power = _db(np.fft.rfft(frames).T / size)
     hz = np.fft.rfftfreq(size, 1 / effect.sample_rate)
     seconds = np.arange(power.shape[1]) * size / 4 / effect.sample_rate
     axes.pcolormesh(seconds, hz[1:], power[1:], vmin=-70, vmax=-30, shading="auto", rasterized=True, cmap="magma")
-    axes.set(yscale="log", ylim=(60, min(18000, hz[-1])), xlabel="s", ylabel="Hz", title="Noise")
+    axes.set(yscale="log", ylim=(60, min(18000, hz[-1])), xlabel="s", ylabel="Hz")
+
+
+def spectrogram(axes: "Axes", effect: Processor, values: Numbers) -> None:
+    """Noise through the effect over two seconds."""
+    noise = 0.25 * np.random.default_rng(0).standard_normal(int(2 * effect.sample_rate))
+    _spectrogram(axes, effect, values, noise)
+    axes.set_title("Noise")
+
+
+def sweep(axes: "Axes", effect: Processor, values: Numbers) -> None:
+    """A sine that rises from 60 Hz to 18 kHz through the effect, over two seconds."""
+    seconds = np.arange(int(2 * effect.sample_rate)) / effect.sample_rate
+    rise = math.log(min(18000, 0.45 * effect.sample_rate) / 60) / 2
+    _spectrogram(axes, effect, values, 0.5 * np.sin(2 * np.pi * 60 / rise * np.expm1(rise * seconds)))
+    axes.set_title("Sweep")
 
 
 def waveform(axes: "Axes", effect: Processor, values: Numbers) -> None:
@@ -191,15 +220,20 @@ PICTURES: dict[str, tuple[Picture, ...]] = {
     "convolution": (response,),
     "delay": (echoes,),
     "modulation": (spectrogram,),
+    "Chorus": (voices,),
+    "ModulatedChorus": (voices,),
+    "Vibrato": (voices,),
     "control": (waveform,),
     "stereo": (sides,),
+    "builtin": (sweep,),
 }
-"""What shows the effects of each module best."""
+"""What shows the effects of each module best, and those of its effects that something else shows better."""
 
 
 def pictures(kind: type[Processor]) -> tuple[Picture, ...]:
     """What shows an effect best; nothing for effects with nothing to turn, and for those of other packages."""
-    return PICTURES.get(kind.__module__.rsplit(".", 1)[-1], ()) if kind.declared else ()
+    family = PICTURES.get(kind.__module__.rsplit(".", 1)[-1], ())
+    return PICTURES.get(kind.__name__, family) if kind.declared else ()
 
 
 def portrait(effect: Processor, values: Numbers) -> "Figure":

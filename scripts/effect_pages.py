@@ -8,10 +8,11 @@ import inspect
 import sys
 from pathlib import Path
 
+import diffmix.plugins  # noqa: F401 - registers Pedalboard's own
 from diffmix.errors import PresetError
 from diffmix.plots import style
 from diffmix.portraits import pictures, portrait
-from diffmix.processors import REGISTRY, Processor
+from diffmix.processors import REGISTRY, BlackBox, Processor
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "effects"
 RATE = 44100
@@ -55,6 +56,7 @@ TELLING: dict[str, dict[str, float]] = {
     "NoiseReverb": {"mix": 1.0},
     "FeedbackDelayNetwork": {"mix": 1.0},
     "LFO": {"rate_hz": 2.0},
+    "PitchShift": {"semitones": 7.0},
 }
 """Settings for the picture where the defaults show nothing."""
 
@@ -76,12 +78,8 @@ def page(kind: type[Processor]) -> str:
         f"| `{name}` | {p.range_text()} | {p.default:g} | {p.scale} | {'yes' if p.modulatable else ''} | {p.doc} |"
         for name, p in kind.declared.items()
     ] or ["| none | | | | | |"]
-    choices = [p for p in inspect.signature(kind.__init__).parameters.values() if p.name not in COMMON]
-    if choices:
-        lines += [
-            "",
-            "Choices at construction: " + ", ".join(f"`{str(p).replace(chr(39), '')}`" for p in choices) + ".",
-        ]
+    if options := choices(kind):
+        lines += ["", f"Choices at construction: {', '.join(f'`{option}`' for option in options)}."]
     ports = [
         f"in `{p.name}` ({p.kind}, {p.channels or 'any'} channels{', optional' if p.optional else ''})"
         for p in kind.inlets
@@ -94,14 +92,32 @@ def page(kind: type[Processor]) -> str:
         lines += ["", f"Surrogate gradients: {names}."]
     if not kind.streams:
         lines += ["", "Needs the whole signal: does not run in chunks."]
+    file = kind.__module__.replace(".", "/") + ".py"
+    lines += ["", f"Source: [{file}](../../{file})."]
     return "\n".join(lines).rstrip() + "\n"
 
 
+OWN = "diffmix.processors.", "diffmix.plugins."
 COMMON = ("self", "sample_rate", "ranges", "precision")
+
+
+def choices(kind: type[Processor]) -> list[str]:
+    """What is chosen at construction; ``**options`` are those of the class above."""
+    found: dict[str, str] = {}
+    for owner in kind.__mro__:
+        if "__init__" in vars(owner):
+            parameters = list(inspect.signature(owner.__init__).parameters.values())
+            named = (p for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in (*COMMON, *found))
+            found |= {p.name: str(p).replace("'", "") for p in named}
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return list(found.values())
 
 
 def exported(kind: type[Processor]) -> str:
     """How the effect is carried into Pedalboard."""
+    if issubclass(kind, BlackBox):
+        return f"is `pedalboard.{kind.__name__}` itself, its gradients estimated."
     if kind.pedalboard:
         return f"twin of `pedalboard.{kind.__name__}`, sample for sample on the CPU."
     if kind.uncarried:
@@ -125,8 +141,8 @@ def telling(kind: type[Processor]) -> dict[str, float]:
 
 
 def effects() -> dict[str, type[Processor]]:
-    """Every effect of diffmix itself, by name."""
-    return {n: kind for n, kind in sorted(REGISTRY.items()) if kind.__module__.startswith("diffmix.processors.")}
+    """Every effect of diffmix itself and every plugin of Pedalboard, by name."""
+    return {n: kind for n, kind in sorted(REGISTRY.items()) if kind.__module__.startswith(OWN)}
 
 
 def first_line(kind: type[Processor]) -> str:
@@ -134,14 +150,18 @@ def first_line(kind: type[Processor]) -> str:
     return (inspect.getdoc(kind) or "").splitlines()[0]
 
 
+def beside(kind: type[Processor]) -> str:
+    """What it is beside Pedalboard's."""
+    if not kind.pedalboard:
+        return ""
+    return "itself" if issubclass(kind, BlackBox) else "twin"
+
+
 def texts() -> dict[Path, str]:
     """All pages, and the index."""
     kinds = effects()
     pages = {DOCS / f"{name}.md": page(kind) for name, kind in kinds.items()}
-    rows = [
-        f"| [{name}]({name}.md) | {first_line(kind)} | {'twin' if kind.pedalboard else ''} |"
-        for name, kind in kinds.items()
-    ]
+    rows = [f"| [{name}]({name}.md) | {first_line(kind)} | {beside(kind)} |" for name, kind in kinds.items()]
     head = ["# Effects", "", "Made from their declarations by `python scripts/effect_pages.py`; do not edit.", ""]
     index = [*head, "![All of them](gallery.png)", "", "| effect | | Pedalboard |", "|---|---|---|", *rows]
     return pages | {DOCS / "README.md": "\n".join(index) + "\n"}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from diffmix import portraits
-from diffmix.processors import REGISTRY, Gain, MidSideSplit, ParametricEQ
+from diffmix.processors import REGISTRY, Gain, MidSideSplit, ParametricEQ, Vibrato
 from scripts import effect_pages
 
 
-@pytest.mark.parametrize("name", ["PeakFilter", "Compressor", "Distortion", "LFO", "PingPongDelay", "Pan"])
+@pytest.mark.parametrize("name", ["PeakFilter", "Compressor", "Distortion", "LFO", "PingPongDelay", "Pan", "Resample"])
 def test_a_portrait_draws_something(name: str) -> None:
     kind = REGISTRY[name]
     figure = portraits.portrait(kind(44100), effect_pages.telling(kind))
@@ -27,6 +27,14 @@ def test_a_response_is_that_of_the_filter() -> None:
     assert hz[np.argmax(db)] == pytest.approx(values["peak3_cutoff_frequency_hz"], rel=0.03)
 
 
+def test_a_voice_is_drawn_where_its_delay_is() -> None:
+    effect = Vibrato(8000)
+    (axes,) = portraits.portrait(effect, {"delay_ms": 10.0, "depth_ms": 5.0}).axes
+    later_ms = axes.collections[0].get_array().argmax(0) / 4  # of impulses every 20 ms, moved by a sine of 1 Hz
+    arrived_s = np.arange(100) / 50 + later_ms / 1000
+    np.testing.assert_allclose(later_ms, 10 + 5 * np.sin(2 * np.pi * arrived_s), atol=0.5)
+
+
 def test_effects_without_knobs_have_no_portrait() -> None:
     with pytest.raises(ValueError, match="no picture is known for MidSideSplit"):
         portraits.portrait(MidSideSplit(44100), {})
@@ -36,7 +44,7 @@ def test_every_family_of_effects_has_its_pictures() -> None:
     """But networks, which sound like anything; settings for a picture are those of an effect."""
     kinds = effect_pages.effects()
     families = {kind.__module__.rsplit(".", 1)[1] for kind in kinds.values() if kind.declared}
-    assert families - {"neural"} == set(portraits.PICTURES)
+    assert families - {"neural"} == portraits.PICTURES.keys() - kinds.keys()
     for name, values in effect_pages.TELLING.items():
         assert values.keys() <= kinds[name].declared.keys(), name
 

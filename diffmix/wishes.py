@@ -88,10 +88,10 @@ class Wishes:
         locked: dict[str, tuple[float, str]] = {}
         for text in _texts(lock) if not isinstance(lock, Mapping) else [f"{k}={v}" for k, v in lock.items()]:
             where, value = knobs.told(text)
-            number = _number(value, f"--lock {text}") if value else None
-            for name, param in knobs.found(where, f"--lock {text}").items():
+            number = _number(value, f"lock {text!r}") if value else None
+            for name, param in knobs.found(where, f"lock {text!r}").items():
                 at = param.default if number is None else number
-                _inside(name, param, at, at, f"--lock {text}")
+                _inside(name, param, at, at, f"lock {text!r}")
                 if name in locked and not math.isclose(locked[name][0], at):
                     raise SettingsError(
                         f"two locks want {name} at {locked[name][0]:g} and at {at:g}: "
@@ -99,8 +99,8 @@ class Wishes:
                     )
                 locked[name] = at, text
         for text, (low, high) in _bounds(bound):
-            for name, param in knobs.found(text.rpartition("=")[0].strip(), f"--bound {text}").items():
-                _inside(name, param, low, high, f"--bound {text}")
+            for name, param in knobs.found(text.rpartition("=")[0].strip(), f"bound {text!r}").items():
+                _inside(name, param, low, high, f"bound {text!r}")
                 before = limits.get(name, (low, high))
                 limits[name] = max(low, before[0]), min(high, before[1])
                 if limits[name][0] > limits[name][1]:
@@ -287,8 +287,8 @@ def _ends(knob: str, value: Any) -> tuple[float, float]:
     """The ends of a range that came as numbers: two, or one for both."""
     ends = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(ends) != 2:
-        raise SettingsError(f"--bound {knob}: {value!r} is no range, which is (low, high)")
-    low, high = (number(f"--bound {knob}", end) for end in ends)
+        raise SettingsError(f"bound {knob!r}: {value!r} is no range, which is (low, high)")
+    low, high = (number(f"bound {knob!r}", end) for end in ends)
     return low, high
 
 
@@ -304,7 +304,7 @@ def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tup
         return
     for text in _texts(given):
         knob, _, value = text.rpartition("=")
-        where = f"--bound {text}"
+        where = f"bound {text!r}"
         value = re.sub(r"\s*(db|hz)$", "", value.strip(), flags=re.IGNORECASE)
         if reach := re.match(r"^(±|\+-|\+/-)\s*(.*)$", value):
             high = _number(reach[2], where)
@@ -335,7 +335,7 @@ def _only(console: Console, given: str | Sequence[str]) -> tuple[str, ...] | Non
         elif word in console.strip:
             found.append(word)
         else:
-            raise SettingsError(f"--only {word}: there are {', '.join(dict.fromkeys([*STAGES, *console.strip]))}")
+            raise SettingsError(f"only {word!r}: there are {', '.join(dict.fromkeys([*STAGES, *console.strip]))}")
     return tuple(found) if any(words) else None
 
 

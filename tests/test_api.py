@@ -149,7 +149,7 @@ def test_wrong_arguments_are_named(folder: Path, model: Path, tmp_path: Path) ->
         diffmix.automix(folder, refine=1.5, model=model)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a style is words, as 'wider,drier', or a Style; got 3"):
         diffmix.automix(folder, style=3, model=model)  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match=r"--bound vox.gain is None, a number is expected"):
+    with pytest.raises(SettingsError, match=r"bound 'vox.gain' is None, a number is expected"):
         diffmix.automix(folder, bound={"vox.gain": (None, 2)}, model=model)
     with pytest.raises(CheckpointError, match="no usable model in"):
         diffmix.automix(folder, model=tmp_path)

@@ -153,7 +153,7 @@ def test_only_some_kinds_of_knobs(multitrack: Multitrack) -> None:
         ({"bound": ["vox.gain=3..1"]}, "3 is more than 1"),
         ({"bound": ["vox.gain"]}, "KNOB=LOW..HIGH or KNOB=±REACH"),
         ({"lock": ["vox.pan=middle"]}, "'middle' is no value"),
-        ({"only": "gain,colour"}, "--only colour: there are gain, pan"),
+        ({"only": "gain,colour"}, "only 'colour': there are gain, pan"),
     ],
 )
 def test_wishes_that_cannot_be_had_are_one_sentence(

@@ -230,7 +230,7 @@ def test_the_command_writes_everything(dull: Audio, tmp_path: Path, capsys: pyte
         ({"amount": "much"}, SettingsError, "amount is 'much', a number is expected"),
         ({"ceiling_db": None}, SettingsError, "ceiling_db is None, a number is expected"),
         ({"loudness_lufs": "loud"}, SettingsError, "loudness_lufs is 'loud', a number is expected"),
-        ({"bound": {"eq": (1,)}}, SettingsError, r"--bound master.eq: \(1,\) is no range"),
+        ({"bound": {"eq": (1,)}}, SettingsError, r"bound 'master.eq': \(1,\) is no range"),
         ({"mix": 3e4 * np.sin(np.arange(RATE, dtype=np.float32))}, AudioError, "between -1 and 1 are expected"),
         ({"only": "reverb"}, SettingsError, "no stage of a master"),
         ({"only": "eq", "loudness_lufs": -14.0}, SettingsError, "add limiter"),

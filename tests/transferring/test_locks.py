@@ -71,9 +71,9 @@ def test_what_is_set_by_hand_is_done_and_nothing_else_of_its_stage(
 @pytest.mark.parametrize("wish", ["mix.pan=0.5", "mix.gain=3"])
 def test_what_no_chain_heeds_is_refused(wish: str, x: Audio, reference: Audio, believing: Believing) -> None:
     believing()
-    with pytest.raises(SettingsError, match=f"--lock master.{wish}: there is no such knob; say gain, eq"):
+    with pytest.raises(SettingsError, match=f"lock 'master.{wish}': there is no such knob; say gain, eq"):
         diffmix.transfer(x, reference, sample_rate=RATE, lock=[wish])
-    with pytest.raises(SettingsError, match=f"--lock master.{wish}: there is no such knob; say gain, eq, comp"):
+    with pytest.raises(SettingsError, match=f"lock 'master.{wish}': there is no such knob; say gain, eq, comp"):
         diffmix.master(x, "pop", sample_rate=RATE, lock=[wish])
 
 
@@ -86,7 +86,7 @@ def test_the_whole_chain_is_held_by_its_name(x: Audio) -> None:
 
 def test_what_may_be_touched_is_named_once(x: Audio) -> None:
     song = Multitrack("a", RATE, (Track("a", torch.from_numpy(x)),))
-    with pytest.raises(SettingsError, match="--only bass: there are gain") as found:
+    with pytest.raises(SettingsError, match="only 'bass': there are gain") as found:
         Wishes.read(Console(RATE), song, only="bass")
     names = str(found.value).partition("there are ")[2].split(", ")
     assert len(names) == len(set(names))

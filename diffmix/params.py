@@ -175,7 +175,9 @@ class ParamSpec(Exact):
         prefix = f"{where}: " if where else ""
         for name in values:
             if name not in self.params:
-                raise SettingsError(f"{prefix}no parameter {name!r}; there are: {', '.join(self.names)}")
+                stage = split_name(name)[0]
+                known = [n for n in self.names if split_name(n)[0] == stage] or self.names
+                raise SettingsError(f"{prefix}no parameter {name!r}; there are: {', '.join(known)}")
         found = {}
         for (name, p), low, high in zip(self, self.low.tolist(), self.high.tolist(), strict=True):
             if name not in values:

@@ -148,6 +148,7 @@ def test_ranges_are_checked(ranges: dict, message: str) -> None:
         ({"tracks": {"vox": {"fader": {"gain_db": 90.0}}}}, r"track vox: fader.gain_db = 90 dB, allowed -48\.\.12 dB"),
         ({"tracks": {"vox": {"fader": 3.0}}}, "track vox: fader is 3.0, a stage with knobs is expected"),
         ({"tracks": {"vox": {"chorus": {"rate_hz": 1.0}}}}, r"track vox: no parameter 'chorus.rate_hz'"),
+        ({"tracks": {"vox": {"pan": {"depth": 1.0}}}}, r"no parameter 'pan.depth'; there are: pan.pan$"),
         ({"buses": {"delay": {}}}, "no bus 'delay'; this console has: reverb"),
         ({"mastering": {}}, "'mastering' is none of them"),
         (

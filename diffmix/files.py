@@ -99,20 +99,23 @@ def left_behind(folder: Path, written: Iterable[Path], recordings: Iterable[str 
 def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixError]) -> tuple[Any, str]:
     """The data of a JSON file, or of JSON text that begins with a brace, and what messages call it.
 
-    Raises ``mistake`` if the file cannot be read as ``what``, or if it is not JSON.
+    Raises ``mistake`` if the file cannot be read as ``what``, or if it is not JSON; a name that stands twice in one
+    object is a slip of the hand, and said, since one of the two would be lost.
     """
     text, name = str(source), "the given text"
     if not text.lstrip().startswith("{"):
         name = text
         try:
             text = Path(source).read_text(encoding="utf-8-sig")  # some editors put a mark before it
+        except UnicodeDecodeError as error:
+            raise mistake(f"{name} is not JSON: {error}") from None
         except (OSError, ValueError) as error:
             raise mistake(f"{name} cannot be read as {what}: {getattr(error, 'strerror', None) or error}") from None
     try:
-        return json.loads(text, object_pairs_hook=_once), name
+        return json.loads(text, object_pairs_hook=_once, parse_int=_whole), name
     except KeyError as twice:
         raise mistake(f"{name} holds {twice} twice in one place, where once is allowed") from None
-    except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
+    except (ValueError, RecursionError) as error:
         raise mistake(f"{name} is not JSON: {error}") from None
 
 
@@ -123,3 +126,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise KeyError(next(name for name in names if names.count(name) > 1))
     return found
+
+
+def _whole(digits: str) -> float:
+    """A whole number; one that no machine word holds is a float, be it infinite, which those who check numbers see."""
+    return int(digits) if len(digits) < 19 else float(digits)

@@ -44,6 +44,11 @@ def test_other_files_are_refused(text: str, message: str) -> None:
         Settings.from_json(text)
 
 
+def test_a_number_that_no_machine_holds_is_read_as_infinite() -> None:
+    huge = Settings.from_json(Settings(master={"gain": {"gain_db": 10**400}}).to_json())
+    assert huge.table() == "master / gain: gain_db inf"  # which no knob allows
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.json cannot be read as settings"):
         Settings.from_json("nowhere.json")

@@ -18,7 +18,7 @@ import numpy as np
 
 from diffmix.errors import PresetError
 from diffmix.export import standalone
-from diffmix.files import write_text
+from diffmix.files import read_json, write_text
 from diffmix.settings import shortest
 from diffmix.types import Path
 
@@ -103,15 +103,10 @@ def write_player(path: Path) -> None:
 
 
 def load(path: Path) -> Preset:
-    """Read a preset; raises PresetError, in one sentence, if it cannot be read or played."""
-    try:
-        data = FilePath(path).read_bytes()
-    except OSError as error:
-        raise PresetError(f"{path} cannot be read as a preset: {error.strerror}.") from None
-    try:
-        return cast(Preset, standalone.parse(data, path))
-    except standalone.Mistake as mistake:
-        raise PresetError(str(mistake)) from None
+    """Read a preset, a file or its text; raises PresetError, in one sentence, if it cannot be read or played."""
+    preset, _ = read_json(path, "a preset", PresetError)
+    validate(preset)
+    return cast(Preset, preset)
 
 
 def schema() -> dict[str, Any]:

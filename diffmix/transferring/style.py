@@ -14,7 +14,7 @@ from torch import Tensor
 from diffmix.errors import AudioError, SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
-from diffmix.files import write_text
+from diffmix.files import read_json, write_text
 from diffmix.params import number
 from diffmix.transferring.listening import Recording, features
 from diffmix.types import Path
@@ -130,14 +130,8 @@ class Style:
 
     @classmethod
     def load(cls, path: Path) -> "Style":
-        """Read what `save` wrote. Raises SettingsError."""
-        try:
-            data = json.loads(FilePath(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from None
-        except ValueError as error:
-            raise SettingsError(f"{path} is no JSON: {error}") from None
-        return cls.from_dict(data, str(path))
+        """Read what `save` wrote, a file or its text. Raises SettingsError."""
+        return cls.from_dict(*read_json(path, "a style", SettingsError))
 
 
 def listed(reference: Any) -> list[Any]:

@@ -160,6 +160,7 @@ def test_a_style_is_saved_and_done_again(x: Audio, reference: Audio, believing: 
         ({"extras": ["a"]}, "names the numbers"),
         ({"references": []}, "no reference"),
         ({"treatment": {"eq_db": [1]}}, "damaged"),
+        ({"treatment": {"eq_db": [10**20], "reduction_db": [], "times": [], "extras": []}}, "damaged"),
         ({"references": [{"name": "a"}]}, "damaged"),
     ],
 )

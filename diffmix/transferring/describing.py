@@ -57,9 +57,11 @@ class Embedding(Protocol):
 
 
 class Clap:
-    """A CLAP model of ``transformers``, from a folder on disk. Needs ``pip install diffmix[text]``."""
+    """A CLAP model of ``transformers``, from a folder on disk. Needs ``pip install diffmix[text]``.
 
-    sample_rate = 48_000
+    Equal sounds have equal points: what ``transformers`` draws at random (of a long sound which part is heard, and of a
+    batch which sound counts as long) is settled, the part being the first.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Load the model and its processor. Raises CheckpointError if they are not there, or the package is not."""
@@ -75,11 +77,14 @@ class Clap:
             self.reads = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no usable CLAP model in {folder}: {' '.join(str(error).split())}") from None
+        self.sample_rate = int(self.hears.sampling_rate)
 
     @torch.no_grad()
     def audio(self, x: Tensor) -> Tensor:
-        """Points (N, E) of mono sounds (N, T) at 48 kHz."""
-        given = self.hears(list(x.numpy()), sampling_rate=self.sample_rate, return_tensors="pt")
+        """Points (N, E) of mono sounds (N, T), of which 10 s are heard."""
+        heard = list(x[:, : self.hears.nb_max_samples].numpy())
+        given = self.hears(heard, sampling_rate=self.sample_rate, return_tensors="pt")
+        given["is_longer"] = torch.zeros(len(x), 1, dtype=torch.bool)
         return _points(self.model.get_audio_features(**given))
 
     @torch.no_grad()

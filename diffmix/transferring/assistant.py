@@ -11,7 +11,7 @@ from diffmix.errors import SettingsError
 from diffmix.playback import Progress
 from diffmix.transferring.job import Amount, Job, asked_for
 from diffmix.transferring.listening import Recording
-from diffmix.transferring.style import listed, style_in
+from diffmix.transferring.style import heard_of, listed, refuse_words, style_in
 
 SEARCHED = ("tone", "dynamics", "loudness")
 """What plugins of any make are searched for."""
@@ -47,8 +47,8 @@ def transfer(
         input: a path, or an array (T,), (C, T) or (T, C) with ``sample_rate``. A folder or a dict of stems is mixed
             on a console instead, so that the sum sounds as the reference does, as a whole: ``amount``, ``only``,
             ``candidates`` and what else is about one recording are refused. A `diffmix.Mix` is returned then.
-        reference: as ``input``; a list of several; or a `Style` or its file, whose treatment is done again (with
-            ``mode="different-source"`` it is judged anew what to do).
+        reference: as ``input``; a list of several, recordings or styles; or a `Style` or its file, whose treatment is
+            done again (with ``mode="different-source"`` it is judged anew what to do).
         sample_rate: Hz of an array.
         reference_rate: Hz of references that are arrays, by default that of the input.
         weights: how much each of several references counts.
@@ -99,7 +99,8 @@ def transfer(
         _refuse("plugins are searched as a whole", "(name, [parameters]) in chain", **held)
         if not any(asked.amounts[name] for name in SEARCHED):
             raise SettingsError(f"plugins are searched for {', '.join(SEARCHED)}, of which nothing is asked for")
-    style = style_in(reference)
+    ones = listed(reference)
+    style = style_in(ones[0]) if len(ones) == 1 else None
     again = style is not None and style.treatment is not None and mode == "auto"
     if style is not None:
         held = {
@@ -109,6 +110,8 @@ def transfer(
         }
         why = "a style has weights of its own" + (", and what it did is done again" if again else "")
         _refuse(why, "amount, only, lock and bound", **held)
+        if not again:
+            refuse_words(style)
     say("listening", 0.0)
     heard = Recording.of(input, sample_rate, "the input")
     job = Job(heard, asked, lock, bound)
@@ -117,7 +120,7 @@ def transfer(
     else:
         rate = reference_rate or heard.sample_rate
         say("listening to the reference", 0.1)
-        others = None if style else [Recording.of(one, rate, "the reference", False) for one in listed(reference)]
+        others = None if style else [heard_of(one, rate) for one in ones]
         style, beliefs = job.believed(style, others, weights, say)
     if chain:
         return job.played(chain, beliefs[0], style, say)

@@ -137,10 +137,24 @@ def outcomes(piece: Tensor, median: Treatment, drawn: Treatment, tone: float = 1
     parts = [dynamics * part for part in DYNAMICS] if dynamics else [0.0]
     amounts = torch.tensor([(a, b) for a in tones for b in parts])
     candidates = Treatment(*(part.expand(len(amounts), -1) for part in median)).scaled(amounts[:, 0], amounts[:, 1])
-    together = Treatment(*(torch.cat(pair) for pair in zip(candidates, drawn, strict=True)))
-    spectra = mel_magnitude(render(piece, together))
-    tried, truth = spectra.split([len(amounts), len(spectra) - len(amounts)])
-    return Outcomes(amounts, tried, mel_distance(tried[:, None], truth[None]))
+    return Outcomes(amounts, *_compared(piece, candidates, drawn))
+
+
+def expectations(
+    excerpt: Tensor, sample_rate: float, treatments: Treatment, posterior: Posterior, seed: int = 0
+) -> list[float]:
+    """For each of N treatments the mean distance to the truth that could be, over that of the untouched excerpt."""
+    drawn = posterior.samples(SAMPLES, seed)
+    tried = Treatment(*(torch.cat([torch.zeros_like(part[:1]), part]) for part in treatments))
+    mean = _compared(heard_piece(excerpt, sample_rate), tried, drawn)[1].mean(1)
+    return (mean[1:] / mean[0].clamp_min(1e-9)).tolist()
+
+
+def _compared(piece: Tensor, tried: Treatment, drawn: Treatment) -> tuple[Tensor, Tensor]:
+    """Spectra (A, frames, 128) of a piece (T,) under A treatments, and their distances (A, S) to it under S others."""
+    together = Treatment(*(torch.cat(pair) for pair in zip(tried, drawn, strict=True)))
+    spectra, truth = mel_magnitude(render(piece, together)).split([len(tried.eq_db), len(drawn.eq_db)])
+    return spectra, mel_distance(spectra[:, None], truth[None])
 
 
 def extra_amounts(median: Treatment, drawn: Treatment, allowed: Mapping[str, float], limit: float) -> dict[str, float]:

@@ -18,14 +18,14 @@ from diffmix.mix import Mix, finished, render
 from diffmix.params import Param, within
 from diffmix.playback import Progress
 from diffmix.settings import Settings, shortest
-from diffmix.transferring.decision import decide, gate_limit
+from diffmix.transferring.decision import decide, expectations, gate_limit
 from diffmix.transferring.guard import guarded
 from diffmix.transferring.kinship import Kinship, kinship
-from diffmix.transferring.knobs import ASPECTS, CHAIN, inside, knobs_of, neutral
+from diffmix.transferring.knobs import ASPECTS, CHAIN, inside, knobs_of, neutral, treatment_of
 from diffmix.transferring.listening import Recording, features
 from diffmix.transferring.matching import matched
 from diffmix.transferring.result import Belief, Transfer
-from diffmix.transferring.style import Reference, Style, shares_of
+from diffmix.transferring.style import Style, references_of
 from diffmix.wishes import Wishes, of_master
 
 MODES = ("auto", "same-source", "different-source")
@@ -115,19 +115,21 @@ class Job:
     def believed(
         self,
         style: Style | None,
-        others: list[Recording] | None,
+        others: Sequence[Recording | Style] | None,
         weights: Sequence[float] | None,
         say: Progress,
     ) -> tuple[Style, list[Belief]]:
         """What was heard, and what is to be done: one belief, or several for candidates."""
-        asked, kin = self.asked, Kinship(0.0, 0.0)
+        asked, kin, alone = self.asked, Kinship(0.0, 0.0), None
         if style is None:
             assert others is not None
-            shares = shares_of(others, weights)
-            count = PIECES[asked.quality]
-            style = Style(tuple(Reference.of(other, count, share) for other, share in zip(others, shares, strict=True)))
-            if len(others) == 1 and asked.mode != "different-source" and not others[0].excerpted:
-                kin = kinship(self.heard.audio, self.rate, others[0].audio, others[0].sample_rate)
+            style = Style(references_of(others, weights, PIECES[asked.quality]))
+            alone = others[0] if len(others) == 1 and isinstance(others[0], Recording) else None
+            for other in others:
+                if isinstance(other, Recording):
+                    self.notes += [f"The reference{_named(other.name)} {what}." for what in other.limits]
+            if alone and asked.mode != "different-source" and not alone.excerpted:
+                kin = kinship(self.heard.audio, self.rate, alone.audio, alone.sample_rate)
         elif asked.mode == "same-source":
             raise SettingsError("mode='same-source' hears the reference itself: give a recording instead of a style")
         allowed = self._allowed(style)
@@ -137,10 +139,10 @@ class Job:
         counts = torch.tensor([r.weight / len(r.features) for r in style.references for _ in r.features])
         theirs = torch.cat([r.features for r in style.references])
         posterior = Translator.load().predict(mine, theirs, counts)
-        if others is not None and (kin.same or asked.mode == "same-source"):
-            if len(others) > 1:
+        if kin.same or asked.mode == "same-source":
+            if alone is None:
                 raise SettingsError("mode='same-source' takes one reference; several are heard as different sources")
-            found = matched(self.heard, others[0], kin, posterior.median, allowed, asked.quality, asked.gate, say)
+            found = matched(self.heard, alone, kin, posterior.median, allowed, asked.quality, asked.gate, say)
             beliefs = [self._belief("same-source", kin, posterior, *found)]
         else:
             decision = decide(self.loudest, self.rate, posterior, gate=asked.gate, aspects=allowed, seed=asked.seed)
@@ -173,9 +175,8 @@ class Job:
             faults = [text for text, true in (("is clipped", reference.clipped), ("is mono", reference.mono)) if true]
             if reference.band_hz < 0.9 * EQ_HZ[-1]:
                 faults.append(f"has nothing above {reference.band_hz / 1000:.1f} kHz, where tone is left as below it")
-            name = "" if reference.name == "reference" else f" {reference.name}"
-            self.notes += [f"The reference{name} {fault}." for fault in faults]
-        if self.heard.mono or all(reference.mono for reference in style.references):
+            self.notes += [f"The reference{_named(reference.name)} {fault}." for fault in faults]
+        if self.heard.mono or (style.references and all(reference.mono for reference in style.references)):
             allowed["width"] = 0.0
         if any(reference.clipped for reference in style.references) and "drive" not in self.asked.named:
             allowed["drive"] = 0.0
@@ -206,11 +207,14 @@ class Job:
         distance = torch.where(distance > distance.quantile(0.75), 0.0, distance)  # the wildest are left out
         chosen = []
         for _ in range(count):
-            best = int(distance.argmax())
-            treatment = Treatment(*(part[best] for part in drawn))
-            chosen.append(first._replace(treatment=treatment, acted=True))
-            distance = torch.minimum(distance, (points - points[best]).norm(dim=1))
-        return chosen
+            chosen.append(int(distance.argmax()))
+            distance = torch.minimum(distance, (points - points[chosen[-1]]).norm(dim=1))
+        others = Treatment(*(part[chosen] for part in drawn))
+        found = expectations(self.loudest, self.rate, others, posterior, self.asked.seed)
+        return [
+            first._replace(treatment=Treatment(*one), expected=far, harm=posterior.harm.at(far), acted=True)
+            for *one, far in zip(*others, found, strict=True)
+        ]
 
     def _kept(self, belief: Belief, band_hz: float) -> Belief:
         """A belief whose treatment does no damage."""
@@ -236,11 +240,12 @@ class Job:
         for stage in self._by_hand() - {"gain", "limiter", *knobs}:
             plain = {n.removeprefix(f"{stage}."): v for n, v in self.neutral.items() if n.startswith(f"{stage}.")}
             knobs[stage] = inside(plain, stage, self.params)
-        loud = asked.amounts["loudness"]
+        loud = asked.amounts["loudness"] if style.references else 0.0
         wanted = None
         if loud and (knobs or "loudness" in asked.named):
             wanted = self.heard.loudness_lufs + loud * (style.loudness_lufs - self.heard.loudness_lufs)
             wanted = min(max(wanted, -60.0), -5.0)
+            belief = belief._replace(amounts={**belief.amounts, "loudness": loud})
         elif knobs:
             wanted = self.heard.loudness_lufs
         notes = list(dict.fromkeys(self.notes))
@@ -268,12 +273,13 @@ class Job:
         """The recording through plugins of any make, near to what a belief asks for."""
         from diffmix.transferring.through import played
 
-        share, loud = self.asked.amounts["loudness"], self.heard.loudness_lufs
-        wanted = loud + share * (style.loudness_lufs - loud) if belief.acted or "loudness" in self.asked.named else loud
+        share, wanted = self.asked.amounts["loudness"], self.heard.loudness_lufs
+        if style.references and (belief.acted or "loudness" in self.asked.named):
+            wanted += share * (style.loudness_lufs - wanted)
         piece, source = self.loudest.expand(2, -1), self.song.tracks[0].audio
         where = self.rate, belief.treatment, wanted, self.asked.ceiling_db
         made = played(chain, source, piece, *where, self.asked.quality, self.asked.seed, say)
-        refused = self._refusal(belief) if wanted == loud else []
+        refused = self._refusal(belief) if wanted == self.heard.loudness_lufs else []
         notes = (*dict.fromkeys(self.notes), *refused, *made.notes)
         return dataclasses.replace(made, notes=notes, files=self.song.tracks[0].files)
 
@@ -289,12 +295,13 @@ class Job:
         used = {stage: inside(values, stage, self.params) for stage, values in knobs.items()}
         before, after = distances
         ratio = after / max(before, 1e-9)
-        belief = Belief("text", 0.0, "", Treatment.neutral(), {}, {}, ratio, 0.0, bool(used))
-        loud = self.heard.loudness_lufs
-        mix = self._finished(used, peak_db - PEAK_DB, loud, say) if used else self._untouched(say)
+        loud, over_db = self.heard.loudness_lufs, peak_db - PEAK_DB
+        treatment = treatment_of(used, self.rate, over_db)
+        belief = Belief("text", 0.0, "", treatment, {}, {}, ratio, 0.0, bool(used))
+        mix = self._finished(used, over_db, loud, say) if used else self._untouched(say)
         fields = {f.name: getattr(mix, f.name) for f in dataclasses.fields(Mix) if f.name != "style"}
         fields["notes"] = (*self.notes, *mix.notes)
-        style = Style((), words=words)
+        style = Style((), treatment, words=words)
         return Transfer(**fields, style=style, belief=belief, ceiling_db=self.asked.ceiling_db)
 
     def _refusal(self, belief: Belief) -> list[str]:
@@ -328,6 +335,11 @@ class Job:
             say(what, start + share * done)
 
         return finished(console, self.song, settings, wanted, self.asked.ceiling_db, limits=limits, progress=later)
+
+
+def _named(name: str) -> str:
+    """A reference's own name, if it has one, to go on a sentence with."""
+    return "" if name == "reference" else f" {name}"
 
 
 def _advice(belief: Belief) -> str:

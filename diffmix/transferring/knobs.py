@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmix.estimators.treatment import EQ_HZ, Treatment
+from diffmix.estimators.treatment import Knobs as Compression
 from diffmix.kernels.biquad import frequency_response
 from diffmix.params import Param, split_name
 from diffmix.processors import HighpassFilter, ParametricEQ
@@ -100,6 +101,26 @@ def knobs_of(
         knobs["reverb"] = {"room_size": 0.5, "damping": 0.5, "wet_level": wet, "dry_level": 0.5, "width": 1.0}
     ordered = {stage: inside(knobs[stage], stage, params) for stage in CHAIN if stage in knobs and stage not in without}
     return fitted._replace(knobs=ordered)
+
+
+def treatment_of(knobs: Mapping[str, Mapping[str, float]], sample_rate: float, over_db: float = 0.0) -> Treatment:
+    """What knobs of the chain do, the inverse of `knobs_of`; of a room only its level is told.
+
+    ``over_db`` is how much more than -12 dBFS the recording peaks at that the knobs are read for.
+    """
+    hz = torch.tensor(EQ_HZ, dtype=torch.float64).clamp_max(0.45 * sample_rate)
+    response = torch.zeros(len(hz), dtype=torch.float64)
+    for stage, effect in (("highpass", HighpassFilter), ("eq", ParametricEQ)):
+        if stage in knobs:
+            response += effect(sample_rate).response_db(hz, knobs[stage])
+    held = {"ratio": 1.0, "threshold_db": 0.0, "attack_ms": 25.0, "release_ms": 250.0, **knobs.get("compressor", {})}
+    held["threshold_db"] -= over_db
+    compressor = Compression(*(torch.tensor(held[name]) for name in Compression._fields))
+    drive_db = max(0.0, knobs["saturation"]["drive_db"] + over_db) if "saturation" in knobs else 0.0
+    wet = knobs["reverb"]["wet_level"] / REVERB_UNITY if "reverb" in knobs else 0.0
+    width = knobs["imager"]["width"] if "imager" in knobs else 1.0
+    width_db, space_db = 20 * math.log10(max(width, 0.01)), 20 * math.log10(max(wet, 1e-9)) - SPACE_FLOOR_DB
+    return Treatment.of(response.float(), compressor, torch.tensor([width_db, drive_db, max(0.0, space_db)]))
 
 
 def equaliser_for(curve_db: Tensor, sample_rate: float) -> dict[str, float]:

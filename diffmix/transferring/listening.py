@@ -60,7 +60,9 @@ class Recording:
             made = cls(what.removeprefix("the "), load({what: given}, rate).tracks[0].audio, rate)
         if made.seconds < SHORTEST_S:
             raise AudioError(f"{what} lasts {made.seconds:.3f} s; at least {SHORTEST_S:g} s are needed")
-        if made.loudness_lufs <= SILENCE_LUFS:
+        low, high = made.audio.aminmax(dim=1)
+        still = float((high - low).max()) <= 1e-4 * float(torch.maximum(high, -low).max())  # but an offset
+        if still or made.loudness_lufs <= SILENCE_LUFS:
             raise AudioError(
                 f"{what}, {made.name}, is silent: it has to be heard" if made.file else f"{what} is silent"
             )
@@ -113,13 +115,17 @@ class Recording:
     @property
     def faults(self) -> list[str]:
         """What makes it hard to judge, in sentences that go on after its name."""
+        found = ["is clipped"] if self.clipped else []
+        if self.band_hz < 0.8 * self.sample_rate / 2:
+            found.append(f"has nothing above {self.band_hz / 1000:.1f} kHz")
+        return [*found, *self.limits]
+
+    @property
+    def limits(self) -> list[str]:
+        """Those of its `faults` that a `Reference` does not keep."""
         found = []
         if self.seconds < SHORT_S:
             found.append(f"lasts {self.seconds:.1f} s only, from which little can be told")
-        if self.clipped:
-            found.append("is clipped")
-        if self.band_hz < 0.8 * self.sample_rate / 2:
-            found.append(f"has nothing above {self.band_hz / 1000:.1f} kHz")
         if self.excerpted:
             found.append(f"is long: {PIECES} pieces of {PIECE_S:g} s were heard")
         offset = float(self.audio.mean(-1).abs().max())

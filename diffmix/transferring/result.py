@@ -188,7 +188,7 @@ class Transfer(Mix):
         for start in range(0, self.source.shape[-1], 1 << 20):
             before.write(torch.as_tensor(gain * self.source[:, start : start + (1 << 20)]))
         before.close()
-        if self.style.references:
+        if self.style.references or self.style.treatment is not None:
             self.style.save(FilePath(folder, "style.json"))
 
     def save(self, folder: Path, stems: bool = False) -> dict[str, FilePath]:

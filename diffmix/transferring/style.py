@@ -44,8 +44,8 @@ class Reference(NamedTuple):
 class Style:
     """How references sound, and how to get there.
 
-    ``references`` are what was heard; ``treatment``, if there is one, is what was done to a recording, and is done
-    again to another one by ``diffmix.transfer(other, style)``.
+    ``references`` are what was heard, none if words were; ``treatment``, if there is one, is what was done to a
+    recording, and is done again to another one by ``diffmix.transfer(other, style)``.
     """
 
     references: tuple[Reference, ...]
@@ -57,14 +57,12 @@ class Style:
     def of(
         cls, reference: Any, sample_rate: int | None = None, weights: Sequence[float] | None = None, pieces: int = 8
     ) -> "Style":
-        """The style of a recording, or of a list of them with weights: paths, or arrays with their rate.
+        """The style of a recording, or of a list of them with weights: paths, arrays with their rate, other styles.
 
         Raises AudioError and SettingsError.
         """
-        given = listed(reference)
-        shares = shares_of(given, weights)
-        heard = [Recording.of(one, sample_rate, "the reference", whole=False) for one in given]
-        return cls(tuple(Reference.of(r, pieces, share) for r, share in zip(heard, shares, strict=True)))
+        given = [heard_of(one, sample_rate) for one in listed(reference)]
+        return cls(references_of(given, weights, pieces))
 
     @property
     def name(self) -> str:
@@ -73,7 +71,7 @@ class Style:
 
     @property
     def loudness_lufs(self) -> float:
-        """Mean loudness of the references by their weights."""
+        """Mean loudness of the references, of which there has to be one, by their weights."""
         return sum(r.weight * r.loudness_lufs for r in self.references) / sum(r.weight for r in self.references)
 
     def __str__(self) -> str:
@@ -99,6 +97,7 @@ class Style:
             "extras": list(EXTRAS),
             "references": references,
             "treatment": treatment,
+            **({"words": self.words} if self.words else {}),
         }
 
     @classmethod
@@ -113,14 +112,14 @@ class Style:
         try:
             references = tuple(_reference(one) for one in data["references"])
             treatment = data["treatment"] and _treatment(data["treatment"])
-            domain = str(data["domain"])
+            domain, words = str(data["domain"]), str(data.get("words", ""))
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(f"{where} is damaged: {error}") from None
-        if not references:
-            raise SettingsError(f"{where} has no reference")
-        if not sum(reference.weight for reference in references) > 0:
+        if not references and treatment is None:
+            raise SettingsError(f"{where} has neither a reference nor a treatment")
+        if references and not sum(reference.weight for reference in references) > 0:
             raise SettingsError(f"{where} has no reference that counts: all weights are 0")
-        return cls(references, treatment, domain)
+        return cls(references, treatment, domain, words)
 
     def save(self, path: Path) -> FilePath:
         """Write it as JSON. Raises OutputError."""
@@ -155,13 +154,40 @@ def shares_of(given: Sequence[Any], weights: Sequence[float] | None) -> list[flo
     return found
 
 
+def heard_of(one: Any, sample_rate: int | None) -> Recording | Style:
+    """One of several references: a recording, or a style, of which its references count."""
+    style = style_in(one)
+    if style is None:
+        return Recording.of(one, sample_rate, "the reference", whole=False)
+    refuse_words(style)
+    return style
+
+
+def references_of(
+    given: Sequence[Recording | Style], weights: Sequence[float] | None, pieces: int
+) -> tuple[Reference, ...]:
+    """What is heard of references, those of a style sharing its weight. Raises SettingsError for other weights."""
+    found: list[Reference] = []
+    for one, share in zip(given, shares_of(given, weights), strict=True):
+        if isinstance(one, Style):
+            whole = sum(r.weight for r in one.references)
+            found += [r._replace(weight=share * r.weight / whole) for r in one.references]
+        else:
+            found.append(Reference.of(one, pieces, share))
+    return tuple(found)
+
+
+def refuse_words(style: Style) -> None:
+    """Raise SettingsError for a style without references, of which nothing was heard."""
+    if not style.references:
+        raise SettingsError(f"the style of {style.name!r} was made of words and tells no reference: give a recording")
+
+
 def style_in(reference: Any) -> Style | None:
     """The style that a reference is or names, a ``.json`` file, or None."""
     if isinstance(reference, Style):
-        if not reference.references:
-            raise SettingsError(
-                f"the style of {reference.name!r} was made of words and tells no reference: give a recording"
-            )
+        if reference.treatment is None:
+            refuse_words(reference)
         return reference
     if isinstance(reference, str | os.PathLike) and FilePath(reference).suffix.casefold() == ".json":
         return Style.load(reference)

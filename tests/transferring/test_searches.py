@@ -64,7 +64,7 @@ def share_above(x: np.ndarray, hz: float) -> float:
     return float(power[np.fft.rfftfreq(x.shape[1], 1 / RATE) > hz].sum() / power.sum())
 
 
-def test_words_move_the_knobs_and_keep_the_loudness() -> None:
+def test_words_move_the_knobs_keep_the_loudness_and_are_done_again(tmp_path: Path) -> None:
     x = song(3.0)
     bright, dark = (describe(x, words, Brightness(), sample_rate=RATE, quality="fast") for words in ("bright", "dull"))
     assert share_above(bright.audio, 2000) > 1.5 * share_above(x, 2000)
@@ -76,6 +76,14 @@ def test_words_move_the_knobs_and_keep_the_loudness() -> None:
     assert np.array_equal(bright.to_pedalboard().render({"mix": x}), bright.audio)
     untouched = describe(x, "bright", Brightness(), sample_rate=RATE, quality="fast", amount=0)
     assert np.array_equal(untouched.audio, x)
+    other = song(2.0, seed=7)
+    again = diffmix.transfer(other, bright.style.save(tmp_path / "bright.json"), sample_rate=RATE)
+    assert again.style.name == "bright"
+    assert share_above(again.audio, 2000) > 1.3 * share_above(other, 2000)
+    loud = [float(integrated_loudness(torch.from_numpy(y)[None], RATE)) for y in (other, again.audio)]
+    assert loud[1] == pytest.approx(loud[0], abs=0.2)
+    with pytest.raises(SettingsError, match="the style of 'bright' was made of words"):
+        diffmix.transfer(other, bright.style, sample_rate=RATE, mode="different-source")
 
 
 def test_words_and_models_that_are_none_are_refused(tmp_path: Path) -> None:

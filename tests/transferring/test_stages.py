@@ -11,8 +11,9 @@ from diffmix.console import Console
 from diffmix.estimators.treatment import EQ_HZ, Treatment
 from diffmix.kernels.biquad import frequency_response, high_shelf, low_shelf, peak
 from diffmix.processors import Compressor, ParametricEQ
+from diffmix.processors.base import REGISTRY
 from diffmix.transferring.kinship import kinship
-from diffmix.transferring.knobs import CHAIN, knobs_of
+from diffmix.transferring.knobs import CHAIN, knobs_of, treatment_of
 from diffmix.transferring.listening import Recording
 from diffmix.transferring.statistics import SIZE, learned, statistics, whitening
 from tests.transferring.stand_in import RATE, Audio, song, treatment
@@ -136,3 +137,16 @@ def test_stems_are_mixed_like_a_reference() -> None:
     peak_db = diffmix.kernels.loudness.true_peak_db(torch.from_numpy(made.audio)[None], RATE)
     assert float(peak_db) <= -0.9
     assert float(heard) <= float(wanted) + 0.1
+
+
+def test_knobs_and_treatments_are_each_others_inverse() -> None:
+    params = {f"{stage}.{n}": p for stage in CHAIN for n, p in REGISTRY[CHAIN[stage]](44_100).spec.params.items()}
+    given = treatment(6, -24, 3.0, extras=(4.0, 8.0, 12.0))
+    knobs = knobs_of(given, 44_100, params).knobs
+    found = treatment_of(knobs, 44_100)
+    shape = found.eq_db - given.eq_db
+    assert float((shape - shape.mean()).abs().max()) < 1
+    assert torch.allclose(found.reduction_db, given.reduction_db, atol=0.1)
+    assert torch.allclose(found.extras, given.extras, atol=0.2)
+    louder = treatment_of(knobs, 44_100, over_db=6.0)
+    assert float(louder.reduction_db[0] - found.reduction_db[0]) == pytest.approx(6 * (1 - 1 / 3), abs=0.1)

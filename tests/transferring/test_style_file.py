@@ -25,11 +25,18 @@ def heard() -> Style:
 
 
 def test_the_schema_is_true_of_what_is_written_and_it_comes_back() -> None:
-    for style in (heard(), heard().with_treatment(Treatment.neutral(), "music")):
+    words = Style((), Treatment.neutral(), words="warm")
+    for style in (heard(), heard().with_treatment(Treatment.neutral(), "music"), words):
         data = json.loads(json.dumps(style.to_dict()))
         jsonschema.validate(data, SCHEMA)
         again = Style.from_dict(data)
         assert again.to_dict() == data
+        assert again.name == style.name
+    nothing = {**words.to_dict(), "treatment": None}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(nothing, SCHEMA)
+    with pytest.raises(SettingsError, match="neither a reference nor a treatment"):
+        Style.from_dict(nothing)
 
 
 @pytest.mark.parametrize("missing", ["format", "references", "treatment"])

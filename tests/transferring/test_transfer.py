@@ -114,6 +114,8 @@ def test_candidates_differ_and_a_seed_repeats(x: Audio, reference: Audio, believ
     made = transfer(x, reference, sample_rate=RATE, candidates=3)
     assert len(made.candidates) == 2
     others = [made, *made.candidates]
+    assert len({one.report["expected_gain"] for one in others}) == 3  # each has its own
+    assert all(one.belief.expected > made.belief.expected for one in made.candidates)
     assert len({json.dumps(one.settings) for one in others}) == 3
     again = transfer(x, reference, sample_rate=RATE, candidates=3)
     for one, two in zip(others, [again, *again.candidates], strict=True):
@@ -158,7 +160,7 @@ def test_a_style_is_saved_and_done_again(x: Audio, reference: Audio, believing: 
         ({"format": "x"}, "holds no style"),
         ({"version": 9}, "version 9"),
         ({"extras": ["a"]}, "names the numbers"),
-        ({"references": []}, "no reference"),
+        ({"references": []}, "neither a reference nor a treatment"),
         ({"treatment": {"eq_db": [1]}}, "damaged"),
         ({"treatment": {"eq_db": [10**20], "reduction_db": [], "times": [], "extras": []}}, "damaged"),
         ({"references": [{"name": "a"}]}, "damaged"),
@@ -181,6 +183,9 @@ def test_several_references_count_by_their_weights(x: Audio, reference: Audio, b
     assert heard.asked[0][2].tolist() == [1, 3]
     wanted = 0.25 * loudness(reference) + 0.75 * loudness(quiet)
     assert loudness(made.audio) == pytest.approx(wanted, abs=0.1)
+    assert made.report["aspects"]["loudness"]["amount"] == 1
+    both = transfer(x, [made.style, reference], sample_rate=RATE, weights=[4, 2])  # a style shares its weight
+    assert [r.weight for r in both.style.references] == [1, 3, 2]
     for weights in ([1.0], [0.0, 0.0], [-1.0, 2.0], [float("nan"), 1.0]):
         with pytest.raises(SettingsError, match="weights of 2 references"):
             transfer(x, [reference, quiet], sample_rate=RATE, weights=weights)
@@ -213,7 +218,9 @@ def test_half_a_second_is_judged_with_a_warning(believing: Believing, reference:
     believing(treatment(4))
     made = transfer(song(0.5), reference, sample_rate=RATE)
     assert made.audio.shape == (2, RATE // 2)
-    assert any("lasts 0.5 s only" in note for note in made.notes)
+    assert any("The input lasts 0.5 s only" in note for note in made.notes)
+    made = transfer(reference, song(0.5), sample_rate=RATE)
+    assert any("The reference lasts 0.5 s only" in note for note in made.notes)
 
 
 def test_what_is_clipped_offset_or_cut_by_a_codec_is_said_and_its_band_left(x: Audio, believing: Believing) -> None:
@@ -270,6 +277,7 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"reference": []}, AudioError, "list of references is empty"),
         ({"reference": np.zeros((2, RATE), np.float32)}, AudioError, "the reference is silent"),
         ({"input": np.zeros((2, RATE), np.float32)}, AudioError, "the input is silent"),
+        ({"reference": np.full((2, RATE), 0.3, np.float32)}, AudioError, "the reference is silent"),
         ({"input": song(0.05)}, AudioError, "the input lasts 0.050 s"),
     ],
 )

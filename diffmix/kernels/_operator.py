@@ -26,6 +26,10 @@ def _raise_once_differentiable(ctx: Any, *gradients: Any) -> Any:
     )
 
 
+def _save_nothing(ctx: Any, inputs: Any, output: Any) -> None:
+    """What a backward that reads nothing needs."""
+
+
 def operator(
     fake: Callable[..., Any],
     backward: Callable[..., Any] = _raise_once_differentiable,
@@ -46,6 +50,28 @@ def operator(
         torch.library.register_autograd(f"diffmix::{name}", backward, setup_context=save, lib=_library)
         compiled = getattr(torch.ops.diffmix, name).default
 
+        def mapped(info: Any, dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
+            """One call per item of `torch.func.vmap`, as its fallback does, without the warning."""
+            places = list(zip(arguments, dims, strict=True))
+            calls = [
+                call(*(a.select(d, i) if isinstance(d, int) else a for a, d in places)) for i in range(info.batch_size)
+            ]
+            if isinstance(calls[0], Tensor):
+                return torch.stack(calls), 0
+            return tuple(map(torch.stack, zip(*calls, strict=True))), (0,) * len(calls[0])
+
+        # torch.func transforms Functions that say how they save, not operators
+        transformed: Any = type(
+            f"{name}_function",
+            (torch.autograd.Function,),
+            {
+                "forward": staticmethod(lambda *arguments: compiled(*arguments)),
+                "setup_context": staticmethod(save or _save_nothing),
+                "backward": staticmethod(backward),
+                "vmap": staticmethod(mapped),
+            },
+        )
+
         @functools.wraps(function)
         def call(*arguments: Any) -> Any:
             if torch.compiler.is_compiling():
@@ -58,6 +84,8 @@ def operator(
                     f"diffmix::{name} has no forward-mode derivative (jvp, dual numbers); use reverse mode: "
                     "backward(), torch.autograd.grad"
                 )
+            if torch._C._functorch.peek_interpreter_stack() is not None:
+                return transformed.apply(*arguments)
             return compiled(*arguments)
 
         call.overload = compiled  # type: ignore[attr-defined]

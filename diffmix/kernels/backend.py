@@ -28,8 +28,7 @@ def backend(name: Backend) -> Iterator[None]:
     """Choose the implementation inside a ``with`` block.
 
     ``"auto"`` (default): compiled loops for CPU tensors, portable torch elsewhere.
-    ``"torch"``: portable torch everywhere where there is one, which also supports double backward, ``vmap`` and forward
-    mode.
+    ``"torch"``: portable torch everywhere where there is one, which also supports double backward and forward mode.
     """
     if name not in ("auto", "torch"):
         raise ValueError(f"backend is 'auto' or 'torch', got {name!r}")

@@ -97,3 +97,15 @@ def test_forward_mode_is_refused_not_dropped(kind: str) -> None:
         torch.func.jvp(lambda v: effect(x, v), (u,), (torch.ones_like(u),))
     with forward_ad.dual_level(), pytest.raises(RuntimeError, match="no forward-mode derivative"):
         effect(forward_ad.make_dual(x, torch.ones_like(x)), u)
+
+
+@pytest.mark.parametrize("kind", ["ParametricEQ", "Compressor", "KneeCompressor"])
+def test_torch_func_gives_the_gradient_of_each_item_and_no_second_one(kind: str) -> None:
+    effect = REGISTRY[kind](RATE)
+    x, u = 0.5 * torch.randn(3, 2, 64), torch.rand(3, effect.spec.size).requires_grad_()
+    (effect(x, u) ** 3).sum().backward()
+    of_one = torch.func.grad(lambda v, item: (effect(item[None], v[None]) ** 3).sum())
+    assert u.grad is not None
+    assert torch.allclose(torch.func.vmap(of_one)(u.detach(), x), u.grad, rtol=1e-5, atol=1e-6)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.func.grad(lambda v: of_one(v, x[0]).sum())(u[0].detach())

@@ -109,10 +109,11 @@ class ParamSpec(Exact):
     def physical(self, u: Tensor) -> Tensor:
         """Controls (..., P) in [0, 1] to physical values (..., P) of the same dtype, float32 for half precision.
 
-        Raises SettingsError for another number of controls.
+        Raises SettingsError for another number of controls, and for what is no tensor.
         """
-        if u.shape[-1:] != (self.size,):
-            raise SettingsError(f"controls are {tuple(u.shape)}, allowed are (..., {self.size}), one per parameter")
+        came = tuple(u.shape) if isinstance(u, Tensor) else f"no tensor but {type(u).__name__}"
+        if came[-1:] != (self.size,):
+            raise SettingsError(f"controls are {came}, allowed are (..., {self.size}), one per parameter")
         low, high = self.low.double(), self.high.double()
         v = u.double()
         linear = low + (high - low) * v

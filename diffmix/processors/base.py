@@ -49,6 +49,10 @@ class Processor(Exact):
     says in a sentence what Pedalboard cannot express, unless `plugins` or `matrix` can. ``streams`` is False for
     effects that need the whole signal; ``exact_chunks`` for those that chunks round otherwise (by FFT). ``surrogate``
     names the parameters (and "x") whose true gradient is zero or undefined: they get the one their class documents.
+
+    Wherever a subclass is declared, it is known by its name in consoles, graphs and their texts from then on. A
+    constructor of its own takes ``sample_rate``, ``ranges`` and ``precision`` and hands them on; what else it takes
+    are the options that layouts and graphs may give.
     """
 
     inlets: ClassVar[tuple[Port, ...]] = (Port("in"),)
@@ -78,7 +82,13 @@ class Processor(Exact):
         keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         expected = [port.name for port in cls.inlets[1:]] + [n for n in cls.declared if n not in cls.bands]
         if keywords != expected:
-            raise TypeError(f"{cls.__name__}.{cls.keywords_of} takes {keywords}, but the class declares {expected}")
+            raise TypeError(
+                f"{cls.__name__}.{cls.keywords_of} takes {keywords}, but the class declares {expected}, "
+                "each a keyword, behind a *"
+            )
+        known = REGISTRY.get(cls.__name__, cls)
+        if known.__module__ != cls.__module__ and known.__module__.startswith("diffmix."):
+            raise TypeError(f"{cls.__name__} is an effect of {known.__module__}; one of your own needs another name")
         REGISTRY[cls.__name__] = cls
 
     def __init__(
@@ -187,12 +197,11 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
             if unknown := [name for name in values if name not in known]:
                 raise SettingsError(f"{kind}: no parameter {unknown[0]!r}; there are: {', '.join(self.spec.names)}")
         dtype = torch.float64 if self.precision == "float64" else torch.promote_types(x.dtype, torch.float32)
-        if x.dtype == dtype:
-            return process(self, x, **values)
-        exact = {
-            n: v.to(torch.promote_types(v.dtype, dtype)) if isinstance(v, Tensor) else v for n, v in values.items()
-        }
-        y = process(self, x.to(dtype), **exact)
+        if x.dtype != dtype:
+            values = {
+                n: v.to(torch.promote_types(v.dtype, dtype)) if isinstance(v, Tensor) else v for n, v in values.items()
+            }
+        y = process(self, x.to(dtype), **values)
         return tuple(part.to(x.dtype) for part in y) if isinstance(y, tuple) else y.to(x.dtype)
 
     return prepared

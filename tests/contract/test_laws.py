@@ -91,6 +91,7 @@ def test_shape_and_dtype_are_kept(effect: Processor) -> None:
         assert y.shape == (2, outputs(effect, x), length)
         assert y.dtype == x.dtype
         assert run(effect, x.double(), u.double()).dtype == torch.float64
+    assert run(effect, x, u.double()).dtype == x.dtype
 
 
 def test_items_do_not_see_each_other(effect: Processor) -> None:
@@ -195,6 +196,20 @@ def test_gradients_equal_finite_differences(effect: Processor) -> None:
     assert torch.autograd.gradcheck(some, (x, moved), eps=1e-6, atol=2e-5, rtol=1e-4, fast_mode=True)
 
 
+@pytest.mark.slow
+def test_torch_func_gives_the_gradient_of_each_item(effect: Processor) -> None:
+    x, u = noise(effect, length=100), controls(effect).requires_grad_(effect.spec.size > 0)
+    run(effect, x.requires_grad_(), u).square().sum().backward()
+
+    def loss(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        return run(effect, x[None], u[None]).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss, (0, 1)))(x.detach(), u.detach())
+    for gradient, expected in zip(found, (x.grad, u.grad if u.requires_grad else u), strict=True):
+        # sums of a network's layers and over channels, in another order
+        assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_settings_round_trip(effect: Processor) -> None:
     u = controls(effect, 1)
     values = {k: v.item() for k, v in effect.spec.denormalize(u).items()}
@@ -239,6 +254,8 @@ def test_values_are_checked(effect: Processor) -> None:
         effect.process(x, **signals, **values, loudness_of_moon=torch.zeros(2))
     with pytest.raises(AudioError, match="is ndarray; allowed are tensors"):
         effect.process(x.numpy(), **signals, **values)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="controls are no tensor but list, allowed are"):
+        effect(x, [0.5] * effect.spec.size)
     for name in effect.spec.names[:1]:
         with pytest.raises(SettingsError, match=f"{name} is 0.5; a tensor .* is expected"):
             effect.process(x, **signals, **{**values, name: 0.5})  # type: ignore[arg-type]
@@ -332,7 +349,7 @@ def test_compiles_whole_and_equal(effect: Processor) -> None:
 
 
 def test_names_are_checked_at_import() -> None:
-    with pytest.raises(TypeError, match=r"takes \['cutoff'\], but the class declares \['cutoff_hz'\]"):
+    with pytest.raises(TypeError, match=r"takes \['cutoff'\], but the class declares \['cutoff_hz'\], each a keyword"):
 
         class Wrong(Processor):
             cutoff_hz = Param(20, 20000, 1000, "Hz", "log")
@@ -341,3 +358,6 @@ def test_names_are_checked_at_import() -> None:
                 return x
 
     assert "Wrong" not in REGISTRY
+    with pytest.raises(TypeError, match=r"Gain is an effect of diffmix\.processors\.gain; one of your own needs"):
+        type("Gain", (Processor,), {"process": lambda self, x: x})
+    assert REGISTRY["Gain"] is Gain

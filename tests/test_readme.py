@@ -56,7 +56,7 @@ def session(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.usefixtures("sketched")
+@pytest.mark.usefixtures("sketched", "declaring")
 @pytest.mark.filterwarnings("ignore:unclosed file")  # what a script leaves to its end
 def test_the_python_of_the_readme_runs(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(session)

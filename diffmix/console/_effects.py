@@ -5,7 +5,7 @@ from typing import Any
 
 from diffmix.console._layout import DESK, ENDS, SEND, Stages, options_of
 from diffmix.errors import DiffmixError, SettingsError
-from diffmix.graph.node import make
+from diffmix.graph.node import make, no_effect
 from diffmix.processors import Processor
 from diffmix.processors.base import REGISTRY
 from diffmix.types import Ranges
@@ -34,7 +34,7 @@ class Workshop:
         options = options_of(stage)
         kind = stage if isinstance(stage, str) else stage.get("kind") if isinstance(stage, Mapping) else stage
         if not isinstance(kind, str) or kind not in REGISTRY:
-            raise SettingsError(f"console stage {where}: there is no effect {kind!r}")
+            raise SettingsError(f"console stage {where}: {no_effect(kind)}")
         declared = REGISTRY[kind].declared
         limits = {k: v for k, v in (desk or {}).items() if k in declared} | self._limits.get(where, {})
         if where in DESK and where not in self.ranges:  # a stage of the same name may hold another effect

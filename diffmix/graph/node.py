@@ -29,6 +29,9 @@ BUILT_IN: dict[str, tuple[tuple[Port, ...], tuple[Port, ...], dict[str, Any]]] =
 """What a graph has besides effects: inlets, outlets and options. A cycle is legal through a ``Feedback``, whose output
 is its input ``delay_ms`` later."""
 
+COMMON = "sample_rate", "ranges", "precision"
+"""What every effect is made with, besides choices of its own."""
+
 
 class Endpoint(NamedTuple):
     """A port of a node."""
@@ -107,10 +110,7 @@ class Node:
 
     def _checked_effect(self) -> Processor:
         if self.kind not in REGISTRY:
-            near = sorted(k for k in REGISTRY if k[:3].lower() == self.kind[:3].lower())
-            raise GraphError(
-                f"node {self.name!r}: there is no effect {self.kind!r} ({', '.join(near) or 'see diffmix.processors'})"
-            )
+            raise GraphError(f"node {self.name!r}: {no_effect(self.kind)}")
         try:
             effect = prototype(self.kind, frozen_options(self.options), frozen_options(self.ranges))
         except (DiffmixError, TypeError, ValueError, OverflowError) as error:
@@ -186,20 +186,40 @@ class Edge:
         return f"{self.source}>{self.target}"
 
 
-@lru_cache(maxsize=4096)
 def prototype(kind: str, options: str, ranges: str) -> Processor:
     """An effect for what does not depend on the sample rate: ports and limits."""
-    return make(kind, json.loads(options), json.loads(ranges), 48_000)
+    effect: Any = REGISTRY[kind]
+    return _prototype(effect, options, ranges)
+
+
+@lru_cache(maxsize=4096)
+def _prototype(effect: type[Processor], options: str, ranges: str) -> Processor:  # a name may be given to another class
+    return make(effect.__name__, json.loads(options), json.loads(ranges), 48_000)
+
+
+@lru_cache(maxsize=512)
+def _parameters(effect: Any) -> tuple[str, ...]:
+    found = inspect.signature(effect).parameters.values()
+    return tuple(p.name for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+
+
+def options_of(effect: Any) -> tuple[str, ...]:
+    """The choices at its construction: what its class takes besides rate, ranges and precision."""
+    return tuple(name for name in _parameters(effect) if name not in COMMON)
 
 
 def make(
     kind: str, options: Mapping[str, Any], ranges: Mapping[str, Any], sample_rate: float, **more: Any
 ) -> Processor:
     """An effect of a class by name. Raises SettingsError for options that the class does not have."""
-    allowed = list(inspect.signature(REGISTRY[kind].__init__).parameters)[4:]
+    effect: Any = REGISTRY[kind]
+    if missing := [name for name in COMMON if name not in _parameters(effect)]:
+        raise SettingsError(f"{kind}() takes no {missing[0]}; an effect by name is made with {', '.join(COMMON)}")
+    allowed = options_of(effect)
     if unknown := sorted(options.keys() - set(allowed)):
         raise SettingsError(f"{kind} has no option {unknown[0]!r}; it has: {', '.join(allowed) or 'none'}")
-    return REGISTRY[kind](sample_rate, ranges or None, **options, **more)
+    made: Processor = effect(sample_rate, ranges or None, **options, **more)
+    return made
 
 
 def frozen_options(mapping: Mapping[str, Any]) -> str:
@@ -214,6 +234,14 @@ def _allowed(value: float, limits: Param) -> bool:
     """Inside, or beside an end by no more than float32 rounds; NaN is not."""
     near = any(math.isclose(value, end, rel_tol=1e-6) for end in (limits.low, limits.high))
     return limits.low <= value <= limits.high or near
+
+
+def no_effect(kind: Any) -> str:
+    """That there is no effect of a name, and which ones are called like it."""
+    if isinstance(kind, type):
+        return f"an effect is called by its name, {kind.__name__!r}, not by its class"
+    near = sorted(k for k in REGISTRY if k[:3].lower() == kind[:3].lower()) if isinstance(kind, str) else []
+    return f"there is no effect {kind!r} ({', '.join(near) or 'see diffmix.processors'})"
 
 
 def _is_name(name: Any) -> bool:

@@ -1,13 +1,12 @@
 """How a mixing engineer calls effects, knobs and quantities: what the text form of a graph reads and writes."""
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import lru_cache
 
-from diffmix.graph.node import BUILT_IN
+from diffmix.graph.node import BUILT_IN, options_of
 from diffmix.params import Param
 from diffmix.processors.base import REGISTRY, Port
 
@@ -83,20 +82,28 @@ LEADING = {
 }
 """Where an effect has several knobs of a dimension: those that a value without a name turns, in this order."""
 
-UNITS = {
-    "Hz": ("frequency", 0),
-    "kHz": ("frequency", 3),
-    "s": ("time", 0),
-    "ms": ("time", -3),
-    "dB": ("level", 0),
-    ":1": ("ratio", 0),
-    "": ("number", 0),
-    "%": ("number", -2),
-    "oct": ("octaves", 0),
-    "cycles": ("cycles", 0),
-    "bits": ("bits", 0),
-    "LUFS": ("loudness", 0),
-}
+
+class _Units(dict[str, tuple[str, int]]):
+    def __missing__(self, unit: str) -> tuple[str, int]:
+        return unit, 0  # of an effect that somebody declared: it measures itself, and is not written
+
+
+UNITS = _Units(
+    {
+        "Hz": ("frequency", 0),
+        "kHz": ("frequency", 3),
+        "s": ("time", 0),
+        "ms": ("time", -3),
+        "dB": ("level", 0),
+        ":1": ("ratio", 0),
+        "": ("number", 0),
+        "%": ("number", -2),
+        "oct": ("octaves", 0),
+        "cycles": ("cycles", 0),
+        "bits": ("bits", 0),
+        "LUFS": ("loudness", 0),
+    }
+)
 """Units by what they measure, and their power of ten."""
 
 PERCENT = "Pan"
@@ -138,12 +145,9 @@ def table() -> str:
     return "\n".join(rows)
 
 
-@lru_cache(maxsize=512)
 def option_names(kind: str) -> tuple[str, ...]:
     """The options of a kind."""
-    if kind in BUILT_IN:
-        return tuple(BUILT_IN[kind][2])
-    return tuple(inspect.signature(REGISTRY[kind].__init__).parameters)[4:]
+    return tuple(BUILT_IN[kind][2]) if kind in BUILT_IN else options_of(REGISTRY[kind])
 
 
 def ports(kind: str) -> tuple[Port, ...]:
@@ -201,7 +205,7 @@ def leading(kind: str, params: Mapping[str, Param]) -> list[str]:
     found = [
         knob
         for knob, dimension in zip(params, dimensions, strict=True)
-        if dimensions.count(dimension) == 1 or knob in LEADING.get(kind, ())
+        if params[knob].unit in UNITS and (dimensions.count(dimension) == 1 or knob in LEADING.get(kind, ()))
     ]
     return sorted(found, key=lambda knob: params[knob].unit != ":1")  # a compressor begins with its ratio
 
@@ -230,4 +234,4 @@ def quantity(value: float, unit: str) -> str:
         text, unit = format(Decimal(text).scaleb(-3).normalize(), "f"), "kHz"
     elif unit == "s" and 0 < abs(value) < 1:
         text, unit = format(Decimal(text).scaleb(3).normalize(), "f"), "ms"
-    return text if unit in _SILENT else text + unit
+    return text if unit in _SILENT or unit not in UNITS else text + unit

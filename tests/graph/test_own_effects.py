@@ -1,0 +1,66 @@
+"""Effects that a program declares itself."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffmix import Console, Graph, Param, Processor
+from diffmix.errors import GraphError, SettingsError
+from diffmix.graph import render
+
+pytestmark = pytest.mark.usefixtures("declaring")
+
+X = torch.ones(1, 2, 8)
+
+
+def shift() -> type[Processor]:
+    class Shift(Processor):
+        amount = Param(-12, 12, 0, "st")
+        cents = Param(-100, 100, 0, "ct")
+
+        def __init__(self, sample_rate: float, ranges: dict | None = None, order: int = 1, precision: str = "float32"):
+            super().__init__(sample_rate, ranges, precision)
+            self.order = order
+
+        def process(self, x: Tensor, *, amount: Tensor, cents: Tensor) -> Tensor:
+            return x * self.order * amount[:, None, None]
+
+    return Shift
+
+
+def test_units_and_options_of_ones_own_are_written_and_read() -> None:
+    shift()
+    graph = Graph.from_text("a: in > Shift(amount=3, order=2) > out")
+    assert render(graph, {"a": X}, 44100).unique().tolist() == [6]
+    assert Graph.from_text(str(graph)) == graph == Graph.from_json(graph.to_json())
+    console = Console(44100, strip={"trim": "Gain", "shift": {"kind": "Shift", "order": 3}})
+    assert Graph.from_text(str(console.to_graph({"a": 2})))["a.shift"].options == {"order": 3}
+
+
+def test_a_class_that_is_declared_again_is_the_new_one() -> None:
+    text = "a: in > Shift(amount=3, order=2) > out"
+    for _ in range(2):
+        shift()
+        render(Graph.from_text(text), {"a": X}, 44100)
+
+    class Shift(Processor):
+        level = Param(0, 9, 0, "V")
+
+        def process(self, x: Tensor, *, level: Tensor) -> Tensor:
+            return x + level[:, None, None]
+
+    assert render(Graph.from_text("a: in > Shift(level=4) > out"), {"a": X}, 44100).unique().tolist() == [5]
+
+
+def test_what_cannot_be_made_by_name_is_refused_in_a_sentence() -> None:
+    class Odd(Processor):
+        def __init__(self, sample_rate: float) -> None:
+            super().__init__(sample_rate)
+
+        def process(self, x: Tensor) -> Tensor:
+            return x
+
+    with pytest.raises(GraphError, match=r"Odd\(\) takes no ranges; an effect by name is made with sample_rate, ran"):
+        Graph().add("a", "Odd")
+    with pytest.raises(SettingsError, match="an effect is called by its name, 'Odd', not by its class"):
+        Console(44100, strip={"trim": Odd})  # type: ignore[dict-item]

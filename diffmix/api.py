@@ -165,7 +165,7 @@ def _made(
             limits=wishes.limits,
             progress=part,
         )
-        yield replace(mix, style=automixing.in_words(style))
+        yield replace(mix, style=automixing.in_words(style), wished=wishes.told)
 
 
 def render(

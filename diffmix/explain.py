@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from diffmix.console import Console, DeskValues
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.spectrum import band_powers, k_weighting_db
-from diffmix.data.multitrack import Multitrack
+from diffmix.data.multitrack import Multitrack, Track
 from diffmix.graph import Renderer
 from diffmix.graph.node import Endpoint
 from diffmix.playback import Player, fullest
@@ -27,11 +28,18 @@ _NAMES = ((60, "sub bass"), (250, "bass"), (500, "low mids"), (2000, "mids"), (6
 _SILENT_LUFS = -69.0
 
 
-def explained(player: Player, settings: Settings, loudness_after: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def explained(
+    player: Player,
+    settings: Settings,
+    loudness_after: Mapping[str, float],
+    wished: Mapping[str, tuple[float, float, str]] = MappingProxyType({}),
+) -> dict[str, dict[str, Any]]:
     """For each track by name, as plain data: ``crest_db`` and ``dominant_hz`` of the recording, ``masked``: the share
     of its spectrum in which the others together are louder and who covers how much of it, ``done`` and ``why`` in
     words, and ``bypass``: what leaving out each processor would change in the sum of all tracks, in front of the
     master's effects: ``level_lu`` and the third octave that changes most, ``hz`` by ``change_db``.
+
+    ``wished`` are ranges (low, high, words) that a person held knobs in, by name: "vox.pan.pan".
     """
     console, multitrack, rate = player.console, player.multitrack, player.multitrack.sample_rate
     start, stop = fullest(multitrack, HEARD_S)
@@ -46,6 +54,7 @@ def explained(player: Player, settings: Settings, loudness_after: Mapping[str, f
     tracks = {t.name: t for t in multitrack.tracks}
     leads = [n for n, t in tracks.items() if t.role == "lead_vocal" and loudness_after[n] > _SILENT_LUFS]
     sum_lufs = 10 * np.log10(sum(10 ** (level / 10) for level in loudness_after.values()))
+    around = _Around.of(console, settings, [n for n, level in loudness_after.items() if level > _SILENT_LUFS], tracks)
     result = {}
     for name, track in tracks.items():
         sounding = loudness_after[name] > _SILENT_LUFS
@@ -66,8 +75,16 @@ def explained(player: Player, settings: Settings, loudness_after: Mapping[str, f
         if sounding:
             others = [n for n in leads if n != name]
             vocal = np.mean([placed[n].mean(0) for n in others], 0) if others else None
-            relative = loudness_after[name] - sum_lufs
-            entry["why"] = list(_why(entry, stages, raw[name], vocal, relative, multitrack.loudness_lufs[name]))
+            held = _held(name, stages, wished)
+            before_lufs, under_lu = multitrack.loudness_lufs[name], sum_lufs - loudness_after[name]
+            entry["why"] = [
+                *(f"as you wished: {words}" for words in dict.fromkeys(held.values())),
+                *_about_level(stages, before_lufs, under_lu, "fader.gain_db" in held, console),
+                *_why(entry, stages, raw[name], vocal),
+                *_about_place(track, entry["dominant_hz"], around, held),
+                *_about_sends(name, entry["dominant_hz"], around, held),
+                *_about_masking(entry["masked"]),
+            ]
             if heard and name not in player.muted:
                 entry["bypass"] = dict(_bypassed(player, settings, name, total, (start, stop)))
         result[name] = entry
@@ -195,35 +212,124 @@ def _done(console: Console, stages: Mapping[str, Mapping[str, float]], channels:
             yield f"{bus} at {level:.0f} dB"
 
 
-def _why(
-    entry: Mapping[str, Any],
-    stages: Mapping[str, Mapping[str, float]],
-    raw: Array,
-    vocal: Array | None,
-    relative_lu: float,
-    before_lufs: float,
+class _Around(NamedTuple):
+    """What the tracks that sound are like beside each other."""
+
+    places: Mapping[str, float]  # from -1, left, to 1
+    widths: Mapping[str, float]  # of those in stereo
+    sends: Mapping[str, tuple[str, Mapping[str, float]]]  # its bus, and the level in dB of each
+    middle: Sequence[str]  # who plays there, singers first
+
+    @classmethod
+    def of(
+        cls, console: Console, settings: Mapping[str, Any], sounding: Sequence[str], tracks: Mapping[str, Track]
+    ) -> "_Around":
+        """The surroundings of every track."""
+        knobs = {name: settings["tracks"][name] for name in sounding}
+        stereo = [name for name in sounding if tracks[name].audio.shape[0] == 2]
+        places = {
+            name: stages["image"]["balance"] if name in stereo else stages["pan"]["pan"]
+            for name, stages in knobs.items()
+        }
+        sends = {
+            send: (bus, {name: stages[send]["gain_db"] for name, stages in knobs.items()})
+            for send, bus in console.layout["sends"].items()
+        }
+        centred = [name for name in sounding if abs(places[name]) < 0.05]
+        middle = sorted(centred, key=lambda name: tracks[name].role != "lead_vocal")
+        return cls(places, {name: knobs[name]["image"]["width"] for name in stereo}, sends, middle)
+
+
+def _held(
+    name: str, stages: Mapping[str, Mapping[str, float]], wished: Mapping[str, tuple[float, float, str]]
+) -> dict[str, str]:
+    """The knobs of a track that are where a person wished them, and the words."""
+    return {
+        f"{stage}.{knob}": wished[full][2]
+        for stage, knobs in stages.items()
+        for knob, value in knobs.items()
+        if (full := f"{name}.{stage}.{knob}") in wished and wished[full][0] - 1e-6 <= value <= wished[full][1] + 1e-6
+    }
+
+
+def _about_level(
+    stages: Mapping[str, Mapping[str, float]], before_lufs: float, under_lu: float, held: bool, console: Console
 ) -> Iterator[str]:
-    """Reasons, from what was measured and what departs from neutral."""
+    """Why trim and fader are where they are."""
     trim = stages.get("trim", {}).get("gain_db", 0.0)
     if abs(trim) >= 3:
         how = "softly" if trim > 0 else "loudly"
         yield f"it was recorded {how}, at {before_lufs:.0f} LUFS: the trim brings it to the level of the others"
-    yield f"in the mix it is to be {abs(relative_lu):.1f} LU under the sum of all tracks, and the fader follows"
+    if held:
+        yield f"so it is {under_lu:.1f} LU under the sum of all tracks"
+        return
+    yield f"in the mix it is to be {under_lu:.1f} LU under the sum of all tracks, and the fader follows"
+    knob = console.fader.spec.params["gain_db"]
+    if stages["fader"]["gain_db"] >= knob.high - 1e-3:
+        yield f"its fader is at its top, {knob.high:+g} dB: more was perhaps meant"
+
+
+def _why(
+    entry: Mapping[str, Any], stages: Mapping[str, Mapping[str, float]], raw: Array, vocal: Array | None
+) -> Iterator[str]:
+    """Reasons for filters and dynamics, from what was measured and what departs from neutral."""
     level = 10 * np.log10(np.maximum(raw, 1e-12))
     highpass = stages.get("highpass", {}).get("cutoff_frequency_hz", 0.0)
     if highpass > 11:
         share = float(raw[highpass * 0.9 > _HZ].sum() / max(raw.sum(), 1e-20))
         less = f"is {-10 * np.log10(share):.0f} dB weaker than the whole" if share > 1e-8 else "is nothing"
-        yield f"what lies under {hertz(highpass)} {less}: the highpass leaves that range to others"
+        does = "leaves that range to others" if share < 0.1 else "thins it, so that the low end does not swell"
+        yield f"what lies under {hertz(highpass)} {less}: the highpass {does}"
     for hz, gain in _bands(stages.get("eq", {}))[:2]:
         if abs(gain) >= 1:
             yield _about_band(hz, gain, level, vocal, entry)
     squeeze = stages.get("compressor", {})
     crest = entry["crest_db"]
     if squeeze.get("ratio", 1) > 1.01 and squeeze.get("threshold_db", 0) < -0.05 and crest is not None:
-        peaks = "stand far out" if crest > 16 else "stand out" if crest > 11 else "are even already"
-        yield f"its peaks are {crest:.0f} dB above its mean and {peaks}: the compressor starts there"
-    masked = entry["masked"]
+        far = "stand far out" if crest > 16 else "stand out"
+        ends = f"and {far}: the compressor holds them" if crest > 11 else "only: the compressor presses it gently"
+        yield f"its peaks are {crest:.0f} dB above its mean {ends}"
+
+
+def _about_place(track: Track, dominant_hz: float, around: _Around, held: Mapping[str, str]) -> Iterator[str]:
+    """Why a track stands where it does, and is as wide as it is."""
+    name, place = track.name, around.places[track.name]
+    if not held.keys() & {"pan.pan", "image.balance"}:
+        side = "left" if place < 0 else "right"
+        facing = [n for n, p in around.places.items() if p * place < 0 and abs(p + place) < 0.15]
+        middle = " and ".join(n for n in around.middle[:2] if n != name)
+        if abs(place) >= 0.1 and facing:
+            nearest = min(facing, key=lambda n: abs(around.places[n] + place))
+            yield f"{side} of the centre, as {nearest} faces it from the other side"
+        elif abs(place) >= 0.1:
+            yield f"{side} of the centre" + (f", which is left to {middle}" if middle else ", where there is room")
+        elif len(track.audio) == 1 and (dominant_hz <= 160 or track.role == "lead_vocal"):
+            yield f"in the centre, where {'low' if dominant_hz <= 160 else 'leading'} sounds hold the mix"
+    width = around.widths.get(name, 1.0)
+    if abs(width - 1) >= 0.05 and "image.width" not in held:
+        left, right = track.audio.double()
+        sides, centre = float((left - right).square().mean()), float((left + right).square().mean())
+        if sides > 1e-8 * centre > 0:
+            under_db = 10 * np.log10(centre / sides)
+            how = "wider, for more room" if width > 1 else "narrower, for a firmer middle"
+            yield f"its sides are {abs(under_db):.0f} dB {'under' if under_db > 0 else 'over'} its middle: {how}"
+
+
+def _about_sends(name: str, dominant_hz: float, around: _Around, held: Mapping[str, str]) -> Iterator[str]:
+    """Why a track gets more or less of a bus than others, where it does."""
+    for send, (bus, levels) in around.sends.items():
+        more = levels[name] - float(np.median(list(levels.values())))
+        if len(levels) < 3 or abs(more) < 4 or f"{send}.gain_db" in held:
+            continue
+        if more > 0:
+            yield f"{bus} {more:.0f} dB more than most tracks get: more space around it"
+        else:
+            clear = "the low end stays clear" if dominant_hz <= 160 else "it stays in front"
+            yield f"{bus} {-more:.0f} dB less than most tracks get: {clear}"
+
+
+def _about_masking(masked: Mapping[str, Any]) -> Iterator[str]:
+    """Who covers a track."""
     if masked["share"] >= 0.3 and masked["by"]:
         names = " and ".join(list(masked["by"])[:2])
         yield f"{names} still cover{'s' if len(masked['by']) == 1 else ''} much of it ({100 * masked['share']:.0f} %)"

@@ -34,7 +34,8 @@ class Mix:
 
     ``audio`` is float32 (2, T) at ``sample_rate`` Hz; ``settings`` holds every knob; ``notes`` says what a person
     should know (files skipped, loudness not reached); ``muted`` names tracks that are not heard. Edit ``settings`` and
-    call `rendered` to hear the change. ``style`` says in words what was asked for or drawn.
+    call `rendered` to hear the change. ``style`` says in words what was asked for or drawn, ``wished`` the ranges (low,
+    high, words) in which knobs were held, by name.
     """
 
     AUDIO: ClassVar[str] = "mix.wav"
@@ -54,6 +55,7 @@ class Mix:
     notes: tuple[str, ...] = ()
     muted: tuple[str, ...] = ()
     style: str = ""
+    wished: Mapping[str, tuple[float, float, str]] = field(default_factory=dict, repr=False)
 
     @property
     def controls(self) -> Controls:

@@ -118,7 +118,7 @@ def _tracks(mix: "Mix", player: Player, settings: Mapping[str, Any]) -> dict[str
     loudness, peaks = player.levels_and_peaks(mix.settings)
     after = dict(zip(player.names, loudness.tolist(), strict=True))
     peak = dict(zip(player.names, peaks.tolist(), strict=True))
-    about = explained(player, mix.settings, after)
+    about = explained(player, mix.settings, after, mix.wished)
     found = {}
     for track in mix.multitrack.tracks:
         knobs, mono = settings[track.name], track.audio.shape[0] == 1

@@ -117,6 +117,11 @@ class Wishes:
         """Whether anything is wished."""
         return bool(self.limits) or self.only is not None
 
+    @property
+    def told(self) -> dict[str, tuple[float, float, str]]:
+        """Each limit, (low, high), with the words that set it, by the name of its knob."""
+        return {name: (low, high, self.said[name]) for name, (low, high) in self.limits.items()}
+
     def remapped(self, console: Console, settings: Settings) -> Settings:
         """Settings inside of the limits, except for faders, which follow from loudness: see `projected`.
 

@@ -1,6 +1,7 @@
 """Automixing as a musician meets it: wishes kept, levels reached, songs in pieces, and every way to get it wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -360,6 +361,24 @@ def test_bypassing_in_the_report_is_what_bypassing_does(multitrack: Multitrack) 
         for s in (mix.settings, diffmix.Settings({**mix.settings, "tracks": tracks}))
     ]
     assert change["level_lu"] == pytest.approx(float(levels[1] - levels[0]), abs=0.4)
+
+
+def test_reasons_tell_places_sends_and_what_was_wished(multitrack: Multitrack) -> None:
+    asked = {"lock": ["vox.pan=0.5", "pad.gain=-3"], "bound": {"bass.send": (-40, -30)}}
+    mix = api.automix(multitrack, model="rules", **asked)
+    tracks = {name: {**stages} for name, stages in mix.settings["tracks"].items()}
+    tracks["vox"]["pan"] = {"pan": -0.5}  # turned by hand: the wish is no reason any more
+    mix = replace(mix, settings=diffmix.Settings({**mix.settings, "tracks": tracks}))
+    why = {name: "\n".join(track["why"]) for name, track in mix.report["tracks"].items()}
+    assert "wished" not in why["vox"]
+    assert "left of the centre" in why["vox"]
+    assert why["pad"].startswith("as you wished: pad.gain=-3\n")
+    assert "the fader follows" not in why["pad"]
+    assert "as you wished: bass.send=-40..-30" in why["bass"]
+    assert "reverb" not in why["bass"]
+    assert "less than most tracks get: the low end stays clear" in why["kick"]
+    assert "in the centre, where low sounds hold the mix" in why["kick"]
+    assert "as gtr 2 faces it from the other side" in why["gtr 1"]
 
 
 def test_a_silent_track_says_so_in_the_report() -> None:

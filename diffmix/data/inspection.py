@@ -223,7 +223,7 @@ def _mixes(multitrack: Multitrack) -> Iterator[Finding]:
         inner = gram[np.ix_(others, others)]
         scale = np.sqrt(np.diag(inner))
         inner = inner / np.outer(scale, scale) + 1e-6 * np.eye(len(others))
-        row = flat[others] @ shifted[n] if n in shifted else gram[others, n]
+        row = (flat @ shifted[n] if n in shifted else gram[:, n])[others]
         aim = row / scale / math.sqrt(gram[n, n])
         if np.mean(aim > 0.005) < 0.6 or float((aim.clip(0) ** 2).sum()) < 0.3:
             continue  # a mix is like most of its parts

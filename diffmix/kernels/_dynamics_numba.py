@@ -19,7 +19,7 @@ import numpy as np
 
 from diffmix.kernels._compile import inner, kernel
 from diffmix.kernels._powf import LARGEST, SMALLEST, exp2, log2, scale_by_powers
-from diffmix.kernels._rows import add_rows, load_rows, store_rows, transpose
+from diffmix.kernels._rows import add_rows, aligned, load_rows, store_rows, transpose
 from diffmix.kernels._simd import (  # fmt: skip
     absolute,
     cast,
@@ -279,15 +279,37 @@ def curve_backward(gy, x, g, at, count, gate, along, level, k, own, which, sums)
         store(sums, exponent + own, load(sums, exponent + own, ROWS) + cast(weighted, f64) * 0.6931471805599453)
 
 
-@kernel
+def room(length, dtype):
+    """For work on a tile: coefficients, four arrays of all lanes' samples, and of one lane three and which of them."""
+    size = (length + ROWS) * ROWS
+    one = aligned(3 * length, dtype).reshape(3, length), np.empty(length, np.int64)
+    return zeros(5 * size, dtype), zeros(4 * size, dtype).reshape(4, size), *one
+
+
+def zeros(count, dtype):
+    found = aligned(count, dtype)
+    found.fill(0)
+    return found
+
+
 def forward(x, c, states, y, length, first, last, fast):
     """Rows [first, last) of x (R, 1, T) into y, with c (R, F, 4) for the compressor, (R, F, 5) for the gate."""
+    work = *room(length, x.dtype), aligned(length, np.float64)
+    _forward(x, c, states, y, length, first, last, fast, *work)
+
+
+def backward(gy, x, c, states, gx, gc, length, first, last):
+    """Adjoint of rows [first, last), which is added to gc."""
+    work = *room(length, x.dtype), zeros(5 * (length + ROWS) * ROWS, np.float64)
+    _backward(gy, x, c, states, gx, gc, length, first, last, *work)
+
+
+@kernel
+def _forward(x, c, states, y, length, first, last, fast, k, work, ends, which, logs):
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
-    step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
+    step, along = ROWS if moving else 0, int(moving)
     audio, out = x.reshape(-1), y.reshape(-1)
-    k, work, ends = np.zeros(5 * size, x.dtype), np.zeros((4, size), x.dtype), np.zeros((2, length), x.dtype)
     tile, envelope, squares, level = work[0], work[1], work[2], work[3]
-    which, logs = np.empty(length, np.int64), np.empty(length)
     for group in range(first, last, ROWS):
         rows = group_of(group, last)
         offsets, inner = rows * samples, (rows - group) * length
@@ -313,8 +335,8 @@ def forward(x, c, states, y, length, first, last, fast):
 
 
 @kernel
-def backward(gy, x, c, states, gx, gc, length, first, last):
-    """Adjoint of rows [first, last), tiles from the last; each recomputes its levels from the saved state.
+def _backward(gy, x, c, states, gx, gc, length, first, last, k, work, ends, which, sums):
+    """Tiles from the last; each recomputes its levels from the saved state.
 
     Each sample keeps the branch it took in the forward, which is exact wherever the output is differentiable. With the
     gain g = (e/threshold)^exponent of a sample that acts, its envelope receives gy x g exponent/e; the adjoint w of the
@@ -325,11 +347,9 @@ def backward(gy, x, c, states, gx, gc, length, first, last):
     The gate passes what r gets through the root and, by the same rule, through m.
     """
     samples, moving, gate = x.shape[2], c.shape[1] > 1, c.shape[2] == 5
-    step, along, size = ROWS if moving else 0, int(moving), (length + ROWS) * ROWS
+    step, along = ROWS if moving else 0, int(moving)
     audio, outer, to = x.reshape(-1), gy.reshape(-1), gx.reshape(-1)
-    k, work, ends = np.zeros(5 * size, x.dtype), np.zeros((4, size), x.dtype), np.zeros((3, length), x.dtype)
     tile, envelope, squares, level = work[0], work[1], work[2], work[3]
-    which, sums = np.empty(length, np.int64), np.zeros(5 * size)
     for group in range(first, last, ROWS):
         rows, used = group_of(group, last), min(ROWS, last - group)
         offsets, inner = rows * samples, (rows - group) * length

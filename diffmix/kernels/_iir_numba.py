@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from diffmix.kernels._compile import copy, inner, kernel
 from diffmix.kernels._operator import Loops
-from diffmix.kernels._rows import load_rows, read_tile, store_rows, transpose, write_tile
+from diffmix.kernels._rows import aligned, load_rows, read_tile, store_rows, transpose, write_tile
 from diffmix.kernels._simd import cast, fma, lanes, load, load_tuple, read, store, store_tuple, write
 
 BLOCK = 8192  # Pedalboard processes so many samples at a time and cleans its states after each
@@ -218,13 +218,6 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
                     store_tuple(w, half * STATES + 2 * k * HALF, (w1, w2))
 
     return forward, backward, adjoint_states
-
-
-def aligned(count: int, dtype: Any) -> NDArray[Any]:
-    """Room for so many numbers from the start of a cache line on: vectors that lie across two take twice the time."""
-    room = np.empty(count * np.dtype(dtype).itemsize + 64, np.uint8)
-    skip = -room.ctypes.data % 64
-    return room[skip : skip + count * np.dtype(dtype).itemsize].view(dtype)
 
 
 @lru_cache

@@ -27,7 +27,8 @@ def lookup(typingctx: Any, table: Any, index: Any, count: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if permutes and result.lanes % 8 == 0:
-            return _permuted(context, builder, signature.args[0], args[0], args[1], index, result, entries)
+            rows = _rows(context, builder, signature.args[0], args[0], result, entries)
+            return _permuted(builder, rows, args[1], index, result)
         value = ir.Constant(ir_of(result), ir.Undefined)
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         for i in range(result.lanes):
@@ -49,13 +50,14 @@ def lookup_pairs(typingctx: Any, table: Any, index: Any, count: Any) -> Any:
     permutes = "avx512f" in features() and entries == 16 and one.lanes % 8 == 0
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        twice = builder.add(args[1], args[1])
         if permutes:
-            table_type = signature.args[0]
-            places = twice, builder.or_(twice, ir.Constant(twice.type, [1] * one.lanes))
-            return cgutils.pack_array(
-                builder, [_permuted(context, builder, table_type, args[0], p, index, one, 2 * entries) for p in places]
-            )
+            rows = _rows(context, builder, signature.args[0], args[0], one, 2 * entries)
+            planes = [
+                [shuffled(builder, a, b, list(range(p, 16, 2))) for a, b in zip(rows[::2], rows[1::2], strict=True)]
+                for p in (0, 1)
+            ]
+            return cgutils.pack_array(builder, [_permuted(builder, plane, args[1], index, one) for plane in planes])
+        twice = builder.add(args[1], args[1])
         pair, halves = Vec(one.dtype, 2), ([], [])
         for i in range(0, one.lanes, 4):
             four = [builder.extract_element(twice, index_of(i + k)) for k in range(4)]
@@ -76,23 +78,25 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
     return parts[0]
 
 
-def _permuted(
-    context: Any, builder: Any, table_type: Any, table: Any, index: Any, given: Vec, result: Vec, entries: int
-) -> Any:
+def _rows(context: Any, builder: Any, table_type: Any, table: Any, result: Vec, entries: int) -> list[Any]:
+    """A table of 8 bytes each as vectors of eight, which stay in registers."""
+    eight = Vec(result.dtype, 8)
+    places = (context.get_constant(types.intp, k) for k in range(0, entries, 8))
+    return [read(context, builder, table_type, table, place, eight) for place in places]
+
+
+def _permuted(builder: Any, parts: list[Any], index: Any, given: Vec, result: Vec) -> Any:
+    """What is at ``index`` in two or four vectors of eight."""
     eight, integers = Vec(result.dtype, 8), Vec(types.int64, 8)
     name = f"llvm.x86.avx512.vpermi2var.{'pd' if result.dtype in types.real_domain else 'q'}.512"
     kind = ir.FunctionType(ir_of(eight), [ir_of(eight), ir_of(integers), ir_of(eight)])
     pick = cgutils.get_or_insert_function(builder.module, kind, name)
-    parts = [
-        read(context, builder, table_type, table, context.get_constant(types.intp, k), eight)
-        for k in range(0, entries, 8)
-    ]
     wide = index if given.dtype == types.int64 else builder.sext(index, ir_of(given.like(types.int64)))
     picked = []
     for first in range(0, result.lanes, 8):
         at = shuffled(builder, wide, wide, list(range(first, first + 8)))
         value = builder.call(pick, [parts[0], at, parts[1]])  # looks at the last four bits of each index
-        if entries == 32:
+        if len(parts) == 4:
             upper = builder.icmp_signed(">=", at, ir.Constant(ir_of(integers), [16] * 8))
             value = builder.select(upper, builder.call(pick, [parts[2], at, parts[3]]), value)
         picked.append(value)

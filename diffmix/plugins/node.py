@@ -1,4 +1,4 @@
-"""Any VST3 plugin as a node of a chain or a graph."""
+"""Any VST3 plugin as an effect of a chain, and under a name (`diffmix.processors.named`) of a graph or a console."""
 
 from collections.abc import Sequence
 from pathlib import Path as FilePath

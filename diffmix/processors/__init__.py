@@ -32,6 +32,7 @@ from diffmix.processors.modulation import (
     Vibrato,
 )
 from diffmix.processors.multiband import DeEsser, MultibandCompressor
+from diffmix.processors.named import named
 from diffmix.processors.neural import NeuralEffect
 from diffmix.processors.reverb import FeedbackDelayNetwork, NoiseReverb, Reverb, RoomReverb
 from diffmix.processors.stereo import BalanceWidth, Imager, MidSideMerge, MidSideSplit, Pan
@@ -97,4 +98,5 @@ __all__ = [
     "TruePeakLimiter",
     "Vibrato",
     "Waveshaper",
+    "named",
 ]

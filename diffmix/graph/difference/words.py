@@ -134,7 +134,7 @@ def _value(value: float, knob: str, p: Param | None) -> str:
     unit = p.unit if p else ""
     if unit == "dB" and knob.endswith(("gain_db", "makeup_db", "sustain_db", "attack_db")):
         return decibels(value) if abs(value) >= 0.1 or not value else f"{value:+.2g} dB"
-    if not unit and any(word in knob for word in SHARES):
+    if not unit and any(word in knob for word in SHARES) and (p is None or p.high <= 2):
         return f"{short(100 * value)} %"
     return f"{short(value)} dB" if unit == "dB" else quantity(value, unit)
 

@@ -18,7 +18,7 @@ from diffmix.progress import progress
 
 
 def test_a_reader_that_has_had_enough_gets_no_traceback() -> None:
-    code = "from diffmix import cli; cli.doctor.PACKAGES = (); cli.main(['doctor'])"
+    code = "import diffmix.cli as cli; cli.doctor.PACKAGES = (); cli.main(['doctor'])"
     reads, writes = os.pipe()
     os.close(reads)
     ended = subprocess.run([sys.executable, "-c", code], stdout=writes, stderr=subprocess.PIPE, check=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from diffmix.data.audio import write_wav
+from diffmix.data.style_content import Content
 
 RATE = 16000
 PARTS = {"kick": (60.0, 1), "bass": (90.0, 1), "guitar": (400.0, 2), "lead vocal": (700.0, 1)}
@@ -35,3 +36,13 @@ def library(root: Path, songs: int = 3, mixed: bool = True) -> Path:
     for number in range(songs):
         record(root / f"song {number}", number, mixed)
     return root
+
+
+def beats(seed: int, kind: str = "drums", real: bool = False) -> Content:
+    """Noise of its own colour that comes at its own pace."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, 150_000, generator=generator)
+    pace = 4000 + 700 * (seed % 7)
+    x = x * torch.exp(-(torch.arange(150_000) % pace) / (300 + 100 * (seed % 5)))
+    colour = 1 / (1 + torch.fft.rfftfreq(150_000) * (5 + 20 * (seed % 3)))
+    return Content(f"r{seed}", f"song {seed}", kind, 0.1 * torch.fft.irfft(torch.fft.rfft(x) * colour, 150_000), real)

@@ -12,28 +12,20 @@ from diffmix import train
 from diffmix.data.effect_chains import EFFECTS, draw_effect
 from diffmix.data.style_content import Content
 from diffmix.errors import OutputError, SettingsError
+from diffmix.estimators import style_features
 from diffmix.estimators.effect_embedding import EffectEncoder
 from diffmix.systems import effect_embedding, effect_examples
 from diffmix.systems.effect_embedding import EffectLearner, discriminant, found_among, nearest
 from diffmix.systems.effect_examples import PRESETS, EffectExamples, examples, joined, presets
+from tests.systems.recorded import beats
 from tests.systems.runs import broken_and_resumed, configured, same_weights
 
 config = configured("recipe=effect_embedding", "data.pieces=2", "data.held_out_pieces=1", "system.size=8")
 
 
-def beats(seed: int, kind: str = "drums", real: bool = False) -> Content:
-    """Noise of its own colour that comes at its own pace."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(2, 150_000, generator=generator)
-    pace = 4000 + 700 * (seed % 7)
-    x = x * torch.exp(-(torch.arange(150_000) % pace) / (300 + 100 * (seed % 5)))
-    colour = 1 / (1 + torch.fft.rfftfreq(150_000) * (5 + 20 * (seed % 3)))
-    return Content(f"r{seed}", f"song {seed}", kind, 0.1 * torch.fft.irfft(torch.fft.rfft(x) * colour, 150_000), real)
-
-
 @pytest.fixture(scope="module")
 def small() -> Iterator[pytest.MonkeyPatch]:
-    """Pieces of a few cheap recordings."""
+    """Pieces of a few cheap recordings, heard for 1.4 s."""
 
     def generated(seed: int, *args: Any, **options: Any) -> Iterator[Content]:
         yield beats(seed + 100)
@@ -41,6 +33,8 @@ def small() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("SONGS", 2), ("TALKERS", 2), ("REAL", 3), ("STYLES", 8), ("TOGETHER", 4)):
             patch.setattr(effect_examples, name, value)
+        for module in (effect_examples, style_features):
+            patch.setattr(module, "WINDOW", 32_768)
         patch.setattr(effect_examples, "generated", generated)
         patch.setattr(effect_examples, "talker", lambda seed: beats(seed + 500))
         rng = np.random.default_rng(0)

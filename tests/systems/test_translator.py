@@ -1,7 +1,10 @@
 """Training of the translator."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from diffmix.data import styles
 from diffmix.data.style_content import Content
 from diffmix.errors import SettingsError
+from diffmix.estimators import style_features
 from diffmix.estimators.translator import Translator
 from diffmix.estimators.treatment import EQ_HZ, LEVELS_DB, Treatment
 from diffmix.systems import style_examples, translator
@@ -17,6 +21,7 @@ from diffmix.systems.style_examples import Examples, examples, joined, treatment
 from diffmix.systems.translator import StyleLearner, learn, pairs_of
 from diffmix.train import run
 from diffmix.transferring.decision import mel_distance, mel_magnitude, render
+from tests.systems.recorded import beats
 
 
 def recorded(count: int = 4) -> list[Content]:
@@ -25,16 +30,35 @@ def recorded(count: int = 4) -> list[Content]:
     return [Content(f"r{n}", f"song {n}", "harmony", x[n], True) for n in range(count)]
 
 
+def shorter(patch: pytest.MonkeyPatch) -> None:
+    """2.7 s of a recording are heard, which is as long as the crop of an example."""
+    for module in (style_examples, style_features):
+        patch.setattr(module, "WINDOW", style_examples.CROP)
+
+
+def cheap(patch: pytest.MonkeyPatch) -> None:
+    """Pieces of recordings that cost nothing to make; one test has those of the generator."""
+
+    def generated(seed: int, *args: Any, **options: Any) -> Iterator[Content]:
+        yield beats(seed + 100, "harmony")
+
+    shorter(patch)
+    patch.setattr(style_examples, "generated", generated)
+    patch.setattr(style_examples, "talker", lambda seed: beats(seed + 500, "speech"))
+    patch.setattr(style_examples, "SHARES", {"harmony": 0.8, "speech": 0.2})
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     with pytest.MonkeyPatch.context() as patch:
+        cheap(patch)
         for name, value in (("GROUPS", 12), ("SONGS", 1), ("TALKERS", 2), ("REAL", 8)):
             patch.setattr(style_examples, name, value)
-        patch.setattr(style_examples, "SHARES", {"harmony": 0.8, "speech": 0.2})
         return examples(recorded(), 2, 0, tmp_path_factory.mktemp("styles"))
 
 
 def test_examples_are_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap(monkeypatch)
     for name, value in (("GROUPS", 2), ("SONGS", 1), ("TALKERS", 1), ("REAL", 4)):
         monkeypatch.setattr(style_examples, name, value)
     first = examples(recorded(), 1, 3, tmp_path)
@@ -195,6 +219,9 @@ def test_speech_is_there_again_elsewhere() -> None:
 
 
 def test_the_recipe_trains_from_generated_songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter(monkeypatch)
+    monkeypatch.setattr(style_examples, "generated", partial(style_examples.generated, seconds=4.0))
+    monkeypatch.setattr(style_examples, "talker", partial(style_examples.talker, seconds=4.0))
     for name, value in (("GROUPS", 10), ("SONGS", 3), ("TALKERS", 4)):
         monkeypatch.setattr(style_examples, name, value)
     config = {

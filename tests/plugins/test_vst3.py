@@ -79,13 +79,13 @@ def log_spectrum(x: torch.Tensor) -> torch.Tensor:
 
 def test_descent_finds_the_sound_of_an_equalizer(equalizer: PluginNode) -> None:
     """Of six parameters, whose gains are redundant: the sound is found, not each of the knobs."""
-    x = noise()
+    x = noise(samples=4096)
     target = log_spectrum(equalizer(x, torch.tensor([[0.8, 0.3, 0.7, 0.5, 0.4, 0.2]])))
     logits = torch.logit(equalizer.spec.default())[None].requires_grad_()
-    optimizer = torch.optim.Adam([logits], 0.08)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 120)
+    optimizer = torch.optim.Adam([logits], 0.15)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
     losses = []
-    for _ in range(120):
+    for _ in range(60):
         loss = (log_spectrum(equalizer(x, logits.sigmoid())) - target).abs().mean()
         losses.append(loss.item())
         optimizer.zero_grad()

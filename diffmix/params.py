@@ -34,6 +34,9 @@ class Param:
         if self.scale == "log" and self.low <= 0:
             raise SettingsError(f"a log scale needs a range above 0, got {self.range_text()}")
 
+    def __deepcopy__(self, _: object) -> "Param":
+        return self  # nothing can change it, and models are copied with thousands
+
     def range_text(self) -> str:
         """The range as a person writes it, for example ``-60..0 dB``."""
         return f"{self.low:g}..{self.high:g} {self.unit}".rstrip()

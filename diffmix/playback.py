@@ -178,7 +178,7 @@ class Player:
             names = key if isinstance(key, tuple) else (key,)
             rows = value[0].reshape(-1).tolist() if isinstance(key, tuple) else value.tolist()
             values |= {n: v for n, v in zip(names, rows, strict=True) if n.rpartition(".")[0] in ahead}
-        return Renderer(self.graph.at(values), self.console.sample_rate, targets=targets, given=given)
+        return self.wired.part(targets, given, values)
 
     def _exact(self, renderer: Renderer) -> bool:
         """Whether pieces are the same samples as the whole: not those of effects that transform blocks."""

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -50,6 +51,18 @@ def test_the_console_is_its_parts_one_by_one() -> None:
     # the strips are equal; only their sum rounds in another order (hence the neutral master: a narrow low filter in
     # float32 would turn those last bits into -95 dB, as Pedalboard's does)
     assert residual_db(mix[0], torch.from_numpy(whole)) < -130
+
+
+def test_renderers_are_made_once_and_stay_with_their_console() -> None:
+    console = Console(RATE)
+    desk = console.wired([1, 2])
+    assert desk.part(desk.ends) is desk.part(tuple(desk.ends))
+    low, high = (desk.part(desk.ends, values={"master.gain.gain_db": gain}) for gain in (-1.0, 1.0))
+    assert [r.graph["master.gain"].values["gain_db"] for r in (low, high)] == [-1, 1]
+    other = copy.deepcopy(console)
+    assert other.wired([1, 2]) is not desk
+    assert console.wired([1, 2]) is desk
+    assert other.track_spec.params["fader.gain_db"] is console.track_spec.params["fader.gain_db"]  # nothing changes it
 
 
 def test_the_portable_path_is_the_same_console() -> None:

@@ -24,7 +24,7 @@ from diffmix.console._layout import (
 from diffmix.console._template import Template
 from diffmix.console._wiring import Desk, strips_of, unused
 from diffmix.errors import SettingsError
-from diffmix.graph import Graph, Renderer
+from diffmix.graph import Graph
 from diffmix.graph.desk import desk
 from diffmix.graph.schedule import TOGETHER
 from diffmix.params import ParamSpec, joined, split_name
@@ -146,9 +146,12 @@ class Console(Template):
         sources, knobs = made.sources(tracks), made.knobs(values, mask)
         for first in range(0, len(made.ends), TOGETHER):
             ends = made.ends[first : first + TOGETHER]
-            found = Renderer(made.renderer.graph, self.sample_rate, targets=ends).signals(sources, knobs)
+            found = made.part(ends).signals(sources, knobs)
             for end in ends:
                 yield found.pop(end)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: part for name, part in self.__dict__.items() if name != "_desks"}  # a copy makes its own
 
     @cached_property
     def _desks(self) -> dict[tuple[Any, ...], Desk]:

@@ -13,9 +13,13 @@ from diffmix.errors import SettingsError
 from diffmix.graph import Node as Effect
 from diffmix.graph import Renderer
 from diffmix.graph.desk import Strip, desk
+from diffmix.graph.plan import Value
 from diffmix.params import ParamSpec, split_name
 from diffmix.processors import Processor
 from diffmix.settings import Settings, shortest
+
+PARTS = 16
+"""Renderers of parts of a desk that are kept."""
 
 
 class Desk:
@@ -27,6 +31,7 @@ class Desk:
         strips = {s.name: s for s in strips_of(console, self.tracks, channels, groups)}
         self.ends = [strips[name].end for name in self.tracks]
         self.renderer = Renderer(desk(list(strips.values()), "master"), console.sample_rate)
+        self.parts: dict[tuple[Any, ...], Renderer] = {}
         self.columns: list[tuple[str, slice, tuple[str, ...]]] = []
         mono, stereo, every = slice(0, self.count), slice(self.count, None), slice(None)
         for name in console.track_spec.names:
@@ -47,6 +52,20 @@ class Desk:
                 key = f"{strip}.image:out>{console.layout['sends'][stage]}:in.{knob}"
             if strip in strips:
                 self.others.append((name, key))
+
+    def part(
+        self, targets: Sequence[Value], given: Sequence[Value] = (), values: Mapping[str, float] | None = None
+    ) -> Renderer:
+        """The renderer of some signals instead of the mix, made once; ``values`` stand in its graph."""
+        key = tuple(targets), tuple(given), tuple((values or {}).items())
+        renderer = self.parts.get(key)
+        if renderer is None:
+            plain = self.renderer
+            renderer = Renderer(plain.graph.at(values or {}), plain.sample_rate, targets=targets, given=given)
+            if len(self.parts) >= PARTS:
+                self.parts.clear()
+            self.parts[key] = renderer
+        return renderer
 
     def sources(self, tracks: Tracks) -> dict[str | tuple[str, ...], Tensor]:
         """Audio by the names of the tracks."""

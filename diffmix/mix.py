@@ -392,7 +392,9 @@ class _Ending:
         wanted = min(wanted, room + 6 if self.ceiling else room)
         under, slope = ceiling_db, 1.0
         tried: list[tuple[float, float]] = []
+        audio = self.before
         for step in range(self.STEPS):
+            del audio  # an hour has no room for two
             audio = self.at(wanted, under)
             if progress:
                 progress("setting the level", (step + 1) / self.STEPS)

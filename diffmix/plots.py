@@ -147,7 +147,8 @@ def third_octaves(audio: np.ndarray, sample_rate: float) -> tuple[np.ndarray, np
     1967), integrated between the band edges 10^((n -+ 1/2) / 10) (IEC 61260-1), 25 Hz to 20 kHz or half the rate.
     """
     size = 2 ** math.ceil(math.log2(0.5 * sample_rate))
-    x = np.pad(audio, ((0, 0), (0, max(0, size - audio.shape[1]))))
+    short = size - audio.shape[1]
+    x = np.pad(audio, ((0, 0), (0, short))) if short > 0 else audio
     window = np.hanning(size).astype(np.float32)
     power = np.zeros(size // 2 + 1)
     for start in range(0, x.shape[1] - size + 1, size // 2):

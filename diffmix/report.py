@@ -20,7 +20,7 @@ from diffmix import plots
 from diffmix.data.audio import FULL_SCALE
 from diffmix.errors import OutputError
 from diffmix.explain import explained, hertz, master_bypass, ordered_changes
-from diffmix.kernels.loudness import integrated_loudness, true_peak_db
+from diffmix.kernels.loudness import LoudnessMeter, integrated_loudness, true_peak_db
 from diffmix.playback import Player
 from diffmix.processors import Gain
 from diffmix.types import Path
@@ -34,12 +34,18 @@ if TYPE_CHECKING:
 _SOUND_BYTES = 1_100_000
 """Size of each of the two excerpts in the page."""
 
+_PIECE_S = 60
+"""Seconds that are measured at a time, since an hour has no room for copies."""
 
-def unmixed(multitrack: "Multitrack") -> np.ndarray:
-    """The plain sum of the tracks, (2, T) float32: faders at 0 dB, mono tracks at -3 dB on both sides."""
-    total = np.zeros((2, multitrack.tracks[0].audio.shape[-1]), np.float32)
+
+def unmixed(multitrack: "Multitrack", start: int = 0, stop: int | None = None) -> np.ndarray:
+    """The plain sum of the tracks, (2, n) float32, from sample ``start`` to ``stop``: faders at 0 dB, mono tracks at
+    -3 dB on both sides."""
+    stop = multitrack.length if stop is None else min(stop, multitrack.length)
+    total = np.zeros((2, stop - start), np.float32)
     for track in multitrack.tracks:
-        total += track.audio.numpy() * np.float32(math.sqrt(0.5) if track.audio.shape[0] == 1 else 1.0)
+        mono = track.audio.shape[0] == 1
+        total += track.audio[:, start:stop].numpy() * np.float32(math.sqrt(0.5) if mono else 1.0)
     return total
 
 
@@ -393,21 +399,30 @@ def listen(mix: "Mix", before_label: str, label: str) -> str:
     """The same seconds of the unmixed sum, brought to the mix's loudness, and of the mix: the loudest ones."""
     rate, length = mix.sample_rate, mix.audio.shape[-1]
     frames = min(length, _SOUND_BYTES // 4)
-    energy = np.add.reduceat((mix.audio**2).sum(0), np.arange(0, length, rate))
+    pieces = range(0, length, _PIECE_S * rate)
+    energy = np.concatenate([_energy(mix.audio[:, n : n + _PIECE_S * rate], rate) for n in pieces])
     window = max(1, frames // rate)
     start = int(np.argmax(np.convolve(energy, np.ones(window), "valid"))) * rate if length > frames else 0
     start = min(start, length - frames)
-    before = unmixed(mix.multitrack)
-    match_db = _loudness(mix.audio, rate) - _loudness(before, rate)
-    sounds = {before_label: before * 10 ** (match_db / 20), label: mix.audio}
+    meter = LoudnessMeter(rate)
+    for n in pieces:
+        meter.add(torch.from_numpy(unmixed(mix.multitrack, n, n + _PIECE_S * rate))[None])
+    match_db = _loudness(mix.audio, rate) - float(meter.loudness())
+    before = unmixed(mix.multitrack, start, start + frames)
+    sounds = {before_label: before * 10 ** (match_db / 20), label: mix.audio[:, start : start + frames]}
     where = f"{frames / rate:.0f} s" + (
         f" from {start // rate // 60}:{start // rate % 60:02d}" if frames < length else ""
     )
     return "".join(
         f'<div class="listen"><small>{title}, {where}</small>'
-        f'<audio controls src="data:audio/wav;base64,{_wav(x[:, start : start + frames], rate)}"></audio></div>'
+        f'<audio controls src="data:audio/wav;base64,{_wav(x, rate)}"></audio></div>'
         for title, x in sounds.items()
     )
+
+
+def _energy(audio: np.ndarray, rate: int) -> np.ndarray:
+    """The energy of each second of audio (2, n)."""
+    return np.add.reduceat((audio**2).sum(0), np.arange(0, audio.shape[-1], rate))
 
 
 def _wav(audio: np.ndarray, sample_rate: int) -> str:

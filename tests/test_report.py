@@ -99,6 +99,8 @@ def test_the_unmixed_sum_is_the_neutral_console(mix: Mix) -> None:
     x = unmixed(mix.multitrack)
     vox, keys, _ = (track.audio.numpy() for track in mix.multitrack.tracks)
     np.testing.assert_allclose(x, keys + math.sqrt(0.5) * vox, atol=1e-6)
+    assert np.array_equal(unmixed(mix.multitrack, 100, 250), x[:, 100:250])
+    assert unmixed(mix.multitrack, 100, 10 * RATE).shape == (2, RATE - 100)
 
 
 @pytest.fixture(scope="module")

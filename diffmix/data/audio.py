@@ -177,7 +177,7 @@ def write_recording(path: str | os.PathLike[str], audio: Tensor, sample_rate: in
 
     Raises OutputError when the file cannot be written, or when samples are not finite.
     """
-    loudest = float(audio.abs().max())
+    loudest = max(abs(float(end)) for end in audio.aminmax())
     if not math.isfinite(loudest):
         raise OutputError(f"{path}: not written, because the audio holds NaN or infinite samples")
     writer = WavWriter(path, sample_rate, len(audio), loudest)
@@ -253,19 +253,21 @@ def _decode(file: Any, path: Path, frames: int, start: int = 0) -> Tensor:
     """Decode `frames` frames from the current position (frame `start`) to float32 (C, frames), checked to be finite."""
     import soundfile
 
-    try:
-        samples = file.read(frames, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path}: is damaged or cut short and cannot be decoded ({_reason(error)})") from error
-    if len(samples) < frames:
-        raise AudioError(
-            f"{path}: is cut short ({start + len(samples)} samples where the header says {start + frames})"
-        )
-    if not np.isfinite(samples).all():
-        bad = ~np.isfinite(samples).all(axis=1)
-        first_s = (start + int(bad.argmax())) / file.samplerate
-        raise AudioError(f"{path}: {int(bad.sum())} samples are NaN or infinite, the first at {first_s:.3f} s")
-    return torch.from_numpy(np.ascontiguousarray(samples.T))
+    samples, at, bad = np.empty((file.channels, frames), np.float32), 0, list[int]()
+    while at < frames:  # an hour has no room for copies
+        try:
+            piece = file.read(min(16 * _BLOCK, frames - at), dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise AudioError(f"{path}: is damaged or cut short and cannot be decoded ({_reason(error)})") from error
+        if not len(piece):
+            raise AudioError(f"{path}: is cut short ({start + at} samples where the header says {start + frames})")
+        if not np.isfinite(piece).all():
+            bad += (start + at + np.flatnonzero(~np.isfinite(piece).all(axis=1))).tolist()
+        samples[:, at : (at := at + len(piece))] = piece.T
+    if bad:
+        first_s = bad[0] / file.samplerate
+        raise AudioError(f"{path}: {len(bad)} samples are NaN or infinite, the first at {first_s:.3f} s")
+    return torch.from_numpy(samples)
 
 
 def _refused(path: Path, part: Path, error: Exception) -> OutputError:

@@ -88,7 +88,8 @@ def windows(x: Tensor, sample_rate: float, count: int = 3) -> Tensor:
         start = max(0, (x.shape[-1] - length) // 2)
         return x[None, :, start : start + length]
     step = length // 4
-    energy = x.float().square().mean(0).unfold(0, step, step).mean(1)  # (pieces,)
+    pieces = x.split(256 * step, 1)  # an hour has no room for copies
+    energy = torch.cat([p.float().square().mean(0).unfold(0, step, step).mean(1) for p in pieces if p.shape[1] >= step])
     energy = torch.nan_to_num(energy.unfold(0, 4, 1).mean(1))
     chosen: list[int] = []
     for _ in range(count):

@@ -48,7 +48,9 @@ def loudest(x: Tensor, rate: int) -> Tensor:
     if x.shape[-1] <= length:
         return x
     seconds = x[:, : x.shape[-1] // rate * rate].view(len(x), -1, rate)
-    energy = torch.linalg.vector_norm(seconds, dim=(0, 2), dtype=torch.float64).square()
+    energy = torch.empty(seconds.shape[1], dtype=torch.float64)
+    for n in range(0, len(energy), 60):  # in pieces, since an hour has no room for copies
+        energy[n : n + 60] = seconds[:, n : n + 60].double().square().sum((0, 2))
     total = torch.cat([energy.new_zeros(1), energy.cumsum(0)])
     start = int((total[int(EXCERPT_S) :] - total[: -int(EXCERPT_S)]).argmax()) * rate
     return x[:, start : start + length]

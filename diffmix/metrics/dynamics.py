@@ -12,8 +12,11 @@ DYNAMICS_MS = ((50, 1000), (100, 2000))
 
 def crest_db(x: Tensor) -> Tensor:
     """Peak over RMS (B,) dB of mixes (B, C, T), the mean of the channels; 0 for silence."""
-    peak = torch.linalg.vector_norm(x, float("inf"), dim=-1)  # norms, for the memory of long mixes
-    rms = (torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64) / x.shape[-1] ** 0.5).to(x.dtype)
+    peak, power = x.new_zeros(x.shape[:2]), x.new_zeros(x.shape[:2], dtype=torch.float64)
+    for piece in x.split(1 << 20, -1):  # for the memory of long mixes
+        peak = torch.maximum(peak, torch.linalg.vector_norm(piece, float("inf"), dim=-1))
+        power = power + piece.double().square().sum(-1)
+    rms = (power / x.shape[-1]).clamp_min(1e-24).sqrt().to(x.dtype)
     ratio = torch.where(rms > 1e-6, peak / rms.clamp_min(1e-6), 1.0)
     return (20 * ratio.log10()).mean(1)
 

@@ -14,8 +14,10 @@ RUNNING_FRAMES = 40
 
 def width_db(x: Tensor) -> Tensor:
     """Power of the side over that of the middle, (B,) dB of mixes (B, 2, T), between -60 (mono) and 60."""
-    power = x.double().square().sum(-1)
-    cross = (x[:, 0].double() * x[:, 1].double()).sum(-1)
+    power = cross = torch.zeros((), dtype=torch.float64, device=x.device)
+    for piece in (part.double() for part in x.split(1 << 20, -1)):  # for the memory of long mixes
+        power = power + piece.square().sum(-1)
+        cross = cross + (piece[:, 0] * piece[:, 1]).sum(-1)
     both = power.sum(1)
     floor = both * 1e-12 + 1e-20
     middle, side = (both + 2 * cross).clamp_min(0) + floor, (both - 2 * cross).clamp_min(0) + floor

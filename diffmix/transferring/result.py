@@ -183,7 +183,7 @@ class Transfer(Mix):
         write(self, folder)
         measured = self.report
         gain = 10 ** ((measured["after"]["loudness_lufs"] - measured["before"]["loudness_lufs"]) / 20)
-        loudest = gain * float(self.source.abs().max())
+        loudest = gain * max(abs(float(end)) for end in self.source.aminmax())
         before = WavWriter(FilePath(folder, "before.wav"), self.sample_rate, 2, loudest)
         for start in range(0, self.source.shape[-1], 1 << 20):
             before.write(torch.as_tensor(gain * self.source[:, start : start + (1 << 20)]))

@@ -72,6 +72,17 @@ def test_broken_files_are_named_with_the_reason(tmp_path, case):
     assert str(error.value).startswith(f"{path}: ")
 
 
+def test_a_file_is_decoded_in_pieces(tmp_path, monkeypatch):
+    whole, _ = audio.read(put(tmp_path / "a.flac", noise))
+    broken = put(tmp_path / "bad.wav", bad, subtype="FLOAT")
+    monkeypatch.setattr(audio, "_BLOCK", 100)  # pieces of 1600
+    assert torch.equal(audio.read(tmp_path / "a.flac")[0], whole)
+    with pytest.raises(AudioError, match=r"3 samples are NaN or infinite, the first at 0\.500 s"):
+        audio.read(broken)
+    with pytest.raises(AudioError, match="cut short"):
+        audio.read(_cut(put(tmp_path / "a.mp3", noise)))
+
+
 def test_a_wav_written_into_a_pipe_is_not_called_cut_short(tmp_path):
     path = put(tmp_path / "a.wav", noise)
     content = path.read_bytes()

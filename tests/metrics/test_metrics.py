@@ -118,6 +118,10 @@ def test_crest_and_peak_to_loudness() -> None:
     # BS.1770: a sine of 997 Hz at 0 dBFS in both channels reads 0 LUFS
     assert metrics.peak_to_loudness_db(x[:1], RATE).item() == pytest.approx(0, abs=0.1)
     assert metrics.crest_db(torch.zeros(1, 2, 100)).item() == 0
+    long = torch.cat([x[:1], 0.5 * x[:1].repeat(1, 1, 8)], 2)  # longer than the pieces that it is measured in
+    crest_db = float(20 * (long[0].abs().amax(1) / long[0].double().square().mean(1).sqrt()).log10().mean())
+    assert metrics.crest_db(long).item() == pytest.approx(crest_db, abs=1e-3)
+    assert metrics.width_db(long).item() == metrics.width_db(x[:1]).item() == -60
 
 
 def test_loudness_range_is_that_of_pyloudnorm() -> None:

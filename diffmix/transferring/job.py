@@ -33,11 +33,14 @@ PIECES = {"fast": 1, "balanced": 3, "best": 8}
 """How many pieces of 5.46 s are heard of each recording, by quality."""
 
 REFUSED = {
-    "different-source": "The style could not be measured surely enough, so the recording is as it came.",
-    "same-source": "It measures as the reference does, or effects do not explain the difference: it is as it came.",
-    "style": "The style holds no treatment: the recording is as it came.",
+    "different-source": "The style could not be measured surely enough",
+    "same-source": "It measures as the reference does, or effects do not explain the difference",
+    "style": "The style holds no treatment",
 }
 """Why nothing was done, by route."""
+
+AS_IT_CAME = "the recording is as it came"
+ONLY_LOUDNESS = "only its loudness is changed"
 
 Amount = float | Mapping[str, float]
 
@@ -251,8 +254,9 @@ class Job:
         notes = list(dict.fromkeys(self.notes))
         if wanted is None:
             mix = self._untouched(say)
-            notes += self._refusal(belief)
+            notes += self._refusal(belief, AS_IT_CAME)
         else:
+            notes += self._refusal(belief, "only what was set by hand is done" if knobs else ONLY_LOUDNESS)
             mix = self._finished(knobs, offset_db, wanted, say)
         fields = {f.name: getattr(mix, f.name) for f in dataclasses.fields(Mix) if f.name != "style"}
         fields["notes"] = (*notes, *mix.notes)
@@ -273,15 +277,20 @@ class Job:
         """The recording through plugins of any make, near to what a belief asks for."""
         from diffmix.transferring.through import played
 
-        share, wanted = self.asked.amounts["loudness"], self.heard.loudness_lufs
-        if style.references and (belief.acted or "loudness" in self.asked.named):
-            wanted += share * (style.loudness_lufs - wanted)
+        share, wanted = self.asked.amounts["loudness"] if style.references else 0.0, self.heard.loudness_lufs
+        wanted += share * (style.loudness_lufs - wanted) if share else 0.0
+        plain = wanted if share and "loudness" in self.asked.named else None
         piece, source = self.loudest.expand(2, -1), self.song.tracks[0].audio
-        where = self.rate, belief.treatment, wanted, self.asked.ceiling_db
+        where = self.rate, belief.treatment, wanted, plain, self.asked.ceiling_db
         made = played(chain, source, piece, *where, self.asked.quality, self.asked.seed, say)
-        refused = self._refusal(belief) if wanted == self.heard.loudness_lufs else []
-        notes = (*dict.fromkeys(self.notes), *refused, *made.notes)
-        return dataclasses.replace(made, notes=notes, files=self.song.tracks[0].files)
+        notes = [*dict.fromkeys(self.notes)]
+        if not made.settings:
+            kept = AS_IT_CAME if plain is None else ONLY_LOUDNESS
+            searched = "No setting of the plugins that was tried comes nearer to what was wanted"
+            nothing = "Neither tone nor dynamics are to be changed, which plugins are searched for"
+            why = searched if any(self.asked.amounts[part] for part in ("tone", "dynamics")) else nothing
+            notes += self._refusal(belief, kept) or [f"{why}: {kept}."]
+        return dataclasses.replace(made, notes=(*notes, *made.notes), files=self.song.tracks[0].files)
 
     def by_hand(
         self,
@@ -304,11 +313,11 @@ class Job:
         style = Style((), treatment, words=words)
         return Transfer(**fields, style=style, belief=belief, ceiling_db=self.asked.ceiling_db)
 
-    def _refusal(self, belief: Belief) -> list[str]:
-        """Why nothing was done, if it was asked for."""
+    def _refusal(self, belief: Belief, kept: str) -> list[str]:
+        """Why nothing was done, if it was asked for, and what came out instead."""
         if belief.acted or not any(self.asked.amounts[part] for part in PARTS):
             return []
-        return [REFUSED[belief.route] + _advice(belief)]
+        return [f"{REFUSED[belief.route]}: {kept}.{_advice(belief)}"]
 
     def _untouched(self, say: Progress) -> Mix:
         console = _console(self.rate, {})

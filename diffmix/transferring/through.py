@@ -149,6 +149,7 @@ def played(
     sample_rate: int,
     treatment: Treatment,
     wanted_lufs: float,
+    plain_lufs: float | None,
     ceiling_db: float,
     quality: str,
     seed: int,
@@ -156,7 +157,8 @@ def played(
 ) -> Played:
     """A recording (2, T) through a chain, near to what the treatment makes of a ``piece`` (2, n) of it.
 
-    Its loudness is the one wanted, or as far as the true peak allows.
+    Its loudness is the one wanted, or as far as the true peak allows; where all plugins are left out it is
+    ``plain_lufs``, or the recording comes back as it was (None).
     """
     plugins = PluginChain(chain, sample_rate)
     piece = piece[:, : round(CROP / RATE * sample_rate)]
@@ -178,15 +180,18 @@ def played(
         )
         if least < before:
             point, after = found, least
+    knobs, left_out = plugins.settings(point)
+    level = wanted_lufs if knobs else plain_lufs
+    if level is None:
+        return Played(source.numpy(), sample_rate, knobs, left_out, before, after)
     with torch.no_grad():
         y = plugins.play(source, point[None])[0]
-    gain_db = wanted_lufs - float(integrated_loudness(y[None], sample_rate))
+    gain_db = level - float(integrated_loudness(y[None], sample_rate))
     room_db = ceiling_db - float(true_peak_db(y[None], sample_rate))
     y = y * 10 ** (min(gain_db, room_db) / 20)
     notes = (
         () if gain_db <= room_db else (f"Loudness is {gain_db - room_db:.1f} dB lower: more would pass the ceiling.",)
     )
-    knobs, left_out = plugins.settings(point)
     return Played(y.numpy(), sample_rate, knobs, left_out, before, after, notes)
 
 

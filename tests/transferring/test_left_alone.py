@@ -9,6 +9,7 @@ import pytest
 import diffmix
 from diffmix.data.audio import read
 from diffmix.settings import Settings
+from diffmix.transferring.style import Style
 from tests.transferring.stand_in import RATE, Brightness, StandIn, song, treatment
 
 Believing = Callable[..., StandIn]
@@ -41,10 +42,10 @@ def test_a_mix_above_full_scale_loses_nothing_and_says_so(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("sketched")
-def test_the_style_of_an_earlier_transfer_goes(believing: Believing, tmp_path: Path) -> None:
+def test_the_style_of_an_earlier_transfer_is_replaced(believing: Believing, tmp_path: Path) -> None:
     believing(treatment(4))
     x = song(1.0)
     diffmix.transfer(x, song(1.0, seed=3), sample_rate=RATE, quality="fast").save(tmp_path)
-    assert (tmp_path / "style.json").is_file()
+    assert Style.load(tmp_path / "style.json").words == ""
     diffmix.describe(x, "bright", Brightness(), sample_rate=RATE, quality="fast").save(tmp_path)
-    assert not (tmp_path / "style.json").exists()
+    assert Style.load(tmp_path / "style.json").words == "bright"

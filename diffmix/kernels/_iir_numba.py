@@ -26,8 +26,7 @@ from diffmix.kernels._rows import aligned, load_rows, read_tile, store_rows, tra
 from diffmix.kernels._simd import cast, fma, lanes, load, load_tuple, read, store, store_tuple, write
 
 BLOCK = 8192  # Pedalboard processes so many samples at a time and cleans its states after each
-ROWS = lanes(4)  # side by side in the forward
-HALF = lanes(8)  # and in the adjoint
+WIDTHS = min(lanes(4), 8), lanes(4)  # rows side by side: where these are few, most of sixteen lanes would repeat them
 APART = 16  # numbers between signals: those a multiple of 4096 bytes apart share few places of the first cache
 
 
@@ -74,31 +73,31 @@ def play(x, y, offsets, start, signals, between, count, saved, s, c, positions, 
     or two sections leave the processor idle for most of a dozen cycles a sample, in which it transposes blocks.
     At every multiple of `BLOCK` states of at most ``tiny`` become zero; positions (lanes,) count from the last one.
     """
-    i = 0
+    i, W = 0, len(positions)  # lanes
     while i < count:
         stop = count
-        for lane in range(ROWS):
+        for lane in range(W):
             if positions[lane] == 0:
-                for k in range(lane, saved.size, ROWS):
+                for k in range(lane, saved.size, W):
                     if not abs(saved[k]) > tiny:
                         saved[k] = 0
             stop = min(stop, i + BLOCK - positions[lane])
-        for lane in range(ROWS):
+        for lane in range(W):
             positions[lane] = (positions[lane] + stop - i) % BLOCK
         s = load_tuple(saved, 0, s, s[0])
         while i < stop:
             if x is None:
-                s = step(signals, i * ROWS, between, s, c)
+                s = step(signals, i * W, between, s, c)
                 i += 1
             else:
-                part = min(ROWS, stop - i)
-                if part == ROWS:
+                part = min(W, stop - i)
+                if part == W:
                     store_tuple(signals, 0, transpose(load_rows(x, offsets, start + i, s[0])))
                 else:
                     read_tile(x, offsets, start + i, part, signals, s[0])
                 for j in range(part):
-                    s = step(signals, j * ROWS, between, s, c)
-                if part == ROWS:
+                    s = step(signals, j * W, between, s, c)
+                if part == W:
                     store_rows(y, offsets, start + i, transpose(load_tuple(signals, 0, s[0], s[0])))
                 else:
                     write_tile(signals, y, offsets, start + i, part, s[0])
@@ -107,12 +106,13 @@ def play(x, y, offsets, start, signals, between, count, saved, s, c, positions, 
 
 
 @lru_cache
-def kernels(sections: int) -> tuple[Callable[..., None], ...]:
-    """Forward, backward and adjoint states: loops for a fixed number of sections.
+def kernels(sections: int, width: int) -> tuple[Callable[..., None], ...]:
+    """Forward, backward and adjoint states: loops for a fixed number of sections, so many rows side by side.
 
     The closures capture integers only: numba's disk cache misses a closure over anything compiled.
     """
     K, STATES, COEFFICIENTS = sections, 2 * sections, 5 * sections  # literals inside the loops
+    ROWS, HALF = width, min(width, lanes(8))  # float64 is twice as long
     WAITS = sections <= 2
 
     @kernel
@@ -223,8 +223,22 @@ def kernels(sections: int) -> tuple[Callable[..., None], ...]:
 @lru_cache
 def loops(coefficients: int) -> Loops:
     """What `recursion` takes for so many coefficients, five for each section; the state ends with the position."""
+    few, many = (side_by_side(coefficients, width) for width in WIDTHS)
+
+    def forward(x, c, states, y, length, first, last):
+        (many if last - first > WIDTHS[0] else few)[0](x, c, states, y, length, first, last)
+
+    def backward(gy, x, c, states, gx, gc, length, first, last):
+        (many if last - first > WIDTHS[0] else few)[1](gy, x, c, states, gx, gc, length, first, last)
+
+    return forward, backward
+
+
+def side_by_side(coefficients: int, width: int) -> Loops:
+    """`loops` with so many rows in the lanes of vectors."""
+    ROWS, HALF = width, min(width, lanes(8))
     states_of_lane = 2 * (coefficients // 5)
-    play_lanes, adjoint_of_lanes, adjoint_states = kernels(coefficients // 5)
+    play_lanes, adjoint_of_lanes, adjoint_states = kernels(coefficients // 5, width)
 
     def packed(values: NDArray[Any], width: int, dtype: Any = np.float64) -> NDArray[Any]:
         """Values of each lane (lanes, n) as they lie in vectors: (vectors, n, width), flat."""
@@ -234,7 +248,7 @@ def loops(coefficients: int) -> Loops:
 
     def by_lane(values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The other way: (vectors, n, `HALF`), flat, to (lanes, n)."""
-        return values.reshape(2, -1, HALF).transpose(0, 2, 1).reshape(ROWS, -1)
+        return values.reshape(ROWS // HALF, -1, HALF).transpose(0, 2, 1).reshape(ROWS, -1)
 
     def tiny(x: NDArray[Any]) -> Any:
         return x.dtype.type(1e-8 if x.dtype == np.float32 else 0)  # the ideal recursion zeroes nothing

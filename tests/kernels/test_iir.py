@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffmix.errors import AudioError
 from diffmix.kernels import biquad, iir, stream
-from diffmix.kernels._iir_numba import ROWS
+from diffmix.kernels._iir_numba import WIDTHS
 from diffmix.kernels.backend import backend
 from diffmix.kernels.iir import sos_cascade
 from diffmix.processors import PeakFilter
@@ -123,7 +123,7 @@ def test_gradcheck_over_several_tiles() -> None:
 
 def test_few_rows_cut_into_segments_have_the_same_gradients() -> None:
     """Many rows lie side by side whole; few are cut at multiples of the tile, with a remainder."""
-    rows, samples = ROWS // 2 + 1, ROWS * 8192 + 700
+    rows, samples = WIDTHS[1] // 2 + 1, WIDTHS[1] * 8192 + 700
     sos = board(rows, 44100, twin=True)[0].requires_grad_()
     for dtype, tolerance in ((torch.float32, 1e-8), (torch.float64, 1e-11)):
         x = torch.randn(rows, 1, samples, dtype=dtype, requires_grad=True)
@@ -142,11 +142,11 @@ def test_segments_have_block_ends_of_their_own() -> None:
     are taken from would differ from those that were heard.
     """
     sos = biquad.peak(torch.tensor([3000.0]), torch.tensor([12.0]), torch.tensor([40.0]), 44100, twin=True)[:, None]
-    first, x = torch.zeros(1, 1, 700), torch.zeros(1, 1, ROWS * 9216 + 300)
+    first, x = torch.zeros(1, 1, 700), torch.zeros(1, 1, WIDTHS[1] * 9216 + 300)
     x[..., 8192 - 700 - 3700 :: 8192] = 1
     w = torch.randn_like(x)
     found = []
-    for rows in (1, ROWS):
+    for rows in (1, WIDTHS[1]):
         c = sos.expand(rows, -1, -1).clone().requires_grad_()
         with stream.streaming(None) as tape:
             sos_cascade(first.expand(rows, -1, -1), c)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffmix import automixing
 from diffmix.console import Console, Limits, shipped
-from diffmix.data.audio import read, resample
+from diffmix.data.audio import from_array, read, resample
 from diffmix.data.inspection import inspect, without_mixes
 from diffmix.data.knowledge import Style, parse_style
 from diffmix.data.multitrack import Multitrack, load
@@ -56,7 +56,7 @@ def automix(
         ceiling_db: true peak that the mix keeps below, -20..0 dBTP.
         model: a folder written by training, by default the weights that ship with the package; or ``"rules"``.
         roles: what tracks are, by name, where their names do not say it: ``{"Audio 7": "lead_vocal"}``.
-        reference: a song that the mix is to sound like, a path at any rate or an array (2, T) at the session's.
+        reference: a song that the mix is to sound like, a path at any rate or an array at the session's.
         lock: knobs that stay: ``["vox.pan=0", "bass.eq"]``; without a value they change nothing. See
             `diffmix.wishes` for what can be named.
         bound: knobs to keep in a range: ``["drums.gain=±2", "*.pan=-0.5..0.5"]``, or ``{"vox.gain": (-3, 0)}``.
@@ -241,8 +241,8 @@ def fit(
 
     Args:
         tracks: as the stems of `automix`.
-        target_mix: the mix to come near, a path or an array (2, T) or (T, 2) at the tracks' sample rate; it starts
-            where the tracks start, and what is longer than they are is not heard.
+        target_mix: the mix to come near, a path or an array (T,), (2, T) or (T, 2) at the tracks' sample rate; it
+            starts where the tracks start, and what is longer than they are is not heard.
         console: a console at the tracks' sample rate, or a layout of one, as for `render`.
         start: settings to start from, or the path of a settings.json; otherwise every effect neutral.
         lock: knobs to leave where they start, by name with wildcards: ``"vox.pan.*"``, ``"*.compressor.*"``,
@@ -319,11 +319,5 @@ def _target(target_mix: Any, multitrack: Multitrack) -> Tensor:
         audio, rate = read(target_mix)
         audio = resample(audio, rate, multitrack.sample_rate)
     else:
-        audio = torch.as_tensor(np.asarray(target_mix), dtype=torch.float32)
-        if audio.ndim == 2 and audio.shape[0] > 2 >= audio.shape[1]:
-            audio = audio.T
-        if audio.ndim != 2 or audio.shape[0] not in (1, 2):
-            raise AudioError(f"the target mix has shape {tuple(audio.shape)}; (2, T) or (T, 2) is expected")
-    if not torch.isfinite(audio).all():
-        raise AudioError("the target mix holds samples that are not finite")
+        audio = from_array(target_mix, "the target mix")
     return audio.expand(2, -1)[None, :, : multitrack.length]

@@ -7,12 +7,11 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from diffmix.balance import balanced
 from diffmix.console import Console, shipped
-from diffmix.data.audio import read, resample
+from diffmix.data.audio import from_array, read, resample
 from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import ROLES
@@ -198,14 +197,8 @@ def reference_audio(reference: Any, sample_rate: int) -> Tensor:
         audio, rate = read(reference)
         audio, name = resample(audio, rate, sample_rate), str(reference)
     else:
-        audio, name = torch.as_tensor(np.asarray(reference), dtype=torch.float32), "the reference"
-        if audio.ndim == 2 and audio.shape[0] > 2 >= audio.shape[1]:
-            audio = audio.T
-        audio = audio[None] if audio.ndim == 1 else audio
-        if audio.ndim != 2 or audio.shape[0] not in (1, 2) or not audio.shape[1]:
-            raise AudioError(f"the reference has shape {tuple(audio.shape)}; (2, T) or (T, 2) is expected")
-    if not torch.isfinite(audio).all():
-        raise AudioError(f"{name} holds samples that are not finite")
+        name = "the reference"
+        audio = from_array(reference, name)
     if float(integrated_loudness(audio[None], sample_rate)) <= -69:
         raise AudioError(f"{name} is silent: a reference has to be heard")
     return audio.expand(2, -1)

@@ -98,6 +98,35 @@ def read_segment(path: str | os.PathLike[str], start_s: float, seconds: float) -
         return torch.nn.functional.pad(audio, (0, frames - found)), file.samplerate
 
 
+def from_array(value: Any, where: str) -> Tensor:
+    """An array or tensor of floating-point numbers, (T,), (C, T) or (T, C) with C 1 or 2, as float32 (C, T).
+
+    Raises AudioError, which begins with ``where``, for what is none, for other shapes and for samples not finite.
+    """
+    try:
+        x = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(_owned(np.asarray(value)))
+    except (TypeError, ValueError) as error:
+        raise AudioError(f"{where}: not an array of numbers ({type(value).__name__})") from error
+    if not x.is_floating_point():
+        raise AudioError(f"{where}: samples are {x.dtype}; floating-point numbers around ±1 are needed")
+    shape = tuple(x.shape)
+    if x.dim() == 1:
+        x = x[None]
+    elif x.dim() == 2 and x.shape[0] > 2 and x.shape[1] <= 2:
+        x = x.T
+    if x.dim() != 2 or x.shape[0] not in (1, 2) or x.shape[1] == 0:
+        raise AudioError(f"{where}: shape {shape} is not audio; (T,), (C, T) or (T, C) with C 1 or 2 is needed")
+    x = x.to(torch.float32)
+    if bad := int((~torch.isfinite(x)).any(dim=0).sum()):
+        raise AudioError(f"{where}: {bad} samples are NaN or infinite")
+    return x
+
+
+def _owned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array as torch takes it: its numbers in the machine's byte order, one after the other, and ours to write."""
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+
+
 def write_wav(path: str | os.PathLike[str], audio: Tensor, sample_rate: int, bits: int = 24) -> None:
     """Write a PCM WAV file: all of it or nothing.
 

@@ -411,30 +411,10 @@ def _from_arrays(stems: Mapping[str, Any], sample_rate: int | None) -> Multitrac
     for name, value in stems.items():
         if not isinstance(name, str) or not name:
             raise AudioError(f"a track's name is a text that is not empty; got {name!r}")
-        x = _from_array(name, value)
+        x = audio.from_array(value, f"track {name!r}")
         recordings.append((Source(name, guess_role(name), (Path(name),), sample_rate, x.shape[1] / sample_rate), x))
     session = assemble("multitrack", [(source, x, sample_rate) for source, x in recordings], sample_rate, [])
     return replace(session, tracks=tuple(replace(track, files=()) for track in session.tracks))
-
-
-def _from_array(name: str, value: Any) -> Tensor:
-    """Check one array and bring it to float32 (C, T)."""
-    try:
-        x = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-    except (TypeError, ValueError) as error:
-        raise AudioError(f"track {name!r}: not an array of numbers ({type(value).__name__})") from error
-    if not x.is_floating_point():
-        raise AudioError(f"track {name!r}: samples are {x.dtype}; floating-point numbers around ±1 are needed")
-    shape = tuple(x.shape)
-    if x.dim() == 1:
-        x = x[None]
-    elif x.dim() == 2 and x.shape[0] > 2 and x.shape[1] <= 2:
-        x = x.T
-    if x.dim() != 2 or x.shape[0] not in (1, 2) or x.shape[1] == 0:
-        raise AudioError(f"track {name!r}: shape {shape} is not audio; (T,), (C, T) or (T, C) with C 1 or 2 is needed")
-    if bad := int((~torch.isfinite(x)).any(dim=0).sum()):
-        raise AudioError(f"track {name!r}: {bad} samples are NaN or infinite")
-    return x.to(torch.float32)
 
 
 def _path(file: Any) -> Path:

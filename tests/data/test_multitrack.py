@@ -181,11 +181,16 @@ def test_arrays_of_all_shapes(tmp_path):
             "rows": np.array(stereo).T,
             "short": torch.randn(1, 80, dtype=torch.float64, requires_grad=True),
             "same": torch.ones(2, 800),
+            "read-only": np.broadcast_to(np.float32(0.5), 800),
+            "swapped": np.array(stereo).astype(">f8"),
+            "backwards": np.array(stereo)[:, ::-1],
         },
         sample_rate=8_000,
     )
-    assert [track.audio.shape[0] for track in song.tracks] == [1, 2, 2, 1, 1]
+    assert [track.audio.shape[0] for track in song.tracks] == [1, 2, 2, 1, 1, 1, 2, 2]
     assert torch.equal(song.tracks[1].audio, song.tracks[2].audio)
+    assert torch.equal(song.tracks[1].audio, song.tracks[6].audio)
+    assert torch.equal(song.tracks[1].audio, song.tracks[7].audio.flip(1))
     assert {(t.audio.dtype, t.audio.shape[1], t.audio.requires_grad) for t in song.tracks} == {
         (torch.float32, 800, False)
     }

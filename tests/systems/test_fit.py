@@ -109,9 +109,16 @@ def test_mistakes_are_named() -> None:
     target = torch.zeros(2, RATE)
     with pytest.raises(SettingsError, match=r"nothing to lock matches 'vox\.\*'"):
         diffmix.fit(stems(), target, sample_rate=RATE, lock=["vox.*"], steps=1)
-    with pytest.raises(AudioError, match="the target mix has shape"):
+    with pytest.raises(AudioError, match="the target mix: shape"):
         diffmix.fit(stems(), torch.zeros(3, 4, 5), sample_rate=RATE, steps=1)
     with pytest.raises(AudioError, match="the console runs at 44100 Hz, the tracks at 16000 Hz"):
         diffmix.fit(stems(), target, Console(44100), sample_rate=RATE, steps=1)
-    with pytest.raises(AudioError, match="target mix holds samples that are not finite"):
+    with pytest.raises(AudioError, match="target mix: 16000 samples are NaN"):
         diffmix.fit(stems(), target * float("nan"), sample_rate=RATE, steps=1)
+    for nothing, message in (
+        (None, "not an array of numbers"),
+        (target[:, :0], "is not audio"),
+        (b"a", "not an array"),
+    ):
+        with pytest.raises(AudioError, match=f"the target mix: .*{message}"):
+            diffmix.fit(stems(), nothing, sample_rate=RATE, steps=1)

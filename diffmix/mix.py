@@ -342,6 +342,8 @@ def finished(
         every = (*every, "The mix is silent: no track holds a signal above -70 LUFS.")
         return Mix(found.at(0.0, ceiling_db).numpy(), rate, found.settings, console, multitrack, every)
     audio = found.search(loudness_lufs, ceiling_db, progress)
+    if progress:
+        progress("setting the level", 1.0)
     every += found.notes(loudness_lufs, ceiling_db)
     return Mix(audio.numpy(), rate, found.settings, console, multitrack, every)
 

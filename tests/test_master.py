@@ -104,7 +104,10 @@ def test_what_is_on_target_stays(dull: Audio) -> None:
 
 
 def test_a_number_is_a_loudness_alone(dull: Audio) -> None:
-    found = diffmix.master(dull, -18, sample_rate=RATE)
+    told: list[tuple[str, float]] = []
+    found = diffmix.master(dull, -18, sample_rate=RATE, progress=lambda *now: told.append(now))
+    assert told[-2:] == [("setting the level", 1.0), ("done", 1.0)]
+    assert sorted(told, key=lambda now: now[1]) == told
     assert pyloudnorm.Meter(RATE).integrated_loudness(found.audio.T) == pytest.approx(-18, abs=0.06)
     assert set(found.settings["master"]) == {"eq", "compressor", "gain", "limiter"}
     assert found.settings["master"]["compressor"]["ratio"] == 1

@@ -115,6 +115,7 @@ def master(
         notes = (*song.notes, *([over] if peak_db > ceiling_db else []))
         made = Mix(audio.numpy(), rate, settings, console, song, notes)
     fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Mix)}
+    say("done", 1.0)
     return Master(**fields, target=aim, amount=amount, reasons=reasons)
 
 

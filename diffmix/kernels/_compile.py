@@ -9,12 +9,27 @@ What costs more than it looks like: an array assigned to a slice (one or two sec
 and every further function (a tenth of a second, however short).
 """
 
+import warnings
 from functools import partial
 from typing import Any
 
 from numba import njit
 
-kernel: Any = partial(njit, nogil=True, cache=True, no_cfunc_wrapper=True, error_model="numpy")
+
+def kept() -> bool:
+    """Whether compiled loops can be kept: numba looks for a folder beside this one, then among the user's caches."""
+    try:
+        njit(cache=True)(kept)
+    except RuntimeError:
+        told = (
+            "compiled effects cannot be kept, so each process compiles them: set NUMBA_CACHE_DIR to a writable folder"
+        )
+        warnings.warn(told, RuntimeWarning, stacklevel=2)
+        return False
+    return True
+
+
+kernel: Any = partial(njit, nogil=True, cache=kept(), no_cfunc_wrapper=True, error_model="numpy")
 inner: Any = partial(njit, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, error_model="numpy")
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from numba.core.caching import CacheImpl
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.data import DataLoader, Dataset
 
 from diffmix.errors import AudioError, DiffmixError
+from diffmix.kernels import _compile
 from diffmix.kernels import iir as kernels
 from diffmix.processors import Chain, Compressor, ParametricEQ, Processor, Reverb
 from diffmix.processors.base import REGISTRY
@@ -109,3 +111,10 @@ def test_torch_func_gives_the_gradient_of_each_item_and_no_second_one(kind: str)
     assert torch.allclose(torch.func.vmap(of_one)(u.detach(), x), u.grad, rtol=1e-5, atol=1e-6)
     with pytest.raises(RuntimeError, match="first derivatives only"):
         torch.func.grad(lambda v: of_one(v, x[0]).sum())(u[0].detach())
+
+
+def test_where_nothing_can_be_kept_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _compile.kept()
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])  # as with a package and a home that cannot be written to
+    with pytest.warns(RuntimeWarning, match="compiled effects cannot be kept"):
+        assert not _compile.kept()

@@ -3,9 +3,15 @@
 >>> import diffmix
 >>> mix = diffmix.automix("path/to/stems/")   # doctest: +SKIP
 >>> mix.settings["tracks"]["vox"]["compressor"]["threshold_db"]   # doctest: +SKIP
+>>> mix.save("out/")   # doctest: +SKIP
 
-Every effect of `diffmix.processors` is offered here too, as ``diffmix.Compressor``; only ``diffmix.Mix`` is something
-else, a result.
+- Calls: `automix`, `automix_variants`, `master`, `transfer`, `describe`, `render`, `fit`, `play`, `load`; explained
+  below, and what ``from diffmix import *`` gives.
+- Results: `Mix` and `Transfer`, which is one; their `Settings` are every knob by name, to read, turn and save.
+- To build with: `Console`, `Graph`, `plugin` for those of others, `backend`, and every effect of `diffmix.processors`
+  as ``diffmix.Compressor`` (only ``diffmix.Mix`` is something else, a result).
+- Errors: `DiffmixError`, a ValueError, is whatever an input can cause: `AudioError`, `SettingsError`, `GraphError`,
+  `PresetError`, `CheckpointError`, `OutputError`, `PluginError`.
 """
 
 # ruff: noqa: F401  (imported for type checkers; at run time names are looked up when asked for)
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
         DiffmixError,
         GraphError,
         OutputError,
+        PluginError,
         PresetError,
         SettingsError,
     )
@@ -47,6 +54,7 @@ _HOME = {
         "DiffmixError",
         "GraphError",
         "OutputError",
+        "PluginError",
         "PresetError",
         "SettingsError",
     ),
@@ -64,8 +72,8 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     """Load what is asked for, when it is asked for (PEP 562): importing diffmix stays quick."""
-    if name == "__all__":
-        return __dir__()
+    if name == "__all__":  # the calls alone: with each method that effects have from torch, help would take megabytes
+        return [name for name in _WHERE if name.islower()]
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     if not name.startswith("_") and name in import_module("diffmix.processors").__all__:

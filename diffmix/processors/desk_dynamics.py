@@ -261,19 +261,19 @@ class EnvelopeFollower(Processor):
         return detected(x, attack, release) * per_sample(amplitude(gain_db)).to(x.dtype)
 
 
-_FASTEST_MS, _SHORTEST_MS = 1.0, 20.0  # attack of the fast envelope, release of the short one
+_FASTEST_MS, _SHORTEST_MS = 1.0, 20.0  # attack and release of the envelope that the others follow
 
 
 class TransientShaper(Processor):
-    """Louder or softer onsets and tails, whatever their level.
+    """Louder or softer onsets and tails, whatever their level; what is steady stays as it is.
 
-    With three envelopes of the loudest channel, f with an attack of 1 ms, s with that of ``attack_ms`` and q with a
-    release of 20 ms, the first two with that of ``release_ms``, the gain in dB is
+    The loudest channel's envelope e rises in 1 ms and falls in 20 ms. Two others follow it: s rises with ``attack_ms``
+    and falls as e does, l rises as e does and falls with ``release_ms``. The gain in dB is
 
-        attack_db (f - s)/f + sustain_db (f - q)/f,
+        attack_db max(e - s, 0)/e + sustain_db max(l - e, 0)/l,
 
-    the first part of an onset, the second of a tail; each fraction lies in [0, 1]. (After the differential envelopes of
-    SPL's Transient Designer, 1998.)
+    the first part while an onset lasts, the second in a tail; each fraction lies in [0, 1]. (After the differential
+    envelopes of SPL's Transient Designer, 1998.)
     """
 
     neutral = True
@@ -290,7 +290,8 @@ class TransientShaper(Processor):
         """Audio x (B, C, T); each value (B,) or (B, T)."""
         slow, long = memory(attack_ms, self.sample_rate), memory(release_ms, self.sample_rate)
         fast, short = (memory(x.new_full((len(x),), ms), self.sample_rate) for ms in (_FASTEST_MS, _SHORTEST_MS))
-        full, behind, brief = (detected(x, *memories) for memories in ((fast, long), (slow, long), (fast, short)))
-        audible = full.clamp_min(1e-7)
-        onset, tail = (full - behind) / audible, (full - brief) / audible
+        envelope = detected(x, fast, short)
+        behind, beyond = ballistics(envelope, slow, short), ballistics(envelope, fast, long)
+        onset = (envelope - behind).clamp_min(0) / envelope.clamp_min(1e-7)
+        tail = (beyond - envelope).clamp_min(0) / beyond.clamp_min(1e-7)
         return x * amplitude(per_sample(attack_db) * onset + per_sample(sustain_db) * tail)

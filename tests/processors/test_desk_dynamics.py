@@ -258,3 +258,8 @@ def test_transient_shaper_treats_onsets_and_tails_at_any_level() -> None:
         assert there < 12.001
         quiet = effect.process(x * 0.01, **settings(effect, **{name: 12}))
         torch.testing.assert_close(quiet, louder * 0.01, rtol=1e-3, atol=1e-7)
+    noise = torch.randn(1, 1, 12000, generator=torch.Generator().manual_seed(0)) * 0.1
+    for name, sound, place in (("attack_db", x, slice(4000, 12000)), ("sustain_db", x, slice(0, 400))):
+        for heard, where in ((sound, place), (noise, slice(4000, 12000))):  # neither the other part nor what is steady
+            louder = effect.process(heard, **settings(effect, **{name: 12}))
+            assert abs(20 * torch.log10(louder[..., where].abs().sum() / heard[..., where].abs().sum())) < 1

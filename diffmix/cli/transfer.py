@@ -32,6 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "to turn unless all are, e.g. HighpassFilter Compressor:threshold_db,ratio eq.vst3"
     )
     parser.add_argument("--chain", nargs="+", action="extend", default=[], metavar="PLUGIN[:KNOBS]", help=text)
+    text = "how their knobs are looked for: cma-es (default) or spsa"
+    parser.add_argument("--search", default="cma-es", metavar="METHOD", help=text)
     asking.console(parser)
     asking.seed(parser)
 
@@ -58,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
             ceiling_db=options.ceiling,
             console=asking.layout(options.console),
             chain=[_plugin(text) for text in options.chain],
+            search=options.search,
             candidates=options.candidates,
             seed=options.seed,
             progress=progress,

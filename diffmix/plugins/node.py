@@ -14,7 +14,7 @@ from diffmix.plugins.builtin import PedalboardNode
 from diffmix.plugins.workers import Workers
 from diffmix.processors.base import REGISTRY, Port
 from diffmix.processors.black_box import Audio, BlackBox, Job
-from diffmix.types import Path, Ranges
+from diffmix.types import Numbers, Path, Ranges
 
 
 class PluginNode(BlackBox, abstract=True):
@@ -92,6 +92,17 @@ class PluginNode(BlackBox, abstract=True):
         named = ((audio, dict(zip(self.spec.names, values.tolist(), strict=True))) for audio, values in jobs)
         tasks = [("play", audio, raw, self.sample_rate, not self.resets) for audio, raw in named]
         return [np.asarray(y, np.float32) for y in self._workers.run(tasks)]
+
+    def live(self, values: Numbers) -> Any:
+        """The plugin under raw values, by parameter, as an object of Pedalboard in this process, which it may crash."""
+        import pedalboard
+
+        made: Any = pedalboard.load_plugin(self.path, plugin_name=self.plugin_name)
+        if self.state is not None:
+            made.raw_state = self.state
+        for name, value in values.items():
+            made.parameters[name].raw_value = value
+        return made
 
     def close(self) -> None:
         """End the plugin's processes now, not with the node; they start again when needed."""

@@ -9,6 +9,7 @@ from typing import Any
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
 from diffmix.playback import Progress
+from diffmix.transferring.evolution import SEARCHES
 from diffmix.transferring.job import Amount, Job, asked_for
 from diffmix.transferring.listening import Recording
 from diffmix.transferring.style import heard_of, listed, refuse_words, style_in
@@ -34,6 +35,7 @@ def transfer(
     ceiling_db: float = -1.0,
     console: Any = None,
     chain: Sequence[Any] = (),
+    search: str = "cma-es",
     candidates: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
@@ -68,6 +70,8 @@ def transfer(
         chain: plugins of any make to do it with instead, whose knobs are searched: names of Pedalboard's, paths of VST3
             files, or ``(name or path, [parameters])``. They are searched as a whole, without ``lock``, ``bound`` and
             ``candidates``; a `Played` is returned then.
+        search: how a chain's knobs are looked for: "cma-es", an evolution strategy, or "spsa", gradients estimated by
+            moving all knobs at once.
         candidates: how many results; those after the first are others that what was heard allows, far apart.
         seed: of whatever is drawn.
         progress: called with what is being done and the share done.
@@ -94,6 +98,8 @@ def transfer(
         return mixed_like(input, reference, rates, console, asked.quality, lock, bound, ceiling_db, say)
     if console is not None:
         raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave console= out")
+    if search not in SEARCHES:
+        raise SettingsError(f"search is one of {', '.join(SEARCHES)}, got {search!r}")
     if chain:
         held = {"lock": bool(lock), "bound": bool(bound), "candidates": candidates > 1}
         _refuse("plugins are searched as a whole", "(name, [parameters]) in chain", **held)
@@ -123,7 +129,7 @@ def transfer(
         others = None if style else [heard_of(one, rate) for one in ones]
         style, beliefs = job.believed(style, others, weights, say)
     if chain:
-        return job.played(chain, beliefs[0], style, say)
+        return job.played(chain, search, beliefs[0], style, say)
     made = []
     for number, belief in enumerate(beliefs):
 

@@ -1,11 +1,14 @@
-"""A search that needs no gradients: separable CMA-ES, for plugins whose insides are unknown.
+"""Searches that need no gradients, for plugins whose insides are unknown: separable CMA-ES and SPSA.
 
 R. Ros and N. Hansen, "A simple modification in CMA-ES achieving linear time and space complexity" (2008): each
 generation is drawn around a mean with a deviation of its own in each direction, which follows those that were best.
+
+J. C. Spall, "Multivariate stochastic approximation using a simultaneous perturbation gradient approximation" (1992):
+all numbers are moved at once, up and down at random, and what that changes estimates the slope.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -74,3 +77,49 @@ def evolve(
         if progress:
             progress((number + 1) / generations)
     return best.float(), least
+
+
+def perturb(
+    score: Score,
+    start: Tensor,
+    *,
+    generations: int = 30,
+    population: int = 0,
+    deviation: float = 0.12,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Tensor, float]:
+    """As `evolve`, by simultaneous perturbation: as many points of a generation, half of them opposite the others.
+
+    ``deviation`` is how far these are from the middle at first; it falls with the sixth root of the generation, as
+    Spall advises. The slopes of a generation are averaged, and Adam takes the step.
+    """
+    size = len(start)
+    pairs = (population or max(8, 4 + int(3 * math.log(size)))) // 2
+    generator = torch.Generator().manual_seed(seed)
+    middle = start.double().clone()
+    best, least = middle.clone(), float(score(start[None].float())[0])
+    slope, square = torch.zeros(size).double(), torch.zeros(size).double()
+    for number in range(generations):
+        reach = deviation / (number + 1) ** (1 / 6)
+        sign = (torch.randint(0, 2, (pairs, size), generator=generator) * 2 - 1).double()
+        points = torch.cat([middle + reach * sign, middle - reach * sign]).clamp(0, 1)
+        found = torch.nan_to_num(score(points.float()).double(), nan=1e6, posinf=1e6)
+        if float(found.min()) < least:
+            least, best = float(found.min()), points[int(found.argmin())].clone()
+        apart = points[:pairs] - points[pairs:]  # less than twice the reach at a limit
+        change = (found[:pairs] - found[pairs:])[:, None]
+        estimate = torch.where(apart == 0, 0.0, change / torch.where(apart == 0, 1.0, apart)).mean(0)
+        slope, square = 0.8 * slope + 0.2 * estimate, 0.95 * square + 0.05 * estimate.square()
+        whole = (slope / (1 - 0.8 ** (number + 1))) / (square / (1 - 0.95 ** (number + 1))).sqrt().clamp_min(1e-12)
+        length = 0.05 * (1 + math.cos(math.pi * number / generations))
+        middle = (middle - length * whole).clamp(0, 1)
+        if progress:
+            progress((number + 1) / generations)
+    if (last := float(torch.nan_to_num(score(middle[None].float()), nan=math.inf)[0])) < least:
+        best, least = middle, last
+    return best.float(), least
+
+
+SEARCHES: Mapping[str, Callable[..., tuple[Tensor, float]]] = {"cma-es": evolve, "spsa": perturb}
+"""The searches by name."""

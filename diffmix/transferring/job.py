@@ -273,7 +273,7 @@ class Job:
         names = {name.removeprefix("master."): limit for name, limit in self.limits.items()}
         return {name.partition(".")[0] for name, (low, high) in names.items() if low == high != self.neutral[name]}
 
-    def played(self, chain: Sequence[Any], belief: Belief, style: Style, say: Progress) -> Any:
+    def played(self, chain: Sequence[Any], search: str, belief: Belief, style: Style, say: Progress) -> Any:
         """The recording through plugins of any make, near to what a belief asks for."""
         from diffmix.transferring.through import played
 
@@ -282,7 +282,7 @@ class Job:
         plain = wanted if share and "loudness" in self.asked.named else None
         piece, source = self.loudest.expand(2, -1), self.song.tracks[0].audio
         where = self.rate, belief.treatment, wanted, plain, self.asked.ceiling_db
-        made = played(chain, source, piece, *where, self.asked.quality, self.asked.seed, say)
+        made = played(chain, source, piece, *where, self.asked.quality, search, self.asked.seed, say)
         notes = [*dict.fromkeys(self.notes)]
         if not made.settings:
             kept = AS_IT_CAME if plain is None else ONLY_LOUDNESS

@@ -1,6 +1,6 @@
 """Any chain as the one to transfer with: Pedalboard's plugins and VST3 files, their knobs searched without gradients.
 
-After ST-ITO (C. J. Steinmetz et al., ISMIR 2024): an evolution strategy over the knobs, with a gene for each
+After ST-ITO (C. J. Steinmetz et al., ISMIR 2024): an evolution strategy over the knobs (or SPSA), with a gene for each
 plugin that leaves it out. What is come near is the recording's own piece under the treatment that was decided upon, so
 that the search has a target that plays the same notes.
 """
@@ -8,9 +8,9 @@ that the search has a target that plays the same notes.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,15 +20,20 @@ from diffmix.data.audio import write_recording
 from diffmix.errors import OutputError, SettingsError
 from diffmix.estimators.style_features import RATE, at_peak, at_rate
 from diffmix.estimators.treatment import Treatment
+from diffmix.export.preset import entry
+from diffmix.export.standalone import live
 from diffmix.files import spare, write_text
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.playback import Progress
-from diffmix.plugins import plugin
+from diffmix.plugins import PluginNode, plugin
 from diffmix.processors import Processor
 from diffmix.settings import shortest
 from diffmix.transferring.decision import CROP, mel_distance, mel_magnitude, render
-from diffmix.transferring.evolution import evolve
+from diffmix.transferring.evolution import SEARCHES, Score
 from diffmix.types import Path
+
+if TYPE_CHECKING:
+    from pedalboard import Pedalboard
 
 GENERATIONS = {"fast": 15, "balanced": 40, "best": 150}
 _ABOUT_TRANSFERS = (
@@ -40,6 +45,9 @@ _ABOUT_TRANSFERS = (
 STARTS_IN = 0.6
 """Gene of a plugin at the start; above a half it is heard."""
 
+HELPS = 0.002
+"""Share of the distance by which a plugin has to help to be heard."""
+
 
 @dataclass(frozen=True)
 class Played:
@@ -47,7 +55,8 @@ class Played:
 
     ``audio`` is float32 (2, T) at ``sample_rate`` Hz; ``settings`` hold the knobs of each plugin that is heard,
     ``left_out`` the others; ``before`` and ``after`` are the distances to what was wanted; ``notes`` say what a
-    person should know; ``files`` are those of the recording.
+    person should know; ``files`` are those of the recording; ``gain_db`` is what brings it to its loudness, behind the
+    ``nodes``, the plugins by name.
     """
 
     audio: np.ndarray
@@ -58,6 +67,24 @@ class Played:
     after: float
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    gain_db: float = 0.0
+    nodes: Mapping[str, Processor] = field(default_factory=dict, repr=False)
+
+    def to_pedalboard(self) -> "Pedalboard":
+        """The plugins that are heard, with their knobs, and the gain behind them as Pedalboard's: to play other audio.
+
+        All are live objects in this process, plugins from files too. Raises PresetError for an effect without a plugin.
+        """
+        import pedalboard
+
+        made = []
+        for name, values in self.settings.items():
+            node = self.nodes[name]
+            if isinstance(node, PluginNode):
+                made.append(node.live(values))
+            else:
+                made += [live(entry(kind, given), self.sample_rate) for kind, given in node.plugins(values)]
+        return pedalboard.Pedalboard([*made, pedalboard.Gain(self.gain_db)])
 
     def __str__(self) -> str:
         """The knobs of each plugin, how near they come, and the notes, in lines."""
@@ -77,7 +104,8 @@ class Played:
         """
         folder = FilePath(folder)
         spare(folder, ("transfer.wav",), self.files)
-        about = {"settings": self.settings, "left_out": self.left_out, "before": self.before, "after": self.after}
+        about = {"settings": self.settings, "gain_db": self.gain_db, "left_out": self.left_out}
+        about |= {"before": self.before, "after": self.after}
         text = json.dumps({**about, "notes": self.notes}, indent=1, ensure_ascii=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +156,12 @@ class PluginChain:
                 y[heard] = node.process(y[heard], **values)
         return torch.nan_to_num(y)
 
+    @property
+    def genes(self) -> list[int]:
+        """Where in a point the genes are that let the plugins be heard."""
+        sizes = [1 + node.spec.size for node in self.nodes.values()]
+        return [sum(sizes[:n]) for n in range(len(sizes))]
+
     def settings(self, point: Tensor) -> tuple[dict[str, dict[str, float]], tuple[str, ...]]:
         """Knobs of the plugins that a point (D,) lets be heard, and the names of the others."""
         knobs: dict[str, dict[str, float]] = {}
@@ -152,13 +186,14 @@ def played(
     plain_lufs: float | None,
     ceiling_db: float,
     quality: str,
+    search: str,
     seed: int,
     say: Progress,
 ) -> Played:
     """A recording (2, T) through a chain, near to what the treatment makes of a ``piece`` (2, n) of it.
 
     Its loudness is the one wanted, or as far as the true peak allows; where all plugins are left out it is
-    ``plain_lufs``, or the recording comes back as it was (None).
+    ``plain_lufs``, or the recording comes back as it was (None). ``search`` is one of `SEARCHES`.
     """
     plugins = PluginChain(chain, sample_rate)
     piece = piece[:, : round(CROP / RATE * sample_rate)]
@@ -171,7 +206,7 @@ def played(
     point = torch.zeros(plugins.size)  # none is heard
     before = after = float(distance(point[None])[0])
     if bool(treatment.to_vector().any()):
-        found, least = evolve(
+        found, least = SEARCHES[search](
             distance,
             plugins.start,
             generations=GENERATIONS[quality],
@@ -179,20 +214,31 @@ def played(
             progress=lambda done: say("searching", 0.3 + 0.5 * done),
         )
         if least < before:
-            point, after = found, least
+            point, after = _without_idle(plugins, found, least, distance)
     knobs, left_out = plugins.settings(point)
-    level = wanted_lufs if knobs else plain_lufs
+    level, nodes = wanted_lufs if knobs else plain_lufs, plugins.nodes
     if level is None:
-        return Played(source.numpy(), sample_rate, knobs, left_out, before, after)
+        return Played(source.numpy(), sample_rate, knobs, left_out, before, after, nodes=nodes)
     with torch.no_grad():
         y = plugins.play(source, point[None])[0]
     gain_db = level - float(integrated_loudness(y[None], sample_rate))
     room_db = ceiling_db - float(true_peak_db(y[None], sample_rate))
-    y = y * 10 ** (min(gain_db, room_db) / 20)
+    done_db = shortest(min(gain_db, room_db))
+    y = y * 10 ** (done_db / 20)
     notes = (
         () if gain_db <= room_db else (f"Loudness is {gain_db - room_db:.1f} dB lower: more would pass the ceiling.",)
     )
-    return Played(y.numpy(), sample_rate, knobs, left_out, before, after, notes)
+    return Played(y.numpy(), sample_rate, knobs, left_out, before, after, notes, gain_db=done_db, nodes=nodes)
+
+
+def _without_idle(plugins: PluginChain, point: Tensor, least: float, distance: Score) -> tuple[Tensor, float]:
+    """A point (D,) and its distance after leaving out, from the last on, what hardly helps."""
+    for gene in reversed(plugins.genes):
+        tried = point.clone()
+        tried[gene] = 0
+        if point[gene] > 0.5 and (without := float(distance(tried[None])[0])) <= (1 + HELPS) * least:
+            point, least = tried, without
+    return point, least
 
 
 def _node(one: Any, sample_rate: float) -> tuple[str, Processor]:

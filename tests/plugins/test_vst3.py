@@ -13,7 +13,9 @@ import torch
 from diffmix.cli import main
 from diffmix.plugins import PluginNode, plugin
 from diffmix.processors import Chain, Gain
+from diffmix.transferring import through
 from tests.plugins.build_vst3 import FOLDER, NAMES
+from tests.transferring.stand_in import song, treatment
 
 RATE = 44100
 
@@ -128,3 +130,14 @@ def test_the_state_travels(reverb: PluginNode) -> None:
     dark.parameters["mix"].raw_value = 0.5
     assert np.array_equal(y[0].numpy(), dark(noise()[0].numpy(), RATE))
     node.close()
+
+
+def test_a_chain_of_them_is_searched_and_plays_on_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(through.GENERATIONS, "fast", 4)
+    x = torch.from_numpy(song(1.0, RATE))
+    chain = [(FOLDER / "3BandEQ.vst3", ["low_db", "high_db"]), "Gain"]
+    where = RATE, treatment(8, ratio=1.0), -20.0, -1.0
+    made = through.played(chain, x, x, *where, "fast", "cma-es", 0, lambda what, done: None)
+    assert made.after < 0.8 * made.before
+    assert list(made.settings) == ["3BandEQ"]
+    assert np.allclose(made.to_pedalboard()(x.numpy(), RATE), made.audio, atol=1e-4)

@@ -12,7 +12,7 @@ import diffmix
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.transferring.describing import describe
-from diffmix.transferring.evolution import evolve
+from diffmix.transferring.evolution import evolve, perturb
 from diffmix.transferring.through import PluginChain
 from tests.transferring.stand_in import RATE, Brightness, StandIn, song, treatment
 
@@ -34,18 +34,41 @@ def test_the_strategy_finds_a_minimum_and_gives_nothing_worse_than_the_start(siz
     assert torch.equal(kept, aim)
 
 
+def test_perturbing_finds_a_minimum_and_gives_nothing_worse_than_the_start() -> None:
+    aim = torch.rand(12, generator=torch.Generator().manual_seed(1))
+    scale = torch.logspace(0, 2, 12)
+
+    def score(points: Tensor) -> Tensor:
+        return ((points - aim).square() * scale).sum(1)
+
+    start = torch.full((12,), 0.5)
+    best, least = perturb(score, start, generations=100)
+    assert least < 0.01 * float(score(start[None])[0])
+    assert least == pytest.approx(float(score(best[None])[0]), abs=1e-6)
+    assert torch.equal(best, perturb(score, start, generations=100)[0])
+    kept, _ = perturb(lambda p: score(p) * torch.where((p == aim).all(1), 1, torch.nan), aim, generations=3)
+    assert torch.equal(kept, aim)
+
+
 def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[..., StandIn]) -> None:
     believing(treatment(8, ratio=1.0))
     x, reference = song(4.0), 0.5 * song(4.0, seed=3)
     chain = [("HighShelfFilter", ["gain_db"]), ("LowShelfFilter", ["gain_db"]), ("Clipping", ["threshold_db"])]
-    made = diffmix.transfer(x, reference, sample_rate=RATE, chain=chain, quality="fast", only="tone,loudness")
+    asked = {"chain": chain, "quality": "fast", "only": "tone,loudness"}
+    made = diffmix.transfer(x, reference, sample_rate=RATE, **asked)
     assert made.after < 0.7 * made.before
     assert set(made.settings) | set(made.left_out) == {"HighShelfFilter", "LowShelfFilter", "Clipping"}
+    assert np.allclose(made.to_pedalboard()(x, RATE), made.audio, atol=1e-5)
+    other = diffmix.transfer(x, reference, sample_rate=RATE, search="spsa", **asked)
+    assert other.after < 0.8 * other.before
+    assert other.settings != made.settings
     loud = [float(integrated_loudness(torch.from_numpy(y)[None], RATE)) for y in (made.audio, reference)]
     assert loud[0] <= loud[1] + 0.1
     played = PluginChain(chain, RATE).play(torch.from_numpy(x), torch.zeros(1, 6))
     assert np.array_equal(played[0].numpy(), x)  # all left out
     assert list(PluginChain("Gain", RATE).nodes) == ["Gain"]
+    with pytest.raises(SettingsError, match="search is one of cma-es, spsa, got 'random'"):
+        diffmix.transfer(x, reference, sample_rate=RATE, chain="Gain", search="random")
     with pytest.raises(SettingsError, match="chain= holds 3"):
         diffmix.transfer(x, reference, sample_rate=RATE, chain=[3])
     with pytest.raises(SettingsError, match="searched for tone, dynamics, loudness, of which nothing is asked for"):
@@ -55,7 +78,8 @@ def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[...,
 def test_a_chain_is_written_with_its_knobs(believing: Callable[..., StandIn], tmp_path: Path) -> None:
     believing(treatment(8, ratio=1.0), scale=30.0)
     made = diffmix.transfer(song(2.0), song(2.0, seed=3), sample_rate=RATE, chain=["Gain"], quality="fast", only="tone")
-    assert made.after <= made.before
+    assert made.after == made.before
+    assert made.left_out == ("Gain",)  # a gain does nothing at one peak
     assert {file.name for file in made.save(tmp_path).values()} == {"transfer.wav", "settings.json"}
 
 

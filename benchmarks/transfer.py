@@ -3,9 +3,9 @@
     python -m benchmarks.transfer [--real FOLDER] [--tasks T1 T2 ...] [--trials 60] [--models A B] [--matchering PYTHON]
 
 Tasks: T1 same recording, T2 another recording, T3 styles to styles without a truth, T4 knobs recovered, T5 a reference
-without a style, T6 twice, T7 what features tell, T8 time. Seeded; no data set and no network are needed. With --keep
-rows are kept in a folder: systems can be added, and an interrupted run goes on where it was. One core unless
---workers says more.
+without a style, T6 twice, T7 what features tell, T8 time, extras: styles beyond two effects. Seeded; no data set and no
+network are needed. With --keep rows are kept in a folder: systems can be added, and an interrupted run goes on where it
+was. One core unless --workers says more.
 """
 
 import argparse
@@ -43,6 +43,7 @@ TASKS: dict[str, tuple[str, Callable[[Bench], list[Table]]]] = {
     "T6": ("twice", transfer_checks.twice),
     "T7": ("what features tell", features),
     "T8": ("time and memory", times),
+    "extras": ("styles that an equaliser and a compressor cannot make", transfer_truth.extra_styles),
 }
 
 
@@ -89,6 +90,7 @@ def main() -> None:
     )
     parser.add_argument("--deepafx", type=Path, help="a trained model of recipe=style_transfer")
     parser.add_argument("--matchering", type=Path, help="a Python that has matchering installed")
+    parser.add_argument("--pesq", type=Path, help="a Python that has pesq installed, for speech in T1, T2 and extras")
     parser.add_argument("--keep", type=Path, help="a folder for rows")
     parser.add_argument("--only", nargs="+", default=(), help="systems whose names contain this")
     parser.add_argument("--no-ours", action="store_true", help="baselines only")
@@ -111,6 +113,7 @@ def main() -> None:
         not a.no_product,
         a.workers,
         dict(zip("AB", a.embeddings, strict=False)),
+        a.pesq,
     )
     for task in a.tasks:
         begun = time.monotonic()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.transfer_content import RATE, Recording, Trial, content
+from benchmarks.transfer_pesq import Pesq
 from benchmarks.transfer_scores import Row, Rows
 from benchmarks.transfer_search import evolution, gradient_search
 from benchmarks.transfer_systems import DeepAFx, Nearest, Product, System, baselines, oracle, ours
@@ -44,10 +45,11 @@ class Bench:
     product: bool
     workers: int = 1
     embeddings: Mapping[str, Path] = field(default_factory=dict)
+    pesq: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Other processes make their systems themselves."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("quick", "slow")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("quick", "slow", "listener")}
 
     @property
     def found(self) -> tuple[Recording, ...]:
@@ -79,6 +81,11 @@ class Bench:
     def slow(self) -> dict[str, System]:
         """Systems that search."""
         return {"search: statistics, Adam": gradient_search, "search: MFCC, CMA-ES": evolution}
+
+    @cached_property
+    def listener(self) -> Pesq | None:
+        """What judges speech by PESQ, where a program for it is given."""
+        return Pesq(self.pesq) if self.pesq else None
 
     def systems(self, trial: Trial) -> dict[str, System]:
         """All that may be tried on a trial, by name."""
@@ -156,11 +163,14 @@ def _scored(job: tuple[Trial, list[str]]) -> list[Row]:
         expected.append(getattr(systems_of[name], "expected", None))
         outputs.append(like(y, trial.x))
     errors = style_errors(torch.stack(outputs), trial.truth.expand(len(outputs), -1, -1), RATE)
+    listener = _here[0].listener if trial.group == "speech" else None
+    heard = listener(torch.stack(outputs), trial.truth, RATE) if listener else None
     about = {"trial": trial.name, "group": trial.group, "fold": trial.fold, "kind": trial.style.kind}
     about |= {"style": trial.style.name, "song": trial.song, "domain": "speech" if trial.group == "speech" else "music"}
     return [
         {**about, "system": system, "cpu_s": times[n], "expected": expected[n]}
         | {key: float(value[n]) for key, value in errors.items()}
+        | ({"pesq": heard[n]} if heard else {})
         for n, system in enumerate(names)
     ]
 

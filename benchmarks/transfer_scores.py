@@ -106,9 +106,13 @@ MORE = {
 }
 
 
-def main_columns() -> list[str]:
-    """Of `main_rows`."""
-    return ["system", "trials", *COLUMNS, *MORE]
+def main_columns(rows: Sequence[Row]) -> list[str]:
+    """Of `main_rows`; where speech was judged by PESQ, its mean and of how many trials."""
+    return ["system", "trials", *COLUMNS, *MORE, *(("PESQ", "of") if _heard(rows) else ())]
+
+
+def _heard(rows: Sequence[Row]) -> bool:
+    return any(row.get("pesq") is not None for row in rows)
 
 
 def main_rows(rows: Sequence[Row]) -> list[list[Cell]]:
@@ -124,6 +128,9 @@ def main_rows(rows: Sequence[Row]) -> list[list[Cell]]:
         harm, high = percent((each > HARM).mean()), percent(sure["harm"][1])
         cells += [harm, high, percent((each < BETTER).mean()), percent((each < 1).mean())]
         cells += [float(np.mean(paired(rows, name, key)[0])) for key in MORE.values()]
+        if _heard(rows):
+            scores = [row["pesq"] for row in rows if row["system"] == name and row.get("pesq") is not None]
+            cells += [float(np.mean(scores)) if scores else None, len(scores)]
         found.append(cells)
     return found
 

@@ -14,7 +14,8 @@ ERRORS = (
     "mel bands of windows of 65536, log-MSD its logarithmic half in dB, STFT six resolutions, SCE spectral centroid, "
     "MLDR dynamics. `ratio`: mean MSD over the input's, its interval by a bootstrap over songs. `harm`: share of "
     "trials worse than the input by 5 %; `better`: better by 5 %; `wins`: better at all; `median` and `P95 ratio` are "
-    "over trials. `trials` differ where a system is slow."
+    "over trials. `trials` differ where a system is slow. PESQ, where there is one: wide band, more is better, "
+    "speech that it does not find is left out."
 )
 
 
@@ -26,8 +27,24 @@ def same_recording(bench: Bench) -> list[Table]:
         part = [row for row in rows if row["domain"] == domain]
         if part:
             text = f"The first half in the style of the second, published families. {ERRORS}"
-            tables.append(table(f"T1, the same recording: {domain}", main_columns(), main_rows(part), text))
-    return tables
+            tables.append(table(f"T1, the same recording: {domain}", main_columns(part), main_rows(part), text))
+    return [*tables, _by_style("T1, by family: ratio of means / harm", rows)]
+
+
+def extra_styles(bench: Bench) -> list[Table]:
+    """T2 with styles that an equaliser and a compressor cannot make, in stereo."""
+    count = max(5, bench.trials // 4)
+    trials = cross_trials(bench.found, count, bench.seed + 9, ["extra"], channels=2)
+    rows = judged(bench, "extras", trials, count * len(pools(bench.found)))
+    text = f"Random bands and compressors of a quarter of the decibels with one thing more; another song. {ERRORS}"
+    columns, cells = main_columns(rows), main_rows(rows)
+    first = table("Extra styles, another recording", columns, cells, text)
+    return [first, _by_style("Extra styles, by what was added: ratio of means / harm", rows)]
+
+
+def _by_style(title: str, rows: Sequence[Row]) -> Table:
+    values, cells = by([{**row, "cell": f"{row['domain']}, {row['style']}"} for row in rows], "cell")
+    return table(title, ["system", *values], cells)
 
 
 def other_recording(bench: Bench) -> list[Table]:
@@ -42,7 +59,7 @@ def other_recording(bench: Bench) -> list[Table]:
             continue
         songs = len({row["song"] for row in part})
         text = f"The reference is another song, of one fold; {songs} songs as input. {ERRORS}"
-        tables.append(table(f"T2, another recording: {domain}", main_columns(), main_rows(part), text))
+        tables.append(table(f"T2, another recording: {domain}", main_columns(part), main_rows(part), text))
     values, cells = _split(rows)
     tables.append(table("T2, by kind of style and by class: ratio of means / harm", ["system", *values], cells))
     tables += _frontier_tables(rows)

@@ -1,6 +1,7 @@
 """The benchmark of style transfer at work: its styles, its trials, its systems and what it makes of them."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from benchmarks import (
     transfer_checks,
     transfer_content,
     transfer_features,
+    transfer_pesq,
     transfer_scores,
     transfer_styles,
     transfer_systems,
@@ -120,7 +122,11 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert high == pytest.approx(10 / 8)
     assert transfer_scores.frontier(rows, "x", [0.6, 9])[0] == (0.6, 0.75, 0.0, 0.5)
     table = transfer_scores.main_rows(rows)
-    assert [len(line) for line in table] == [len(transfer_scores.main_columns())] * 2
+    assert [len(line) for line in table] == [len(transfer_scores.main_columns(rows))] * 2
+    for line, score in zip(rows[4:], (3.0, None, 4.0), strict=False):
+        line["pesq"] = score
+    assert transfer_scores.main_columns(rows)[-2:] == ["PESQ", "of"]
+    assert [line[-2:] for line in transfer_scores.main_rows(rows)] == [[None, 0], [3.5, 2]]
     assert transfer_scores.by(rows, "song")[1][1] == ["x", "0.76 / 0 %", "1.25 / 50 %"]
     kept = transfer_scores.Rows(tmp_path / "rows.jsonl")
     kept.add(rows[0])
@@ -179,6 +185,25 @@ def peaked(x: torch.Tensor) -> torch.Tensor:
     from diffmix.metrics import at_peak
 
     return at_peak(x[None])
+
+
+def test_pesq_is_a_program_beside_and_what_it_refuses_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pesq.py").write_text(
+        "class PesqError: RETURN_VALUES = 1\n"
+        "def pesq(rate, truth, y, band, on_error): return -1 if abs(y).max() == 0 else 4 - abs(y - truth).mean()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    truth = hits(1, 0.5)
+    listener = transfer_pesq.Pesq(Path(sys.executable))
+    good, bad, refused = listener(torch.stack([truth, 2 * truth, 0 * truth]), truth, RATE)
+    assert good == 4 > bad
+    assert refused is None
+    listener.close()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "none"))
+    with pytest.raises(RuntimeError, match="cannot import pesq"):
+        transfer_pesq.Pesq(Path(sys.executable))
 
 
 def test_the_truths_curves_are_nearly_the_truth() -> None:

@@ -90,6 +90,7 @@ def transfer(
             mode=mode != "auto",
             gate=gate != "default",
             chain=bool(chain),
+            search=search != "cma-es",
             candidates=candidates > 1,
         )
         from diffmix.transferring.stems import mixed_like
@@ -100,6 +101,8 @@ def transfer(
         raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave console= out")
     if search not in SEARCHES:
         raise SettingsError(f"search is one of {', '.join(SEARCHES)}, got {search!r}")
+    if search != "cma-es" and not chain:
+        raise SettingsError(f"search={search!r} is for plugins: name them in chain=")
     if chain:
         held = {"lock": bool(lock), "bound": bool(bound), "candidates": candidates > 1}
         _refuse("plugins are searched as a whole", "(name, [parameters]) in chain", **held)

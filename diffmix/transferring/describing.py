@@ -4,6 +4,7 @@ After Text2FX (A. Chu et al., ICASSP 2025). The embedding is anyone's that keeps
 CLAP models of ``transformers`` from a folder. Nothing is ever downloaded.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, Protocol, runtime_checkable
@@ -123,7 +124,11 @@ def describe(
     """
     if not words.strip():
         raise SettingsError("there are no words to go by: describe the sound, for example 'warm and close'")
-    hears: Embedding = embedding if isinstance(embedding, Embedding) else Clap(embedding)
+    if not isinstance(embedding, Embedding | str | os.PathLike):
+        raise SettingsError(
+            f"the embedding is {embedding!r}; a folder with a CLAP model, or an object with sample_rate, audio and text"
+        )
+    hears = embedding if isinstance(embedding, Embedding) else Clap(embedding)
     job = job_of(input, sample_rate, amount=amount, quality=quality, ceiling_db=ceiling_db, seed=seed)
     say = progress or (lambda what, done: None)
     rate = job.rate
@@ -162,9 +167,14 @@ def describe(
 
     start = spec.default().flatten()
     before = float(score(start[None])[0])
-    point, _ = evolve(
+    point, least = evolve(
         score, start, generations=GENERATIONS[quality], seed=seed, progress=lambda done: say("searching", 0.5 * done)
     )
+    for stage in RANGES:  # a width of what is mono, a threshold that nothing reaches: drawn, not found
+        own = torch.tensor([name.startswith(f"{stage}.") for name in spec.names])
+        tried = torch.where(own, start, point)
+        if (without := float(score(tried[None])[0])) <= least:
+            point, least = tried, without
     point = start + amount * (point - start)
     found = {stage: {n: float(v[0]) for n, v in values.items()} for stage, values in settings(point[None]).items()}
     used = {stage: values for stage, values in found.items() if _acts(stage, values, plain[stage])}

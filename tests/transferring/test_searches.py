@@ -69,6 +69,8 @@ def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[...,
     assert list(PluginChain("Gain", RATE).nodes) == ["Gain"]
     with pytest.raises(SettingsError, match="search is one of cma-es, spsa, got 'random'"):
         diffmix.transfer(x, reference, sample_rate=RATE, chain="Gain", search="random")
+    with pytest.raises(SettingsError, match="search='spsa' is for plugins"):
+        diffmix.transfer(x, reference, sample_rate=RATE, search="spsa")
     with pytest.raises(SettingsError, match="chain= holds 3"):
         diffmix.transfer(x, reference, sample_rate=RATE, chain=[3])
     with pytest.raises(SettingsError, match="searched for tone, dynamics, loudness, of which nothing is asked for"):
@@ -98,6 +100,8 @@ def test_words_move_the_knobs_keep_the_loudness_and_are_done_again(tmp_path: Pat
     loud = [float(integrated_loudness(torch.from_numpy(y)[None], RATE)) for y in (x, bright.audio)]
     assert loud[1] == pytest.approx(loud[0], abs=0.2)
     assert np.array_equal(bright.to_pedalboard().render({"mix": x}), bright.audio)
+    mono = describe(x[0], "bright", Brightness(), sample_rate=RATE, quality="fast")
+    assert "imager" not in mono.settings["master"]  # a width of what is mono does nothing
     untouched = describe(x, "bright", Brightness(), sample_rate=RATE, quality="fast", amount=0)
     assert np.array_equal(untouched.audio, x)
     other = song(2.0, seed=7)
@@ -113,6 +117,8 @@ def test_words_move_the_knobs_keep_the_loudness_and_are_done_again(tmp_path: Pat
 def test_words_and_models_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no words"):
         describe(song(1.0), " ", Brightness(), sample_rate=RATE)
+    with pytest.raises(SettingsError, match="the embedding is None; a folder with a CLAP model, or an object"):
+        describe(song(1.0), "warm", None, sample_rate=RATE)  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="no folder with a CLAP model"):
         describe(song(1.0), "warm", tmp_path / "none", sample_rate=RATE)
     with pytest.raises(CheckpointError, match=r"transformers|no usable CLAP"):

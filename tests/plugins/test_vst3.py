@@ -136,7 +136,7 @@ def test_a_chain_of_them_is_searched_and_plays_on_a_board(monkeypatch: pytest.Mo
     monkeypatch.setitem(through.GENERATIONS, "fast", 4)
     x = torch.from_numpy(song(1.0, RATE))
     chain = [(FOLDER / "3BandEQ.vst3", ["low_db", "high_db"]), "Gain"]
-    where = RATE, treatment(8, ratio=1.0), -20.0, -1.0
+    where = RATE, treatment(8, ratio=1.0), -20.0, None, -1.0
     made = through.played(chain, x, x, *where, "fast", "cma-es", 0, lambda what, done: None)
     assert made.after < 0.8 * made.before
     assert list(made.settings) == ["3BandEQ"]

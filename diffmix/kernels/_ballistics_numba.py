@@ -5,12 +5,13 @@
 import numpy as np
 
 from diffmix.kernels._compile import copy, inner, kernel
-from diffmix.kernels._dynamics_numba import ROWS, group_of, keep, lanes_of
+from diffmix.kernels._dynamics_numba import MANY, group_of, keep, lanes_of
 from diffmix.kernels._rows import load_rows, store_rows, transpose
 from diffmix.kernels._simd import cast, load, load_tuple, select, splat, store, store_tuple  # fmt: skip
 from diffmix.kernels._simd import maximum as larger
 from diffmix.kernels._simd import minimum as smaller
 
+ROWS = len(MANY)
 LEVEL, PEAK, POWER = 0, 1, 2  # what is smoothed: one signal as it is; the largest |x|, or mean x^2, of all channels
 
 
@@ -65,9 +66,9 @@ def smooth(x, c, states, y, length, first, last, kind):
     levels, k = np.zeros(ROWS * length, x.dtype), np.zeros((2, length * ROWS), x.dtype)
     block = np.empty(ROWS * ROWS, x.dtype)
     for group in range(first, last, ROWS):
-        rows, used = group_of(group, last), min(ROWS, last - group)
+        rows, used = group_of(group, last, MANY), min(ROWS, last - group)
         inner = (rows - group) * length
-        e = lanes_of(states[:, 0, 0], rows)
+        e = lanes_of(states[:, 0, 0], rows, MANY)
         for t in range(states.shape[1] - 1):
             start = t * length
             count = min(length, samples - start)
@@ -114,7 +115,7 @@ def smooth_backward(gy, x, c, states, gx, gc, length, first, last, kind, adds):
     k, exact = np.zeros((2, length * ROWS), x.dtype), np.zeros((2, length * ROWS))
     sums, block = np.zeros((2, length * ROWS)), np.empty(ROWS * ROWS, x.dtype)
     for group in range(first, last, ROWS):
-        rows, used = group_of(group, last), min(ROWS, last - group)
+        rows, used = group_of(group, last, MANY), min(ROWS, last - group)
         inner = (rows - group) * length
         w = splat(0.0, ROWS)
         sums[:, :ROWS] = 0
@@ -130,7 +131,7 @@ def smooth_backward(gy, x, c, states, gx, gc, length, first, last, kind, adds):
                 own = lane * length
                 _measure(x, rows[lane], start, kind, levels[own : own + count])
                 copy(gy[rows[lane], 0, start : start + count], g[own : own + count])
-            e = lanes_of(states[:, t, 0], rows)
+            e = lanes_of(states[:, t, 0], rows, MANY)
             for i in range(0, count, ROWS):
                 store_tuple(found, i * ROWS, transpose(load_rows(levels, inner, i, e)))
                 for j in range(i, i + min(ROWS, count - i)):

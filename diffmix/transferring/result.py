@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.data.audio import WavWriter
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ
 from diffmix.errors import SettingsError
 from diffmix.estimators.treatment import EQ_HZ, Treatment
@@ -22,6 +21,7 @@ from diffmix.mastering.page import spectrum
 from diffmix.metrics import width_db
 from diffmix.mix import Mix, finished, render
 from diffmix.settings import Settings
+from diffmix.transferring.comparing import level_matched, write_before
 from diffmix.transferring.knobs import ASPECTS
 from diffmix.transferring.report import write
 from diffmix.transferring.style import Style
@@ -115,13 +115,7 @@ class Transfer(Mix):
     @property
     def level_matched(self) -> tuple[np.ndarray, np.ndarray]:
         """Before and after, (2, T) each, equally loud, to compare: the louder one is turned down."""
-        after = torch.from_numpy(self.audio)
-        loud = [float(integrated_loudness(x[None], self.sample_rate)) for x in (self.source, after)]
-        quiet = min(loud)
-        before, later = (
-            (x * 10 ** ((quiet - level) / 20)).numpy() for x, level in zip((self.source, after), loud, strict=True)
-        )
-        return before, later
+        return level_matched(self.source, torch.from_numpy(self.audio), self.sample_rate)
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -182,12 +176,8 @@ class Transfer(Mix):
         """Write report.html, report.png, report.json, before.wav and style.json into an existing folder."""
         write(self, folder)
         measured = self.report
-        gain = 10 ** ((measured["after"]["loudness_lufs"] - measured["before"]["loudness_lufs"]) / 20)
-        loudest = gain * max(abs(float(end)) for end in self.source.aminmax())
-        before = WavWriter(FilePath(folder, "before.wav"), self.sample_rate, 2, loudest)
-        for start in range(0, self.source.shape[-1], 1 << 20):
-            before.write(torch.as_tensor(gain * self.source[:, start : start + (1 << 20)]))
-        before.close()
+        gain_db = measured["after"]["loudness_lufs"] - measured["before"]["loudness_lufs"]
+        write_before(FilePath(folder, "before.wav"), self.source, gain_db, self.sample_rate)
         if self.style.references or self.style.treatment is not None:
             self.style.save(FilePath(folder, "style.json"))
 

@@ -28,6 +28,7 @@ from diffmix.playback import Progress
 from diffmix.plugins import PluginNode, plugin
 from diffmix.processors import Processor
 from diffmix.settings import shortest
+from diffmix.transferring.comparing import level_matched, write_before
 from diffmix.transferring.decision import CROP, mel_distance, mel_magnitude, render
 from diffmix.transferring.evolution import SEARCHES, Score
 from diffmix.types import Path
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 GENERATIONS = {"fast": 15, "balanced": 40, "best": 150}
 _ABOUT_TRANSFERS = (
     *("report.html", "report.json", "report.png", "graph.json", "graph.svg", "preset.json", "preset.py"),
-    *("console.json", "style.json", "before.wav"),
+    *("console.json", "style.json"),
 )
 """What lies beside a transfer without plugins, and says nothing of one with plugins."""
 
@@ -56,7 +57,7 @@ class Played:
     ``audio`` is float32 (2, T) at ``sample_rate`` Hz; ``settings`` hold the knobs of each plugin that is heard,
     ``left_out`` the others; ``before`` and ``after`` are the distances to what was wanted; ``notes`` say what a
     person should know; ``files`` are those of the recording; ``gain_db`` is what brings it to its loudness, behind the
-    ``nodes``, the plugins by name.
+    ``nodes``, the plugins by name; ``source`` is the recording as it came, (2, T).
     """
 
     audio: np.ndarray
@@ -69,6 +70,12 @@ class Played:
     files: tuple[str, ...] = ()
     gain_db: float = 0.0
     nodes: Mapping[str, Processor] = field(default_factory=dict, repr=False)
+    source: Tensor = field(default_factory=lambda: torch.zeros(2, 0), repr=False)
+
+    @property
+    def level_matched(self) -> tuple[np.ndarray, np.ndarray]:
+        """Before and after, (2, T) each, equally loud, to compare: the louder one is turned down."""
+        return level_matched(self.source, torch.from_numpy(self.audio), self.sample_rate)
 
     def to_pedalboard(self) -> "Pedalboard":
         """The plugins that are heard, with their knobs, and the gain behind them as Pedalboard's: to play other audio.
@@ -97,26 +104,30 @@ class Played:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def save(self, folder: Path) -> dict[str, FilePath]:
-        """Write transfer.wav and settings.json; returns their paths by name.
+        """Write transfer.wav, before.wav (as loud as it) and settings.json; returns their paths by name.
 
         What an earlier transfer without plugins left beside them goes. Raises OutputError, also rather than write over
         the recording or a result of another kind.
         """
         folder = FilePath(folder)
-        spare(folder, ("transfer.wav",), self.files)
+        spare(folder, ("transfer.wav", "before.wav"), self.files)
+        before, after = (
+            float(integrated_loudness(x[None], self.sample_rate)) for x in (self.source, torch.from_numpy(self.audio))
+        )
         about = {"settings": self.settings, "gain_db": self.gain_db, "left_out": self.left_out}
         about |= {"before": self.before, "after": self.after}
         text = json.dumps({**about, "notes": self.notes}, indent=1, ensure_ascii=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_recording(folder / "transfer.wav", torch.from_numpy(self.audio), self.sample_rate)
+            write_before(folder / "before.wav", self.source, after - before, self.sample_rate)
             write_text(folder / "settings.json", text + "\n")
             if (folder / "report.json").exists():
                 for name in _ABOUT_TRANSFERS:
                     (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
-        return {name: folder / name for name in ("transfer.wav", "settings.json")}
+        return {name: folder / name for name in ("transfer.wav", "before.wav", "settings.json")}
 
 
 class PluginChain:
@@ -218,7 +229,7 @@ def played(
     knobs, left_out = plugins.settings(point)
     level, nodes = wanted_lufs if knobs else plain_lufs, plugins.nodes
     if level is None:
-        return Played(source.numpy(), sample_rate, knobs, left_out, before, after, nodes=nodes)
+        return Played(source.numpy(), sample_rate, knobs, left_out, before, after, nodes=nodes, source=source)
     with torch.no_grad():
         y = plugins.play(source, point[None])[0]
     gain_db = level - float(integrated_loudness(y[None], sample_rate))
@@ -228,7 +239,8 @@ def played(
     notes = (
         () if gain_db <= room_db else (f"Loudness is {gain_db - room_db:.1f} dB lower: more would pass the ceiling.",)
     )
-    return Played(y.numpy(), sample_rate, knobs, left_out, before, after, notes, gain_db=done_db, nodes=nodes)
+    kept: dict[str, Any] = {"gain_db": done_db, "nodes": nodes, "source": source}
+    return Played(y.numpy(), sample_rate, knobs, left_out, before, after, notes, **kept)
 
 
 def _without_idle(plugins: PluginChain, point: Tensor, least: float, distance: Score) -> tuple[Tensor, float]:

@@ -82,7 +82,8 @@ def test_a_chain_is_written_with_its_knobs(believing: Callable[..., StandIn], tm
     made = diffmix.transfer(song(2.0), song(2.0, seed=3), sample_rate=RATE, chain=["Gain"], quality="fast", only="tone")
     assert made.after == made.before
     assert made.left_out == ("Gain",)  # a gain does nothing at one peak
-    assert {file.name for file in made.save(tmp_path).values()} == {"transfer.wav", "settings.json"}
+    assert {file.name for file in made.save(tmp_path).values()} == {"transfer.wav", "before.wav", "settings.json"}
+    assert np.array_equal(*made.level_matched)
 
 
 def share_above(x: np.ndarray, hz: float) -> float:

@@ -27,6 +27,7 @@ from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss
 from diffmix.metrics import balance_error_db, pan_error, pan_width_error
 from diffmix.mix import grouped, ordered, render
+from diffmix.params import ParamSpec
 from diffmix.progress import progress
 from diffmix.settings import Settings
 from diffmix.systems.automixer import Automixer, refuse_other_specs
@@ -34,7 +35,7 @@ from diffmix.systems.draws import Batch, Draws, collate
 from diffmix.systems.intents import LOUDNESS, Vectors, on_console
 from diffmix.systems.lessons import Lessons
 from diffmix.systems.solos import prepare as prepare_solos
-from diffmix.systems.training import Training, numbers_ahead
+from diffmix.systems.training import OwnSpecs, Training, numbers_ahead, optimizers
 
 MIX_LUFS = -16.0
 
@@ -65,7 +66,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     return Training(system, data, cast(Automixer, system.average.module).save)
 
 
-class Automix(lightning.LightningModule):
+class Automix(OwnSpecs):
     """Learns to intend what the engineer of a lesson intends.
 
     Loss: the error of the tracks' loudness in the mix in dB, less its mean over the song; of the equalisers' curves, in
@@ -205,21 +206,12 @@ class Automix(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""
-        optimizer = torch.optim.AdamW(self.mixer.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=self.warmup_steps)
-        cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.total_steps - self.warmup_steps))
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [self.warmup_steps])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizers(self.mixer, self.learning_rate, self.warmup_steps, self.total_steps, self.weight_decay)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the parameters' declarations with the weights."""
-        checkpoint["specs"] = {part: spec.to_dict() for part, spec in self.mixer.specs.items()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other parameters, naming the differing lines."""
-        if "specs" not in checkpoint:
-            raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
-        refuse_other_specs(self.mixer.specs, checkpoint["specs"], "the checkpoint")
+    @property
+    def specs(self) -> Mapping[str, ParamSpec]:
+        """The parameters by part: weights for others would be useless."""
+        return self.mixer.specs
 
 
 def equal_loudness(multitrack: Multitrack) -> Intent:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -12,14 +11,14 @@ from diffmix.console import Console
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.metrics import stft_distance
 from diffmix.metrics.style import DEEPAFX_FFT_SIZES, style_errors
+from diffmix.params import ParamSpec
 from diffmix.processors.black_box import EpsilonScheduler
-from diffmix.systems.automixer import refuse_other_specs
 from diffmix.systems.rule_based import rule_based
 from diffmix.systems.style_pairs import StylePair, data_from
 from diffmix.systems.style_proxy import load_proxies
 from diffmix.systems.style_rendering import BlackChain, Networks
 from diffmix.systems.style_transfer import StyleTransfer
-from diffmix.systems.training import Training
+from diffmix.systems.training import OwnSpecs, Training
 
 DROPS = (0.8, 0.95)
 """Shares of a run after which the learning rate falls to a tenth."""
@@ -47,7 +46,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     return Training(system, data_from(data, config["seed"]), model.save)
 
 
-class DeepAFx(lightning.LightningModule):
+class DeepAFx(OwnSpecs):
     """Learns to make one half of a recording sound as the other, which was treated in some way.
 
     Loss: multi-resolution STFT distance, of magnitudes and of their logarithms, and 100 times the mean absolute error.
@@ -168,21 +167,24 @@ class DeepAFx(lightning.LightningModule):
 
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
+    @property
+    def specs(self) -> Mapping[str, ParamSpec]:
+        """The parameters by part."""
+        return self.model.console.specs
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the parameters' declarations, the method and the schedule of epsilon with the weights."""
-        specs = {part: spec.to_dict() for part, spec in self.model.console.specs.items()}
+        super().on_save_checkpoint(checkpoint)
         schedule = None if self.schedule is None else self.schedule.state_dict()
-        checkpoint |= {"specs": specs, "method": self.model.method, "spsa": schedule, "losses": list(self._losses)}
+        checkpoint |= {"method": self.model.method, "spsa": schedule, "losses": list(self._losses)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another method or of other parameters, naming the differing lines."""
-        if "specs" not in checkpoint or "method" not in checkpoint:
-            raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
-        if checkpoint["method"] != self.model.method:
+        super().on_load_checkpoint(checkpoint)
+        if checkpoint.get("method") != self.model.method:
             raise CheckpointError(
-                f"the checkpoint is of method {checkpoint['method']}, this run's is {self.model.method}"
+                f"the checkpoint is of method {checkpoint.get('method')}, this run's is {self.model.method}"
             )
-        refuse_other_specs(self.model.console.specs, checkpoint["specs"], "the checkpoint")
         if self.schedule is not None and checkpoint["spsa"]:
             self.schedule.load_state_dict(checkpoint["spsa"])
         self._losses = list(checkpoint["losses"])

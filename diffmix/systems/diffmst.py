@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,11 +18,11 @@ from diffmix.data.degrade import degrade
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.songs import Song
 from diffmix.data.synthetic import VALIDATION_SEED
-from diffmix.errors import AudioError, CheckpointError, SettingsError
+from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.losses import AudioFeatureLoss, SumDifferenceLoss, multi_resolution_stft
 from diffmix.mix import grouped
-from diffmix.systems.automixer import refuse_other_specs
+from diffmix.params import ParamSpec
 from diffmix.systems.mix_style_transfer import MixStyleTransfer
 from diffmix.systems.mixes import (
     MixData,
@@ -35,7 +34,7 @@ from diffmix.systems.mixes import (
     equally_loud,
     songs_of,
 )
-from diffmix.systems.training import Training, optimizers
+from diffmix.systems.training import OwnSpecs, Training, optimizers
 
 METHODS = ("self-supervised", "reference")
 MIXES = ("random", "engineered")
@@ -78,7 +77,7 @@ class StyleBatch(NamedTuple):
     target: Tensor
 
 
-class DiffMST(lightning.LightningModule):
+class DiffMST(OwnSpecs):
     """Learns to mix in the style of a reference.
 
     ``method="self-supervised"``: a piece is mixed at random and cut in two; from the mix of its first half and the raw
@@ -168,15 +167,10 @@ class DiffMST(lightning.LightningModule):
         """Adam with a linear warm-up and a cosine decay over ``total_steps``."""
         return optimizers(self.model, self.learning_rate, self.warmup_steps, self.total_steps, weight_decay=0)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the parameters' declarations with the weights."""
-        checkpoint["specs"] = {part: spec.to_dict() for part, spec in self.model.console.specs.items()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other parameters, naming the differing lines."""
-        if "specs" not in checkpoint:
-            raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
-        refuse_other_specs(self.model.console.specs, checkpoint["specs"], "the checkpoint")
+    @property
+    def specs(self) -> Mapping[str, ParamSpec]:
+        """The parameters by part: weights for others would be useless."""
+        return self.model.console.specs
 
 
 class StyleExamples(Dataset[StyleExample]):

@@ -7,7 +7,6 @@ neural audio effects" (ICASSP 2021).
 from collections.abc import Mapping
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor, nn
 
@@ -21,11 +20,12 @@ from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss
 from diffmix.metrics import balance_error_db
 from diffmix.mix import grouped, ordered
+from diffmix.params import ParamSpec
 from diffmix.settings import Settings, shortest
 from diffmix.systems.automixer import refuse_other_specs
 from diffmix.systems.channel import StripProxy
 from diffmix.systems.mixes import Batch, MixData, MixLoss, as_strong_as, at_loudness, peak_gain_db
-from diffmix.systems.training import Training, optimizers
+from diffmix.systems.training import OwnSpecs, Training, optimizers
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-dmc", 1
@@ -236,7 +236,7 @@ def telling_windows(tracks: Tracks, window: int) -> tuple[list[int], Tensor]:
     return [starts[k] for k in chosen], share.to(kinds[0])
 
 
-class MixingConsole(lightning.LightningModule):
+class MixingConsole(OwnSpecs):
     """Learns to set a console so that its mixes sound as the examples' do, from the sound alone.
 
     Loss: `MixLoss` of the mixes at one power. With a `StripProxy`, the effects of the strips are its imitation in
@@ -310,12 +310,7 @@ class MixingConsole(lightning.LightningModule):
         """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""
         return optimizers(self.model, self.learning_rate, self.warmup_steps, self.total_steps)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the parameters' declarations with the weights."""
-        checkpoint["specs"] = {part: spec.to_dict() for part, spec in self.model.console.specs.items()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other parameters, naming the differing lines."""
-        if "specs" not in checkpoint:
-            raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
-        refuse_other_specs(self.model.console.specs, checkpoint["specs"], "the checkpoint")
+    @property
+    def specs(self) -> Mapping[str, ParamSpec]:
+        """The parameters by part: weights for others would be useless."""
+        return self.model.console.specs

@@ -1,6 +1,6 @@
 """What a recipe hands to the trainer, and what systems share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import lightning
@@ -8,6 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from diffmix.errors import CheckpointError
+from diffmix.params import ParamSpec
+from diffmix.systems.automixer import refuse_other_specs
 
 
 class Training(NamedTuple):
@@ -69,6 +71,25 @@ class OneNetwork(lightning.LightningModule):
         stored, mine = checkpoint.get("network"), self.network
         if stored != mine:
             raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
+
+
+class OwnSpecs(lightning.LightningModule):
+    """A system that goes on only from checkpoints of the parameters that it sets itself, ``specs``."""
+
+    @property
+    def specs(self) -> Mapping[str, ParamSpec]:
+        """The parameters by part."""
+        raise NotImplementedError
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the parameters' declarations with the weights."""
+        checkpoint["specs"] = {part: spec.to_dict() for part, spec in self.specs.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other parameters, naming the differing lines."""
+        if "specs" not in checkpoint:
+            raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
+        refuse_other_specs(self.specs, checkpoint["specs"], "the checkpoint")
 
 
 def optimizers(

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffmix.data.audio import check_sample_rate, info, read, read_segment
 from diffmix.data.multitrack import Track, load
 from diffmix.errors import AudioError
-from diffmix.estimators.style_features import RATE, WINDOW, style_features, windows
+from diffmix.estimators.style_features import style_features, windows
 from diffmix.estimators.treatment import EQ_HZ
 from diffmix.kernels.loudness import integrated_loudness
 
@@ -141,11 +141,6 @@ def features(pieces: Tensor, sample_rate: float, band_hz: float = math.inf) -> T
         hz = torch.fft.rfftfreq(pieces.shape[-1], 1 / sample_rate)
         pieces = torch.fft.irfft(spectrum * (hz <= band_hz), pieces.shape[-1])
     return style_features(pieces, sample_rate)
-
-
-def window_samples(sample_rate: float) -> int:
-    """Samples of one telling piece."""
-    return round(WINDOW / RATE * sample_rate)
 
 
 def _of_file(file: FilePath, whole: bool) -> Recording:

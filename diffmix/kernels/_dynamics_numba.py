@@ -38,10 +38,8 @@ from diffmix.kernels._simd import (  # fmt: skip
     store_tuple,
 )
 
-FEW, MANY = (
-    (0,) * min(lanes(4), 8),
-    (0,) * lanes(4),
-)  # as long as rows lie side by side: most of sixteen would repeat a few
+# Tuples as long as rows lie side by side, which tell vectors so; most of sixteen lanes would repeat a few rows
+FEW, MANY = (0,) * min(lanes(4), 8), (0,) * lanes(4)
 CURVE = 2  # the first coefficients are the curve's, the others the detector's
 
 

@@ -62,8 +62,9 @@ def sweep(
     """
     if (count is None) == (grid is None):
         raise SettingsError("a sweep has either a count of random settings or a grid")
-    if jobs < 1 or (count is not None and count < 1):
-        raise SettingsError(f"count is {count} and jobs is {jobs}; at least 1 is needed of each")
+    for what, number in (("count", count), ("jobs", jobs)):
+        if number is not None and number < 1:
+            raise SettingsError(f"{what} is {number}, at least 1 is needed")
     if seed < 0:
         raise SettingsError(f"the seed is {seed}, allowed is 0 or more")
     files, output = _files(FilePath(dry)), FilePath(output)

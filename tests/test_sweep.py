@@ -170,7 +170,8 @@ def test_mistakes_end_in_one_sentence(dry: Path, tmp_path: Path, capsys: pytest.
 
     fails("Corus: neither a file nor an effect; effects are", "Corus", dry, "-o", out)
     fails("Gain: no parameter 'db'; there are: gain_db", "Gain", dry, "-o", out, "--parameters", "db")
-    fails("count is 0", "Gain", dry, "-o", out, "--count", 0)
+    fails("count is 0, at least 1 is needed", "Gain", dry, "-o", out, "--count", 0)
+    fails("jobs is 0, at least 1 is needed", "Gain", dry, "-o", out, "--grid", 2, "--jobs", 0)
     fails("no such file", "Gain", tmp_path / "nothing", "-o", out)
     fails("Pan takes mono, and a dry file is stereo", "Pan", dry, "-o", out, "--count", 1)
     fails("a grid has 2 values or more of one or two parameters, not 3 of 4", "Compressor", dry, "-o", out, "--grid", 3)

@@ -33,7 +33,7 @@ def belief(measured: Mapping[str, Any]) -> str:
     """What is expected, in a sentence."""
     if measured["route"] == "text":
         return f"The embedding takes it to be {100 * measured['expected_gain']:.0f} % nearer to the words."
-    if measured["route"] == "style":
+    if measured["route"] == "style" and measured["acted"]:
         return "The treatment of the style was done again; what it gains here was not judged."
     if not measured["acted"]:
         return "Nothing was done to tone, dynamics, drive, width and space."

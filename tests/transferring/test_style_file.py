@@ -13,6 +13,7 @@ from diffmix.errors import SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.treatment import Treatment
 from diffmix.transferring import transfer
+from diffmix.transferring.report import belief
 from diffmix.transferring.style import Reference, Style
 from tests.transferring.stand_in import RATE, StandIn, song, treatment
 
@@ -73,3 +74,8 @@ def test_a_style_says_what_cannot_be_asked_of_it(believing: Callable[..., StandI
         transfer(x, Style((), words="warm"), sample_rate=RATE)
     with pytest.raises(SettingsError, match="stems are mixed like a recording; a style came"):
         transfer({"a": x, "b": x}, done, sample_rate=RATE)
+
+
+@pytest.mark.parametrize(("acted", "said"), [(True, "was done again"), (False, "Nothing was done")])
+def test_what_is_said_of_a_style_is_what_was_done(acted: bool, said: str) -> None:
+    assert said in belief({"route": "style", "acted": acted})

@@ -154,6 +154,17 @@ def test_only_locks_and_bounds(dull: Audio) -> None:
 
 
 @pytest.mark.usefixtures("sketched")
+def test_what_is_locked_is_named_as_a_wish() -> None:
+    x = coloured(GENRES["pop"].curve_db, 0.5, RATE)
+    lock = ["eq.peak1_gain_db=-2", "compressor.ratio=2", "compressor.threshold_db=-20"]
+    asked = (-14, 1.0), ("pop", 0.0)
+    for target, amount in asked:
+        reasons = diffmix.master(x, target, sample_rate=RATE, lock=lock, amount=amount).reasons
+        assert reasons["eq"].startswith("As you wish: -2.0 dB at ")
+        assert reasons["dynamics"].startswith("As you wish: 2.0:1 above -20 dB: ")
+    assert diffmix.master(x, -14, sample_rate=RATE).reasons["eq"] == "Left alone: the target is a loudness."
+
+
 def test_without_a_limiter_the_level_stays_and_is_said(dull: Audio, tmp_path: Path) -> None:
     hot = dull * np.float32(1.4 / abs(dull).max())
     made = diffmix.master(hot, "pop", sample_rate=RATE, only="dynamics", amount=0.0)
@@ -173,6 +184,9 @@ def test_any_rate_and_length_and_mono(rate: int, seconds: float) -> None:
     assert found.audio.shape == (2, mono.size)
     assert np.array_equal(found.audio[0], found.audio[1])
     assert np.isfinite(found.audio).all()
+    before = Measured.of(torch.from_numpy(np.stack([mono, mono])), rate)  # as it is heard
+    assert found.report["before"]["loudness_lufs"] == pytest.approx(before.loudness_lufs, abs=1e-3)
+    assert found.report["before"]["plr_db"] == pytest.approx(before.plr_db, abs=1e-3)
     assert found.report["after"]["true_peak_db"] < -0.9
 
 

@@ -99,8 +99,7 @@ def master(
         chain.limit(before.plr_db - (ceiling_db - wanted))
     trim = {"trim": {"gain_db": shortest(trim_db)}}
     settings = console.check(Settings(tracks={"mix": trim}, master=chain.settings))
-    unused = "image" if len(source) == 1 else "pan"
-    del settings["tracks"]["mix"][unused]
+    del settings["tracks"]["mix"]["pan"]
     if "limiter" in stages:
 
         def later(what: str, done: float) -> None:

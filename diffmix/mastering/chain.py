@@ -73,22 +73,27 @@ class Chain:
         rate = self.console.sample_rate
         neutral = {name.removeprefix("eq."): p.default for name, p in self.knobs.items() if name.startswith("eq.")}
         self._set("eq", neutral)
+        alone = f"As you wish: {held}" if (held := self._turned()) else "Left alone"
         if target.curve_db is None:
-            return "Left alone: the target is a loudness."
+            return f"{alone}: the target is a loudness."
         wanted, weight, away = _wanted(before.spectrum_db, target, rate, amount)
         text = f"{_rms(away, weight):.1f} dB from the spectrum of {target.name}"
         if abs(wanted * (weight > 0.2)).max() < self.SHORTEST_DB:
-            return f"Left alone: the mix is {text}, within what is usual." if amount else "Left alone: the amount is 0."
+            return f"{alone}: the mix is {text}, within what is usual." if amount else f"{alone}: the amount is 0."
         self._set("eq", self._fitted(wanted, weight))
         eq = self.console.master["eq"]
         assert isinstance(eq, ParametricEQ)
         response = eq.response_db(torch.from_numpy(CENTRES_HZ).clamp_max(0.49 * rate), self.settings["eq"]).numpy()
         left = away - (response - np.average(response, weights=weight))
-        knobs = self.settings["eq"]
+        return f"{self._turned()}: the mix was {text}, and is now {_rms(left, weight):.1f} dB."
+
+    def _turned(self) -> str:
+        """The equaliser's three strongest bands in words; empty if it does nothing."""
+        knobs, eq = self.settings["eq"], self.console.master["eq"]
+        assert isinstance(eq, ParametricEQ)
         turned = [(knobs[f"{band}_gain_db"], knobs[f"{band}_cutoff_frequency_hz"]) for band in eq.BANDS]
         most = sorted(turned, key=lambda pair: -abs(pair[0]))[:3]
-        parts = [f"{gain_db:+.1f} dB at {_hertz(hz)}" for gain_db, hz in most if abs(gain_db) >= 0.1]
-        return f"{', '.join(parts)}: the mix was {text}, and is now {_rms(left, weight):.1f} dB."
+        return ", ".join(f"{gain_db:+.1f} dB at {_hertz(hz)}" for gain_db, hz in most if abs(gain_db) >= 0.1)
 
     def _fitted(self, wanted: Curve, weight: Curve) -> dict[str, float]:
         """Six bands near a curve (28,): gains by least squares, then all of it by Adam through the exact response."""
@@ -148,11 +153,14 @@ class Chain:
             default["ratio"] = 1.5 + reduction / MOST_REDUCTION_DB
         self._set("compressor", default)
         knobs = self.settings["compressor"]
+        squeezes = knobs["ratio"] > 1 and knobs["threshold_db"] < 0
+        held = f"As you wish: {knobs['ratio']:.1f}:1 above {knobs['threshold_db']:.0f} dB"
+        alone = held if squeezes else "Left alone"
         if target.curve_db is None:
-            return "Left alone: the target is a loudness."
+            return f"{alone}: the target is a loudness."
         if reduction < self.SHORTEST_DB:
             already = "already denser" if before.plr_db <= low else "dense enough"
-            return f"Left alone: {already}, {peaks}; {usual}." if amount else "Left alone: the amount is 0."
+            return f"{alone}: {already}, {peaks}; {usual}." if amount else f"{alone}: the amount is 0."
         if knobs["ratio"] <= 1:
             return f"Left alone, as you wish; {peaks}, {usual}."
         x = excerpt[None]

@@ -46,7 +46,7 @@ class Master(Mix):
 
     @property
     def source(self) -> Tensor:
-        """The recording as it came, (1, T) or (2, T)."""
+        """The recording as it came, (2, T); both channels of a mono one are equal."""
         return self.multitrack.tracks[0].audio
 
     @cached_property

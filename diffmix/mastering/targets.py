@@ -17,17 +17,19 @@ from diffmix.params import within
 
 
 def programme(given: Any, sample_rate: int | None, what: str) -> Multitrack:
-    """A recording as a song of one track, ``mix``, at its own rate."""
+    """A recording as a song of one track, ``mix``, at its own rate; both channels of a mono one are equal."""
     if isinstance(given, str | os.PathLike):
         file = FilePath(given)
         x, rate = read(file)
         check_sample_rate(rate, str(file))
         if not x.shape[-1]:
             raise AudioError(f"{file}: holds no samples")
-        return Multitrack(file.stem, rate, (Track("mix", x, None, (str(file),)),))
+        return Multitrack(file.stem, rate, (Track("mix", x.expand(2, -1), None, (str(file),) * (3 - len(x))),))
     if sample_rate is None:
         raise AudioError(f"{what} as an array needs sample_rate=..., the rate in Hz that it was recorded at")
-    return replace(load({"mix": given}, sample_rate), name=what.removeprefix("the "), notes=())
+    song = load({"mix": given}, sample_rate)
+    track = replace(song.tracks[0], audio=song.tracks[0].audio.expand(2, -1))
+    return Multitrack(what.removeprefix("the "), song.sample_rate, (track,))
 
 
 def target_of(target: Any, before: Measured, rate: int) -> Target:

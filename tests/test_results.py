@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import diffmix
 from diffmix.cli import main
@@ -98,8 +99,9 @@ def test_a_transfer_by_plugins_leaves_no_report_of_an_earlier_one(tmp_path: Path
         "mine.wav",
     ):
         (tmp_path / name).write_text("{}")
-    made = Played(np.zeros((2, RATE), np.float32), RATE, {"Gain": {"gain_db": 1.0}}, (), 1.0, 0.5)
+    silence = np.zeros((2, RATE), np.float32)
+    made = Played(silence, RATE, torch.from_numpy(silence), {"Gain": {"gain_db": 1.0}}, (), 1.0, 0.5)
     made.save(tmp_path)
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["mine.wav", "settings.json", "transfer.wav"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["before.wav", "mine.wav", "settings.json", "transfer.wav"]
     with pytest.raises(OutputError, match="is the recording itself"):
         replace(made, files=(str(tmp_path / "transfer.wav"),)).save(tmp_path)

@@ -8,7 +8,7 @@ that the search has a target that plays the same notes.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +54,15 @@ HELPS = 0.002
 class Played:
     """A recording through a chain of plugins.
 
-    ``audio`` is float32 (2, T) at ``sample_rate`` Hz; ``settings`` hold the knobs of each plugin that is heard,
-    ``left_out`` the others; ``before`` and ``after`` are the distances to what was wanted; ``notes`` say what a
-    person should know; ``files`` are those of the recording; ``gain_db`` is what brings it to its loudness, behind the
-    ``nodes``, the plugins by name; ``source`` is the recording as it came, (2, T).
+    ``audio`` is float32 (2, T) at ``sample_rate`` Hz, ``source`` the recording as it came; ``settings`` hold the knobs
+    of each plugin that is heard, ``left_out`` the others; ``before`` and ``after`` are the distances to what was wanted;
+    ``notes`` say what a person should know; ``files`` are those of the recording; ``gain_db`` is what brings it to its
+    loudness, behind the ``nodes``, the plugins by name.
     """
 
     audio: np.ndarray
     sample_rate: int
+    source: Tensor = field(repr=False)
     settings: Mapping[str, Mapping[str, float]]
     left_out: tuple[str, ...]
     before: float
@@ -70,7 +71,6 @@ class Played:
     files: tuple[str, ...] = ()
     gain_db: float = 0.0
     nodes: Mapping[str, Processor] = field(default_factory=dict, repr=False)
-    source: Tensor = field(default_factory=lambda: torch.zeros(2, 0), repr=False)
 
     @property
     def level_matched(self) -> tuple[np.ndarray, np.ndarray]:
@@ -229,7 +229,7 @@ def played(
     knobs, left_out = plugins.settings(point)
     level, nodes = wanted_lufs if knobs else plain_lufs, plugins.nodes
     if level is None:
-        return Played(source.numpy(), sample_rate, knobs, left_out, before, after, nodes=nodes, source=source)
+        return Played(source.numpy(), sample_rate, source, knobs, left_out, before, after, nodes=nodes)
     with torch.no_grad():
         y = plugins.play(source, point[None])[0]
     gain_db = level - float(integrated_loudness(y[None], sample_rate))
@@ -239,8 +239,8 @@ def played(
     notes = (
         () if gain_db <= room_db else (f"Loudness is {gain_db - room_db:.1f} dB lower: more would pass the ceiling.",)
     )
-    kept: dict[str, Any] = {"gain_db": done_db, "nodes": nodes, "source": source}
-    return Played(y.numpy(), sample_rate, knobs, left_out, before, after, notes, **kept)
+    made = Played(y.numpy(), sample_rate, source, knobs, left_out, before, after, notes)
+    return replace(made, gain_db=done_db, nodes=nodes)
 
 
 def _without_idle(plugins: PluginChain, point: Tensor, least: float, distance: Score) -> tuple[Tensor, float]:

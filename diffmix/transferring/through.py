@@ -55,7 +55,7 @@ class Played:
     """A recording through a chain of plugins.
 
     ``audio`` is float32 (2, T) at ``sample_rate`` Hz, ``source`` the recording as it came; ``settings`` hold the knobs
-    of each plugin that is heard, ``left_out`` the others; ``before`` and ``after`` are the distances to what was wanted;
+    of each plugin that is heard, ``left_out`` the others; ``before`` and ``after`` are distances to what was wanted;
     ``notes`` say what a person should know; ``files`` are those of the recording; ``gain_db`` is what brings it to its
     loudness, behind the ``nodes``, the plugins by name.
     """

@@ -178,6 +178,10 @@ def scan(folder: Path) -> tuple[list[Source], list[str]]:
         f for f in inner.iterdir() if f.is_symlink() and not f.exists() and f.suffix.lower() in audio.EXTENSIONS
     )
     notes = [*(f"{file.name}: left out, a link to a file that does not exist" for file in dead), *notes]
+    if aside := [child.name for child in subfolders(inner) if _holds_tracks(child)]:
+        notes.insert(
+            0, f"{', '.join(f'{name}/' for name in aside)}: left out, tracks lie beside; name all files to mix all"
+        )
     return sources, ([f"tracks read from {inner.relative_to(folder)}/"] if inner != folder else []) + notes
 
 
@@ -193,6 +197,13 @@ def song_folder(folder: Path, depth: int = 3) -> Path | None:
             return inner
     found = [inner for child in subfolders(folder) if (inner := song_folder(child, depth - 1))]
     return found[0] if len(found) == 1 else None
+
+
+def _holds_tracks(folder: Path, depth: int = 3) -> bool:
+    """Whether there are tracks in a folder or below it; those of a result of ours are none."""
+    if (folder / "settings.json").exists():
+        return False
+    return bool(stem_files(folder)) or (depth > 0 and any(_holds_tracks(f, depth - 1) for f in subfolders(folder)))
 
 
 def stem_files(folder: Path) -> list[Path]:

@@ -18,7 +18,12 @@ def named(multitrack):
 
 
 def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
-    (session(tmp_path / "My Song") / "16_Gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    folder = session(tmp_path / "My Song")
+    (folder / "16_Gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    put(folder / "Vocals" / "lead" / "a.wav")
+    put(folder / "Vocals" / "backing" / "a.wav")
+    put(folder / "out" / "stems" / "a.wav")  # of a mix that was made
+    (folder / "out" / "settings.json").touch()
     song = load(tmp_path / "My Song")
     tracks = named(song)
     assert (song.name, song.sample_rate, song.length) == ("My Song", RATE, RATE // 2)
@@ -41,6 +46,7 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
     for expected in (
         "._01_Kick.wav: left out, hidden file",
         "empty.wav: left out, empty file (0 bytes)",
+        "Vocals/: left out, tracks lie beside; name all files to mix all",
         "16_Gone.wav: left out, a link to a file that does not exist",
         "tambourine.wav: left out, Git LFS pointer",
         "notes.txt: left out, not an audio file",
@@ -51,6 +57,7 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
         "14_Vöx & 'Lead'.wav: 0.30 s, padded with silence to 0.50 s",
     ):
         assert expected in notes
+    assert "out/" not in notes
 
 
 def test_the_session_rate_is_the_most_common_the_higher_of_two_or_the_one_asked_for(tmp_path):

@@ -10,6 +10,7 @@ import torch
 
 import diffmix
 from diffmix.cli import main
+from diffmix.cli.showing import show_mix
 from diffmix.errors import OutputError
 from diffmix.files import left_behind, spare
 from diffmix.transferring.through import Played
@@ -75,6 +76,16 @@ def test_what_an_earlier_run_left_is_said(tmp_path: Path) -> None:
     left = [str(file.relative_to(tmp_path)) for file in left_behind(tmp_path, [tmp_path / "2" / "mix.wav"])]
     assert left == ["mix.wav", "stems", str(Path("2", "stems")), "10"]
     assert left_behind(tmp_path, now, [tmp_path / "stems" / "b.wav"]) == [tmp_path / "2", tmp_path / "10"]
+
+
+def test_the_table_of_a_mix_stands_in_columns(stems: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (stems / "a.wav").rename(stems / "音声.wav")
+    show_mix(diffmix.render(stems, diffmix.Settings(tracks={"b": {}, "音声": {}}), PLAIN), {})
+    head, one, wide, *_ = capsys.readouterr().out.splitlines()
+    assert head.startswith("track  ")
+    assert one.startswith("b      ")
+    assert wide.startswith("音声   ")  # letters of two columns each
+    assert "-0.00" not in one + wide
 
 
 @pytest.mark.usefixtures("sketched")

@@ -26,7 +26,14 @@ def stems_of(paths: list[Path]) -> Any:
 
 def output(parser: Parser) -> None:
     """The folder of the results."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")
+    parser.add_argument("-o", "--output", type=folder, required=True, metavar="FOLDER", help="where the results go")
+
+
+def folder(text: str) -> Path:
+    """A folder by its name; an empty one is most likely a variable of a shell that was not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
 
 
 def console(parser: Parser) -> None:

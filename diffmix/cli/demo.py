@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffmix._paths import example_dir
+from diffmix.cli import asking
 from diffmix.cli.showing import show_mix
 from diffmix.progress import progress
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
     folder = Path("out/demo")
-    parser.add_argument("-o", "--output", type=Path, default=folder, metavar="FOLDER", help=f"default {folder}")
+    parser.add_argument(
+        "-o", "--output", type=asking.folder, default=folder, metavar="FOLDER", help=f"default {folder}"
+    )
     parser.add_argument("overrides", nargs="*", help="passed to the training, e.g. trainer.max_steps=50")
 
 

@@ -13,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "a folder of audio files, or the files, named as its sources"
     parser.add_argument("stems", nargs="*", type=Path, help=text)
     text = "where audio, pictures and preset go"
-    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=text)
+    parser.add_argument("-o", "--output", type=asking.folder, metavar="FOLDER", help=text)
 
 
 def run(options: argparse.Namespace) -> None:

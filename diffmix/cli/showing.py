@@ -51,11 +51,13 @@ def show_left(folder: Path, files: Iterable[Path], recordings: Iterable[str]) ->
 
 def _table(mix: "Mix") -> str:
     """A mix in lines: a row for each track and group, the level of the whole, and the notes."""
+    from rich.cells import cell_len, set_cell_size  # letters of some scripts are two columns wide
+
     from diffmix.plots import rows
 
     report, stages = mix.report, mix.console.strip
     strips = rows(report)
-    width = max(len(name) for name in ("track", *(name for name, _ in strips)))
+    width = max(cell_len(name) for name in ("track", *(name for name, _ in strips)))
     ratios = [s for s, effect in stages.items() if hasattr(effect, "curve_db") and "ratio" in effect.spec.names]
     heads = ["LUFS in", "in mix", "fader", "pan", "width", *report["sends"]]
     heads += ["ratio"] if len(ratios) == 1 else ratios
@@ -72,7 +74,7 @@ def _table(mix: "Mix") -> str:
             cells += [f"{knobs.get('ratio', knobs.get(f'{stage}.ratio')):.1f}:1" for stage in ratios]
         about = f"  group of {', '.join(strip['tracks']) or 'no track'}" if of_group else ""
         row = " ".join(f"{cell:>{n}}" for cell, n in zip(cells, room, strict=False))
-        lines.append(f"{name:<{width}}  {row}{about}")
+        lines.append(f"{set_cell_size(name, width)}  {row}{about}")
     for title, key in (("mix", "mix"), ("plain sum", "unmixed")):
         level = report[key]
         about = f"{level['loudness_lufs']:>8.1f} LUFS, true peak {level['true_peak_db']:.1f} dBTP"

@@ -17,7 +17,7 @@ from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError, SettingsError
 from diffmix.intent import Intent
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.playback import excerpts
 from diffmix.settings import Settings
 from diffmix.types import Path
@@ -199,7 +199,7 @@ def reference_audio(reference: Any, sample_rate: int) -> Tensor:
     else:
         name = "the reference"
         audio = from_array(reference, name)
-    if float(integrated_loudness(audio[None], sample_rate)) <= -69:
+    if float(integrated_loudness(audio[None], sample_rate)) <= HEARD_LUFS:
         raise AudioError(f"{name} is silent: a reference has to be heard")
     return audio.expand(2, -1)
 

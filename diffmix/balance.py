@@ -5,19 +5,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from diffmix.console import WORKING_LEVEL_LUFS, Console, DeskValues, Tracks
+from diffmix.console import Console, DeskValues, Tracks
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
 from diffmix.intent import Intent
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.mix import ordered
 from diffmix.playback import Player
 from diffmix.settings import Settings, shortest
 
 SUM_LUFS = -20.0
 """Loudness of the sum of all tracks in front of the master: its thresholds mean the same for every song."""
-
-SILENT_LUFS = -69.0
 
 
 def balanced(
@@ -38,7 +36,7 @@ def balanced(
     if missing := [name for name in names if name not in intent.loudness_lu]:
         raise SettingsError(f"the intent says no loudness for track {missing[0]!r}")
     loudness = torch.tensor([multitrack.loudness_lufs[name] for name in names])
-    trims = trims_db(console, loudness)
+    trims = console.trims_db(loudness)
     strips = {
         name: {**intent.settings["tracks"].get(name, {}), "trim": {"gain_db": shortest(float(trim))}}
         for name, trim in zip(names, trims, strict=True)
@@ -46,7 +44,7 @@ def balanced(
     settings = Settings({**intent.settings, "tracks": strips})
     measured = player.levels(settings)
     wanted = SUM_LUFS + torch.tensor([intent.loudness_lu[name] for name in names])
-    sounding = (loudness > SILENT_LUFS) & (measured > SILENT_LUFS)
+    sounding = (loudness > HEARD_LUFS) & (measured > HEARD_LUFS)
     faders = torch.where(sounding, wanted - measured, 0.0)
     given = faders_db or {}
     if held := [n for n, name in enumerate(names) if name in given and sounding[n]]:
@@ -59,19 +57,6 @@ def balanced(
         fader_db = given.get(name, min(max(float(faders[n]), knob.low), knob.high))
         strips[name]["fader"] = {"gain_db": shortest(fader_db)}
     return ordered(settings, [track.name for track in multitrack.tracks])
-
-
-def trims_db(console: Console, loudness_lufs: Tensor) -> Tensor:
-    """The gains (N,) in dB that bring tracks of loudness (N,) to the working level; 0 for silence."""
-    trim = console.strip.get("trim")
-    if trim is None or list(trim.spec.names) != ["gain_db"]:
-        raise SettingsError(
-            "tracks are brought to one level by a trim, a Gain of that name; the stages of this console's strip are: "
-            f"{', '.join(console.strip) or 'none'}"
-        )
-    low, high = trim.spec.low.item(), trim.spec.high.item()
-    wanted = (WORKING_LEVEL_LUFS - loudness_lufs).clamp(low, high)
-    return torch.where(loudness_lufs > SILENT_LUFS, wanted, 0.0)
 
 
 def placed_loudness(console: Console, tracks: Tracks, values: DeskValues, mask: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from diffmix.data.knowledge.spectrum import band_powers, k_weighting_db
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.graph import Renderer
 from diffmix.graph.node import Endpoint
+from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.playback import Player, fullest
 from diffmix.settings import Settings
 
@@ -25,7 +26,6 @@ HEARD_S = 6.0
 
 _HZ = np.array(THIRD_OCTAVES_HZ)
 _NAMES = ((60, "sub bass"), (250, "bass"), (500, "low mids"), (2000, "mids"), (6000, "presence"), (1e9, "treble"))
-_SILENT_LUFS = -69.0
 
 
 def explained(
@@ -52,12 +52,12 @@ def explained(
     placed = {name: band_powers(sound[end], rate).numpy() for name, end in zip(player.names, ends, strict=True)}
     raw = {t.name: band_powers(t.audio[:, start:stop], rate).mean(0).numpy() for t in multitrack.tracks}
     tracks = {t.name: t for t in multitrack.tracks}
-    leads = [n for n, t in tracks.items() if t.role == "lead_vocal" and loudness_after[n] > _SILENT_LUFS]
+    leads = [n for n, t in tracks.items() if t.role == "lead_vocal" and loudness_after[n] > HEARD_LUFS]
     sum_lufs = 10 * np.log10(sum(10 ** (level / 10) for level in loudness_after.values()))
-    around = _Around.of(console, settings, [n for n, level in loudness_after.items() if level > _SILENT_LUFS], tracks)
+    around = _Around.of(console, settings, [n for n, level in loudness_after.items() if level > HEARD_LUFS], tracks)
     result = {}
     for name, track in tracks.items():
-        sounding = loudness_after[name] > _SILENT_LUFS
+        sounding = loudness_after[name] > HEARD_LUFS
         heard = sounding and float(placed[name].sum()) > 0
         if sounding and not heard:  # it rests in these seconds: its own fullest ones tell what it is
             own = slice(*fullest(replace(multitrack, tracks=(track,)), (stop - start) / rate))

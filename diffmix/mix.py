@@ -18,7 +18,7 @@ from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError, OutputError, PresetError, SettingsError
 from diffmix.files import spare
 from diffmix.graph import Graph
-from diffmix.kernels.loudness import integrated_loudness, true_peak_db
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
 from diffmix.params import Param
 from diffmix.playback import Player, Progress, cut, order_of
 from diffmix.settings import Settings, shortest
@@ -338,7 +338,7 @@ def finished(
     knobs = console.narrowed_specs(player.names, limits or {})[1]["master"].params
     ceiling = next((n for n in _behind_gain(console) if n.endswith(".ceiling_db")), "")
     found = _Ending(player, before, settings, knobs, ceiling)
-    if float(integrated_loudness(before[None], rate)) <= -69:
+    if float(integrated_loudness(before[None], rate)) <= HEARD_LUFS:
         every = (*every, "The mix is silent: no track holds a signal above -70 LUFS.")
         return Mix(found.at(0.0, ceiling_db).numpy(), rate, found.settings, console, multitrack, every)
     audio = found.search(loudness_lufs, ceiling_db, progress)

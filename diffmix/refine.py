@@ -17,7 +17,7 @@ from diffmix.data.knowledge.classes import MIX_DB
 from diffmix.data.knowledge.spectrum import band_powers
 from diffmix.data.multitrack import Multitrack
 from diffmix.graph import Renderer
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses.audio_features import AudioFeatureLoss
 from diffmix.mix import ordered
@@ -148,7 +148,7 @@ def refine(
     roles = {track.name: track.role for track in multitrack.tracks}
     leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
     renderer = Renderer(player.graph, console.sample_rate, targets=[player.before_gain, *leads])
-    free = Controls(*_free(console, wishes, names, first, [multitrack.loudness_lufs[n] > -69 for n in names]))
+    free = Controls(*_free(console, wishes, names, first, [multitrack.loudness_lufs[n] > HEARD_LUFS for n in names]))
     logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
     moved = [torch.zeros_like(u).requires_grad_() for u in first]
     optimizer = torch.optim.Adam(moved, learning_rate)

@@ -27,6 +27,7 @@ from diffmix.errors import SettingsError
 from diffmix.graph import Graph
 from diffmix.graph.desk import desk
 from diffmix.graph.schedule import TOGETHER
+from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.params import ParamSpec, joined, split_name
 from diffmix.processors import Gain
 from diffmix.processors.chain import by_stage
@@ -102,20 +103,24 @@ class Console(Template):
             *(spec.denormalize(u) for spec, u in zip((specs or self.specs).values(), controls, strict=True))
         )
 
-    def trimmed(self, controls: Controls, loudness_lufs: Tensor) -> Controls:
-        """The controls with each trim set so that a track of ``loudness_lufs`` (B, N) plays at the working level.
+    def trims_db(self, loudness_lufs: Tensor) -> Tensor:
+        """The gains (...) in dB that bring tracks of this loudness (...) to the working level, as far as trims go.
 
-        Silence (at or below -69 LUFS) is left alone. Raises SettingsError if the strip has no ``trim``.
+        Silence is left alone. Raises SettingsError if the strip has no ``trim``.
         """
-        if not isinstance(self.strip.get("trim"), Gain):
+        trim = self.strip.get("trim")
+        if not isinstance(trim, Gain):
             raise SettingsError(
                 "tracks are brought to one level by a trim, a Gain of that name; the stages of this console's strip "
                 f"are: {', '.join(self.strip) or 'none'}"
             )
-        gain_db = torch.where(loudness_lufs > -69, WORKING_LEVEL_LUFS - loudness_lufs, 0.0)
-        trim = self.strip["trim"].spec
-        low, high = trim.low.item(), trim.high.item()
-        u = trim.normalize({"gain_db": gain_db.clamp(low, high)})
+        wanted = torch.where(loudness_lufs > HEARD_LUFS, WORKING_LEVEL_LUFS - loudness_lufs, 0.0)
+        return wanted.clamp(trim.spec.low.item(), trim.spec.high.item())
+
+    def trimmed(self, controls: Controls, loudness_lufs: Tensor) -> Controls:
+        """The controls with the trims that `trims_db` gives for tracks of ``loudness_lufs`` (B, N)."""
+        gain_db = self.trims_db(loudness_lufs)
+        u = self.strip["trim"].spec.normalize({"gain_db": gain_db})
         at = self.track_spec.index("trim.gain_db")
         tracks = torch.cat([controls.tracks[..., :at], u.to(controls.tracks), controls.tracks[..., at + 1 :]], -1)
         return controls._replace(tracks=tracks)

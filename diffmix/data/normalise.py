@@ -26,7 +26,7 @@ from torch import Tensor
 
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError
-from diffmix.kernels.loudness import SILENCE_LUFS, integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.kernels.noise_reverb import CENTRES_HZ, noise_bands, noise_response
 from diffmix.processors import HighShelfFilter, KneeCompressor, LowShelfFilter
 
@@ -113,7 +113,7 @@ def empty_averages(sample_rate: int) -> Averages:
 def at_lufs(x: Tensor, sample_rate: int, loudness_lufs: float) -> Tensor:
     """The stem at a loudness; silence stays silence."""
     loudness = float(integrated_loudness(x[None], sample_rate))
-    return x * 10 ** ((loudness_lufs - loudness) / 20) if loudness > SILENCE_LUFS + 1 else x
+    return x * 10 ** ((loudness_lufs - loudness) / 20) if loudness > HEARD_LUFS else x
 
 
 def spectrum_of(x: Tensor, sample_rate: int) -> Tensor:
@@ -313,7 +313,7 @@ def averages(stems: Sequence[Tensor], sample_rate: int, treatment: Treatment) ->
 
     Each is measured on stems that are normalised in what comes before it. Raises AudioError if all are silent.
     """
-    stems = [x for x in stems if float(integrated_loudness(x[None], sample_rate)) > SILENCE_LUFS + 1]
+    stems = [x for x in stems if float(integrated_loudness(x[None], sample_rate)) > HEARD_LUFS]
     if not stems:
         raise AudioError("averages need at least one stem that is not silent")
     unknown = torch.empty(0)

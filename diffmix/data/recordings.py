@@ -14,9 +14,8 @@ from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.songs import Song
 from diffmix.data.synthetic import generate_song
 from diffmix.errors import AudioError
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 
-SILENT_LUFS = -69.0
 """Tracks that are no louder are left out."""
 
 
@@ -60,4 +59,4 @@ class Recordings:
 
 def _sounding(piece: Multitrack) -> tuple[Track, ...]:
     rate = piece.sample_rate
-    return tuple(t for t in piece.tracks if float(integrated_loudness(t.audio[None], rate)) > SILENT_LUFS)
+    return tuple(t for t in piece.tracks if float(integrated_loudness(t.audio[None], rate)) > HEARD_LUFS)

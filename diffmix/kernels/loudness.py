@@ -25,6 +25,8 @@ from diffmix.kernels.units import gain_to_db
 
 SILENCE_LUFS = -70.0
 """The absolute gate, and what silence measures."""
+HEARD_LUFS = SILENCE_LUFS + 1
+"""What is above sounds; a recording that is not counts as silent."""
 _OFFSET_DB = -0.691
 _BLOCK_S = 0.4
 _STEP_S = 0.1

@@ -8,7 +8,7 @@ import torch
 
 from diffmix.console import WORKING_LEVEL_LUFS
 from diffmix.errors import AudioError, SettingsError
-from diffmix.kernels.loudness import integrated_loudness, true_peak_db
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
 from diffmix.mastering.chain import LIMITED_DB, Chain, console_of, stages_of
 from diffmix.mastering.measured import Measured, loudest
 from diffmix.mastering.result import Master
@@ -68,7 +68,7 @@ def master(
     say = progress or (lambda what, done: None)
     say("measuring", 0.0)
     before = Measured.of(source, rate)
-    if before.loudness_lufs <= -69:
+    if before.loudness_lufs <= HEARD_LUFS:
         raise AudioError(f"{song.name} is silent: there is nothing to master")
     aim = target_of(target, before, rate)
     if "limiter" not in stages and (loudness_lufs is not None or aim.curve_db is None):

@@ -12,6 +12,7 @@ from diffmix.data.audio import check_sample_rate, read
 from diffmix.data.knowledge.mastering import GENRES, UNTOUCHED, Target, mixed, nearest
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.errors import AudioError, SettingsError
+from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.mastering.measured import CENTRES_HZ, EXCERPT_S, Measured, reach
 from diffmix.params import within
 
@@ -70,7 +71,7 @@ def _number(target: Any) -> float | None:
 def _reference(song: Multitrack) -> Target:
     """What a recording measures, as a target that allows a little."""
     found = Measured.of(song.tracks[0].audio, song.sample_rate)
-    if found.loudness_lufs <= -69:
+    if found.loudness_lufs <= HEARD_LUFS:
         raise AudioError(f"{song.name} is silent: a reference has to be heard")
     span = (found.range_lu - 1, found.range_lu + 1) if song.seconds >= EXCERPT_S else UNTOUCHED.range_lu
     spread = np.full(len(CENTRES_HZ), 1.0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmix.errors import AudioError
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses.audio_features import AudioFeatureLoss
 from diffmix.metrics.dynamics import crest_db, dynamics_error_db, loudness_range, peak_to_loudness_db
@@ -26,7 +26,6 @@ from diffmix.metrics.tracks import (
 )
 
 MATCHED_LUFS = -16.0
-SILENT_LUFS = -69.0
 
 
 class Metric(NamedTuple):
@@ -66,7 +65,7 @@ PANEL: dict[str, Metric] = {
 def matched(mix: Tensor, sample_rate: float, loudness_lufs: float = MATCHED_LUFS) -> Tensor:
     """Mixes (B, 2, T) scaled to one loudness in LUFS; silence stays as it is."""
     now = integrated_loudness(mix, sample_rate)
-    return mix * db_to_gain(torch.where(now > SILENT_LUFS, loudness_lufs - now, 0.0))[:, None, None]
+    return mix * db_to_gain(torch.where(now > HEARD_LUFS, loudness_lufs - now, 0.0))[:, None, None]
 
 
 def evaluate(
@@ -107,7 +106,7 @@ def evaluate(
         raise AudioError(f"there is no metric {unknown[0]!r}; there are: {', '.join(PANEL)}")
     y, x = _checked(mix, target, sample_rate)
     levels = [integrated_loudness(a, sample_rate) for a in (y, x)]
-    if levels[1] <= SILENT_LUFS:
+    if levels[1] <= HEARD_LUFS:
         raise AudioError("the target mix is silent: there is nothing to compare with")
     y, x = (matched(a, sample_rate, loudness_lufs) for a in (y, x))
     ways = {"lufs_error": lambda: (levels[0] - levels[1]).abs(), **_of_mixes(y, x, sample_rate)}
@@ -117,7 +116,7 @@ def evaluate(
         if own.shape != wanted.shape:
             raise AudioError(f"tracks are {len(own)} and target_tracks {len(wanted)}; as many are expected")
         loudness, aim = (integrated_loudness(t, sample_rate)[None] for t in (own, wanted))
-        counted = (aim > SILENT_LUFS).to(aim)
+        counted = (aim > HEARD_LUFS).to(aim)
         ways |= _of_tracks(loudness, aim, pan_position(own)[None], pan_position(wanted)[None], counted)
         if len(foreground):
             ways["masking_error"] = lambda: _masking_error(own, wanted, list(foreground), sample_rate)

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from diffmix.balance import balanced, placed_loudness, trims_db
+from diffmix.balance import balanced, placed_loudness
 from diffmix.console import Console
 from diffmix.data.datasets import address, training_and_held_out
 from diffmix.data.multitrack import Multitrack
@@ -50,7 +50,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     """
     console = Console.from_layout(config["console"])
     try:
-        trims_db(console, torch.zeros(1))
+        console.trims_db(torch.zeros(1))
         _ = console.loudness_knob
     except SettingsError as error:
         raise SettingsError(f"recipe automix cannot train for this console: {error}") from None

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffmix.balance import SILENT_LUFS
 from diffmix.console import Console
 from diffmix.data.knowledge import STYLE, Style, class_mean
 from diffmix.data.multitrack import Multitrack
@@ -18,6 +17,7 @@ from diffmix.estimators import Estimator, Heard
 from diffmix.estimators.features import FRAME_S, heard_mix, level_free, log_mel, measures
 from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.intent import Intent
+from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.params import ParamSpec
 from diffmix.playback import excerpts
 from diffmix.settings import Settings
@@ -89,7 +89,7 @@ class Automixer(nn.Module):
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
-        sounding = [n for n, name in enumerate(names) if multitrack.loudness_lufs[name] > SILENT_LUFS]
+        sounding = [n for n, name in enumerate(names) if multitrack.loudness_lufs[name] > HEARD_LUFS]
         sounding = sorted(sounding or range(len(names)), key=lambda n: names[n])
         tracks = [multitrack.tracks[n] for n in sounding]
         mel_db = torch.cat([log_mel(track.audio[None], rate) for track in tracks])

@@ -78,7 +78,7 @@ class DMC(nn.Module):
         Raises SettingsError for a console without a trim or open knobs, and for sizes that cannot be.
         """
         super().__init__()
-        console.trimmed(console.default(1, 1), torch.zeros(1, 1))  # says so, if there is no trim
+        console.trims_db(torch.zeros(1))  # says so, if there is no trim
         if not 0 <= dropout < 1 or isinstance(hidden, bool) or not isinstance(hidden, int) or hidden < 1:
             raise SettingsError(f"dropout in [0, 1) and a whole number of hidden are needed, got {dropout}, {hidden!r}")
         self.console, self.listen_seconds = console, float(listen_seconds)

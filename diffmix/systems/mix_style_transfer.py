@@ -14,7 +14,7 @@ from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.estimators.cnn14 import SpectrogramEncoder
 from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.estimators.style_controller import StyleController
-from diffmix.kernels.loudness import SILENCE_LUFS, integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, SILENCE_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.mix import grouped, ordered
 from diffmix.settings import Settings
@@ -57,7 +57,7 @@ class MixStyleTransfer(nn.Module):
         sum_and_difference: bool = False,
     ) -> None:
         super().__init__()
-        console.trimmed(console.default(1, 1), torch.zeros(1, 1))
+        console.trims_db(torch.zeros(1))
         _ = console.loudness_knob
         self.console, self.listen_seconds, self.sum_and_difference = console, listen_seconds, sum_and_difference
         self.shape = {"encoder": dict(encoder or {}), "controller": dict(controller or {})}
@@ -113,7 +113,7 @@ class MixStyleTransfer(nn.Module):
         trim = self.console.strip["trim"].spec
         loudness = loudness_lufs.nan_to_num(SILENCE_LUFS)
         wanted = (TRACK_LUFS - loudness).clamp(trim.low.item(), trim.high.item())
-        return torch.where(loudness > SILENCE_LUFS + 1, wanted, 0.0)
+        return torch.where(loudness > HEARD_LUFS, wanted, 0.0)
 
     def trimmed(self, controls: Controls, gain_db: Tensor) -> Controls:
         """The controls with trims of these gains (B, N)."""
@@ -137,7 +137,7 @@ class MixStyleTransfer(nn.Module):
         if not isinstance(reference, Tensor):
             x, own = audio.read(reference)
             reference = audio.resample(x, own, rate)
-        if float(integrated_loudness(reference[None], rate)) <= SILENCE_LUFS + 1:
+        if float(integrated_loudness(reference[None], rate)) <= HEARD_LUFS:
             raise AudioError("the reference is silent: nothing can be mixed like it")
         length = round(self.listen_seconds * rate)
         tracks, order = grouped(multitrack)

@@ -31,7 +31,7 @@ from diffmix.data.songs import Song
 from diffmix.data.synthetic import cache_root
 from diffmix.errors import AudioError, OutputError
 from diffmix.files import replacing
-from diffmix.kernels.loudness import SILENCE_LUFS, integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.mix import grouped, ordered
 from diffmix.progress import progress
 from diffmix.settings import Settings
@@ -99,7 +99,7 @@ class Part(NamedTuple):
             if TREATMENTS[stem].reverb and chance < reverb and bool(stems[stem].any()):
                 stems[stem] = reverberated(stems[stem], rate, seed, wet=float(rng.uniform(0.1, 0.5)))
         loudness = float(integrated_loudness(mix[None], rate))
-        if loudness > SILENCE_LUFS + 1:
+        if loudness > HEARD_LUFS:
             mix = mix * min(10 ** ((MIX_LUFS - loudness) / 20), CEILING / float(mix.abs().max()))
         ready = torch.cat([normalise(stems[c], rate, means[c], TREATMENTS[c]) for c in CLASSES])
         return {"stems": ready.half(), "mix": mix.half().contiguous()}

@@ -14,7 +14,7 @@ from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.estimators.folder import fill, read_model, write_model
 from diffmix.estimators.style_encoder import PairController, StyleEncoder
-from diffmix.kernels.loudness import SILENCE_LUFS, integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.metrics.style import PEAK_DB, at_peak
 from diffmix.mix import Mix, finished
 from diffmix.playback import Progress
@@ -68,7 +68,7 @@ class StyleTransfer(nn.Module):
         super().__init__()
         if method not in METHODS:
             raise SettingsError(f"method is one of {', '.join(METHODS)}, got {method!r}")
-        console.trimmed(console.default(1, 1), torch.zeros(1, 1))  # says so, if there is no trim
+        console.trims_db(torch.zeros(1))  # says so, if there is no trim
         _ = console.loudness_knob
         self.console, self.chain = console, strip_chain(console)
         self.hear_rate, self.listen_seconds, self.method = hear_rate, listen_seconds, method
@@ -154,7 +154,7 @@ class StyleTransfer(nn.Module):
         source = song.tracks[0].audio
         loudness = float(integrated_loudness(model_of[None], rate))
         for heard, what in ((loudness, "reference"), (float(integrated_loudness(source[None], rate)), "recording")):
-            if heard <= SILENCE_LUFS + 1:
+            if heard <= HEARD_LUFS:
                 raise AudioError(f"the {what} is silent: there is no style to be heard in it")
         trim = self.console.strip["trim"].spec.params["gain_db"]
         trim_db = PEAK_DB - 20 * float(source.abs().max().log10())

@@ -15,7 +15,7 @@ from diffmix.data.multitrack import Track, load
 from diffmix.errors import AudioError
 from diffmix.estimators.style_features import style_features, windows
 from diffmix.estimators.treatment import EQ_HZ
-from diffmix.kernels.loudness import integrated_loudness
+from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 
 SHORTEST_S = 0.1
 """Less than this is no recording."""
@@ -28,7 +28,6 @@ LONG_S = 600.0
 
 PIECES, PIECE_S = 40, 10.0
 
-SILENCE_LUFS = -69.0
 _PIECE = 1 << 20
 CUT_DB = 24.0
 """A fall of the spectrum by this much within a sixth of an octave is the cut of a codec or of a resampler."""
@@ -62,7 +61,7 @@ class Recording:
             raise AudioError(f"{what} lasts {made.seconds:.3f} s; at least {SHORTEST_S:g} s are needed")
         low, high = made.audio.aminmax(dim=1)
         still = float((high - low).max()) <= 1e-4 * float(torch.maximum(high, -low).max())  # but an offset
-        if still or made.loudness_lufs <= SILENCE_LUFS:
+        if still or made.loudness_lufs <= HEARD_LUFS:
             raise AudioError(
                 f"{what}, {made.name}, is silent: it has to be heard" if made.file else f"{what} is silent"
             )

@@ -16,11 +16,11 @@ from diffmix.data.knowledge.spectrum import (
     relative_db,
 )
 from diffmix.data.multitrack import Track
+from diffmix.kernels.loudness import HEARD_LUFS
 
 WORKING_LUFS = -23.0
 """Where the trim puts a track, so that thresholds mean the same for every recording."""
 
-SILENT_LUFS = -69.0
 
 HZ = np.array(THIRD_OCTAVES_HZ)
 _ANY_REGISTER = (None, "synth", "keys", "fx")
@@ -64,7 +64,7 @@ def hear(track: Track, sample_rate: int) -> Heard | None:
     spectrum = relative_db(powers[active])
     power_db = 10 * np.log10(float(powers[active].sum(1).mean()))
     loudness = power_db + 10 * np.log10(len(x)) + weighted_db(spectrum, sample_rate) - 0.691
-    if loudness < SILENT_LUFS:
+    if loudness < HEARD_LUFS:
         return None
     peak_db = 20 * float(frame_peaks(x, sample_rate)[active].clamp_min(1e-9).quantile(0.9).log10())
     side_db, lean_db = _sides(x)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its threads shall not spin beside other workers
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads spin whatever is asked of them
 
 import pytest
 

@@ -184,6 +184,8 @@ def table(scores: dict[str, float]) -> str:
 # The threads of torch's OpenMP spin while they wait; beside other work on the machine that costs up to ten times more
 # than they save. Read when torch is loaded, so it stands before any import of it, and only in programs of ours.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Those of numpy's OpenBLAS spin too, know no policy, and what numpy solves here is small. Read when numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main() -> None:

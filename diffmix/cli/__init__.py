@@ -22,6 +22,8 @@ COMMANDS = (automix, render, master, transfer, describe, fit, graph, sweep, demo
 # The threads of torch's OpenMP spin while they wait; beside other work on the machine that costs up to ten times more
 # than they save. Read when torch is loaded, so commands import it when they run, and only in programs of ours.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Those of numpy's OpenBLAS spin too, know no policy, and what numpy solves here is small. Read when numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,7 +21,7 @@ def start(function: Callable[[Any], object], told: Any) -> subprocess.Popen[byte
     asked = json.dumps([function.__module__, function.__name__, told])
     return subprocess.Popen(
         [sys.executable, "-c", "from diffmix.data.helpers import work; work()", asked],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -12,11 +12,17 @@ import pytest
 from diffmix.data.helpers import start
 
 
-def test_a_helper_does_what_it_is_told(tmp_path: Path) -> None:
+def test_a_helper_does_what_it_is_told_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with start(os.mkdir, str(tmp_path / "made")) as helper, start(os.mkdir, str(tmp_path / "no" / "folder")) as failing:
         assert helper.wait(60) == 0
         assert failing.wait(60) == 1
     assert (tmp_path / "made").is_dir()
+    threads = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+    for name in threads:
+        monkeypatch.setenv(name, "7")
+    with start(os.system, f"env > {tmp_path / 'told'}") as helper:
+        assert helper.wait(60) == 0
+    assert {f"{name}=1" for name in threads} <= set((tmp_path / "told").read_text().splitlines())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for a signal that Windows lacks")

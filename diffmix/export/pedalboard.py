@@ -1,8 +1,8 @@
 """A preset as live Pedalboard objects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -44,6 +44,13 @@ class PedalboardMix:
 def _alike(x: np.ndarray, channels: int) -> np.ndarray:
     """The first channel of audio whose channels are all the same, where one is needed; else the audio."""
     return x[:1] if channels == 1 and x.ndim == 2 and len(x) > 1 and (x == x[0]).all() else x
+
+
+def board(plugins: Sequence[Any]) -> "Pedalboard":
+    """Live plugins, one behind the other, as one Pedalboard."""
+    import pedalboard
+
+    return pedalboard.Pedalboard(list(plugins))
 
 
 def to_pedalboard(preset: Preset) -> PedalboardMix:

@@ -20,6 +20,7 @@ from diffmix.data.audio import write_recording
 from diffmix.errors import OutputError, SettingsError
 from diffmix.estimators.style_features import RATE, at_peak, at_rate
 from diffmix.estimators.treatment import Treatment
+from diffmix.export.pedalboard import board
 from diffmix.export.preset import entry
 from diffmix.export.standalone import live
 from diffmix.files import spare, write_text
@@ -82,8 +83,6 @@ class Played:
 
         All are live objects in this process, plugins from files too. Raises PresetError for an effect without a plugin.
         """
-        import pedalboard
-
         made = []
         for name, values in self.settings.items():
             node = self.nodes[name]
@@ -91,7 +90,8 @@ class Played:
                 made.append(node.live(values))
             else:
                 made += [live(entry(kind, given), self.sample_rate) for kind, given in node.plugins(values)]
-        return pedalboard.Pedalboard([*made, pedalboard.Gain(self.gain_db)])
+        made.append(live(entry("Gain", {"gain_db": self.gain_db}), self.sample_rate))
+        return board(made)
 
     def __str__(self) -> str:
         """The knobs of each plugin, how near they come, and the notes, in lines."""

@@ -386,7 +386,8 @@ class _Ending:
         """Turn the gain until the loudness is right or no more is to be had; returns the mix.
 
         The gain rises by secants, in steps that a limiter answers smoothly; one that is driven too far makes a mix
-        softer again.
+        softer again. Gain and loudness are compared over the ceiling: a limiter makes the same of what is as much over
+        it, so that tries under different ceilings lie on one curve.
         """
         rate = self.player.multitrack.sample_rate
         level, self.plain_peak = _levels(self.before, rate)
@@ -404,7 +405,8 @@ class _Ending:
                 self.loudness, self.peak = level + self.gain_db, self.plain_peak + self.gain_db
                 break
             self.loudness, self.peak = _levels(audio, rate)
-            tried.append((self.gain_db, self.loudness))
+            least = self._inside(self.ceiling, under) if self.ceiling else 0.0
+            tried.append((self.gain_db - least, self.loudness - least))
             short, over = loudness_lufs - self.loudness, self.peak - ceiling_db
             if not self.ceiling:
                 move = min(short, -over)
@@ -415,7 +417,7 @@ class _Ending:
                     slope = min((tried[-1][1] - tried[-2][1]) / (tried[-1][0] - tried[-2][0]), 1.0)
                 self.full = short > 0.02 and slope < 0.15
                 if self.full:  # no louder: the best of what was tried
-                    move = max(tried, key=lambda pair: pair[1])[0] - self.gain_db
+                    move = max(tried, key=lambda pair: pair[1])[0] + least - self.gain_db
                 else:
                     move = min(max(short / max(slope, 0.15), -12.0), 4.0)
             wanted = self.gain_db + move

@@ -115,6 +115,16 @@ def test_a_number_is_a_loudness_alone(dull: Audio) -> None:
     np.testing.assert_allclose(found.audio, dull * gain, atol=2e-6)
 
 
+def test_a_loud_target_is_come_near_by_a_quicker_limiter(dull: Audio) -> None:
+    loud = diffmix.master(dull, -10, sample_rate=RATE)
+    assert pyloudnorm.Meter(RATE).integrated_loudness(loud.audio.T) == pytest.approx(-10, abs=0.06)
+    assert loud.settings["master"]["limiter"]["release_ms"] == 30
+    most = diffmix.master(dull, -7, sample_rate=RATE)
+    assert pyloudnorm.Meter(RATE).integrated_loudness(most.audio.T) > -9.5
+    assert most.settings["master"]["limiter"]["release_ms"] == 10
+    assert any("instead of -7: the limiter gives no more" in note for note in most.notes)
+
+
 def test_a_reference_at_another_rate(dull: Audio, tmp_path: Path) -> None:
     curve = GENRES["jazz"].curve_db
     assert curve is not None

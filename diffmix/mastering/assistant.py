@@ -22,6 +22,9 @@ from diffmix.wishes import Wishes, of_master
 LOUDNESS_LUFS = -14.0
 """What streaming services play at."""
 
+SHORT_OF_LU = 0.2
+"""A loudness missed by more is worth a quicker limiter, and one that gains more is worth its roughness."""
+
 USUAL_LUFS = (-40.0, -6.0)
 """Recordings outside are brought to the working level in front of the chain, so that its thresholds reach them."""
 
@@ -106,6 +109,10 @@ def master(
             say(what, 0.5 + 0.5 * (0.5 * done if what == "rendering" else 0.5 + 0.5 * done))
 
         made = finished(console, song, settings, wanted, ceiling_db, limits=wishes.limits, progress=later)
+        if (loudness := _loudness(made)) < wanted - SHORT_OF_LU and chain.hasten():
+            settings = Settings({**settings, "master": {**settings["master"], **chain.settings}})
+            faster = finished(console, song, settings, wanted, ceiling_db, limits=wishes.limits, progress=later)
+            made = faster if _loudness(faster) > loudness + SHORT_OF_LU else made
         reasons["limiter"] = _level_reason(made, before, trim_db)
     else:
         audio = render(console, song, settings)
@@ -118,12 +125,15 @@ def master(
     return Master(**fields, target=aim, amount=amount, reasons=reasons)
 
 
+def _loudness(made: Mix) -> float:
+    return float(integrated_loudness(torch.from_numpy(made.audio)[None], made.sample_rate))
+
+
 def _level_reason(made: Mix, before: Measured, trim_db: float) -> str:
     """What gain and limiter do."""
     knobs = made.settings["master"]
-    loudness = float(integrated_loudness(torch.from_numpy(made.audio)[None], made.sample_rate))
     trim = f" behind a trim of {trim_db:+.1f} dB" if trim_db else ""
     return (
         f"{knobs['gain']['gain_db']:+.1f} dB{trim} under a ceiling of {knobs['limiter']['ceiling_db']:.1f} dB: "
-        f"{before.loudness_lufs:.1f} LUFS became {loudness:.1f}."
+        f"{before.loudness_lufs:.1f} LUFS became {_loudness(made):.1f}."
     )

@@ -89,8 +89,9 @@ def generate_song(
 
 def _check(engines: str, tracks: tuple[int, int]) -> None:
     check_engines(engines)
-    if not 1 <= tracks[0] <= tracks[1] <= 200:
-        raise AudioError(f"a song has 1 to 200 tracks, the least number first; got {tuple(tracks)}")
+    ends = tuple(tracks) if isinstance(tracks, Sequence) else ()
+    if len(ends) != 2 or not 1 <= ends[0] <= ends[1] <= 200:
+        raise AudioError(f"a song has 1 to 200 tracks, two numbers, the least number first; got {tracks}")
 
 
 # ------------------------------------------------------------------ the cache

@@ -166,6 +166,8 @@ def test_wrong_requests_are_refused():
             generate_song(*arguments)
     with pytest.raises(AudioError, match="no engines 'test'; there are train, held_out, all"):
         SyntheticSongs(1, engines="test")
+    with pytest.raises(AudioError, match="1 to 200 tracks, two numbers, the least number first; got 96"):
+        generate_song(1, tracks=96)
     with pytest.raises(AudioError, match="the least number first"):
         generate_song(1, 1.0, tracks=(9, 4))
 

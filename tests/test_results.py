@@ -37,6 +37,13 @@ def stems(tmp_path: Path) -> Path:
     return tmp_path / "song"
 
 
+def test_processed_tracks_add_up_to_the_mix(stems: Path) -> None:
+    made = mixed(stems)
+    parts = dict(made.processed)
+    assert list(parts) == ["a", "b"]
+    np.testing.assert_allclose(sum(parts.values()), made.audio, atol=1e-7)
+
+
 @pytest.mark.usefixtures("sketched")
 def test_a_mix_by_others_among_the_tracks_stays(stems: Path, tmp_path: Path) -> None:
     rough = write(stems / "mix.wav", 7, 2)

@@ -4,10 +4,12 @@ A recipe names the module of `diffmix.systems` whose ``prepare`` makes its syste
 all: limits, checkpoints, progress, scores, the model's card.
 """
 
+import difflib
 import importlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -192,6 +194,7 @@ def main() -> None:
     """Compose the configuration with Hydra and train; a user's mistake ends in one sentence and exit code 2."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import CompactHydraException
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
 
@@ -227,7 +230,30 @@ def main() -> None:
     # Hydra takes its flags before the overrides only; people write them anywhere
     flags = [a for a in sys.argv[1:] if a in ("-m", "--multirun")]
     sys.argv[1:] = flags + [a for a in sys.argv[1:] if a not in flags]
-    composed()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # its errors come here, instead of being printed over many lines
+    try:
+        composed()
+    except CompactHydraException as error:
+        sys.exit(_complain(_unset(str(error), Path(conf_dir()))))
+
+
+def _unset(message: str, folder: Path) -> str:
+    """What Hydra says of an override, in a sentence; of a name that no setting has, which one may be meant."""
+    from omegaconf import OmegaConf
+
+    if not (wrong := re.match("Could not override '(.*)'", message)):
+        return ": ".join(message.splitlines()[:2])
+
+    def names(prefix: str, part: Any) -> list[str]:
+        below = part.items() if isinstance(part, dict) else ()
+        return [prefix, *(name for key, value in below for name in names(f"{prefix}.{key}", value))]
+
+    files = [folder / "train.yaml", *folder.glob(f"{wrong[1].partition('.')[0]}/*.yaml")]
+    parts = [OmegaConf.to_container(OmegaConf.load(path)) for path in files]
+    places = ["" if path.parent == folder else f".{path.parent.name}" for path in files]
+    known = {name[1:] for place, part in zip(places, parts, strict=True) for name in names(place, part)}
+    near = difflib.get_close_matches(wrong[1], sorted(known), 1)
+    return f"there is no setting {wrong[1]!r} here" + (f"; did you mean {near[0]!r}?" if near else " (see --help)")
 
 
 def _complain(message: str) -> int:

@@ -391,10 +391,11 @@ def test_the_command_names_unknown_choices_and_broken_files(tmp_path: Path) -> N
     (tmp_path / "console" / "mine.yaml").write_text("strip: {trim: Gain")
     command = [sys.executable, "-m", "diffmix.train", "--config-dir", str(tmp_path)]
     for choice, message in (
-        ("mine", "mine.yaml is no YAML: while"),
-        ("x", "no console 'x'; there are: automix, "),
+        ("console=mine", "mine.yaml is no YAML: while"),
+        ("console=x", "no console 'x'; there are: automix, "),
+        ("trainer.max_step=2", "there is no setting 'trainer.max_step' here; did you mean 'trainer.max_steps'?"),
     ):
-        done = subprocess.run([*command, f"console={choice}"], capture_output=True, text=True)
+        done = subprocess.run([*command, choice], capture_output=True, text=True)
         assert done.returncode == 2
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -184,6 +184,19 @@ def test_what_does_not_fit_together_is_refused() -> None:
     controls = console.sample(2, 3, torch.Generator().manual_seed(0))
     with pytest.raises(SettingsError, match=r"the mask is \(2, 4\), allowed is \(B, 3\)"):
         console(x, controls, torch.ones(2, 4))
+    with pytest.raises(SettingsError, match="settings came for 3 tracks, audio for 2"):
+        console(x[:, :2], controls)
+    with pytest.raises(SettingsError, match="1 names and 0 channels came for 3 tracks"):
+        console.settings(controls, ["vox"])
+    with pytest.raises(SettingsError, match=r"tracks are \['vox'\]; channels \(1 or 2\) by name"):
+        console.to_graph(["vox"])  # type: ignore[arg-type]
+    for wrong, came in (
+        (x[:, :, 0], r"\(2, 3, 3000\)"),
+        ({"vox": x}, "str"),
+        (x.expand(-1, -1, 3, -1), r"\(2, 3, 3, 3"),
+    ):
+        with pytest.raises(AudioError, match=f"tracks are {came}.* allowed are tensors"):
+            console(wrong, controls)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="at least one track"):
         console(x[:, :0], console.sample(2, 0, torch.Generator()))
     with pytest.raises(AudioError, match=r"is \(0, 3, 1, .*at least one sample"):

@@ -23,7 +23,7 @@ from diffmix.console._layout import (
 )
 from diffmix.console._template import Template
 from diffmix.console._wiring import Desk, strips_of, unused
-from diffmix.errors import SettingsError
+from diffmix.errors import AudioError, SettingsError
 from diffmix.graph import Graph
 from diffmix.graph.desk import desk
 from diffmix.graph.schedule import TOGETHER
@@ -136,9 +136,10 @@ class Console(Template):
     def mix(self, tracks: Tracks, values: DeskValues, mask: Tensor | None = None, names: Sequence[str] = ()) -> Tensor:
         """The mix (B, 2, T) under physical values.
 
-        ``mask`` (B, N) is 0 where a track is padding or muted: it adds nothing. ``names`` of the tracks decide which
-        group each goes to; without them all go to the master. Raises AudioError, SettingsError and GraphError for what
-        does not fit together.
+        ``tracks`` are all mono or all stereo, (B, N, 1, T) or (B, N, 2, T), or both, (mono, stereo), and numbered in
+        that order. ``mask`` (B, N) is 0 where a track is padding or muted: it adds nothing. ``names`` of the tracks
+        decide which group each goes to; without them all go to the master. Raises AudioError, SettingsError and
+        GraphError for what does not fit together.
         """
         made = self._desk(tracks, names)
         return next(iter(made.renderer.render(made.sources(tracks), made.knobs(values, mask)).values()))
@@ -165,7 +166,14 @@ class Console(Template):
 
     def _desk(self, tracks: Tracks, names: Sequence[str]) -> Desk:
         """The renderer for as many tracks, in the groups that their names say."""
-        kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
+        kinds = (tracks,) if isinstance(tracks, Tensor) else tuple(tracks)
+        for x in kinds:
+            if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[2] not in (1, 2):
+                came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                raise AudioError(
+                    f"tracks are {came}; allowed are tensors (B, N, 1, T) of N mono tracks, (B, N, 2, T) of stereo "
+                    "ones, or both, (mono, stereo)"
+                )
         return self.wired([x.shape[2] for x in kinds for _ in range(x.shape[1])], names)
 
     def wired(self, channels: Sequence[int], names: Sequence[str] = ()) -> Desk:
@@ -203,6 +211,10 @@ class Console(Template):
         has taken such a name, it gets an underscore; tracks whose names no node can have are called as `titles` says.
         Raises SettingsError.
         """
+        if not isinstance(tracks, int | Mapping):
+            raise SettingsError(
+                f"tracks are {tracks!r}; channels (1 or 2) by name, or a number of tracks, are expected"
+            )
         channels = {f"track {n + 1}": 1 for n in range(tracks)} if isinstance(tracks, int) else dict(tracks)
         given = Settings(settings or {})
         if extra := [n for n in given.part("tracks") if n not in channels]:
@@ -270,7 +282,10 @@ class Console(Template):
         pan, a stereo track an image; without ``channels`` both are listed.
         """
         values = self.values(controls, specs)
-        names = names or [f"track {n + 1}" for n in range(controls.tracks.shape[1])]
+        count = controls.tracks.shape[1]
+        names = names or [f"track {n + 1}" for n in range(count)]
+        if {len(names), len(channels) or count} != {count}:
+            raise SettingsError(f"{len(names)} names and {len(channels)} channels came for {count} tracks")
         tracks: dict[str, Any] = {}
         for n, name in enumerate(names):
             stages = by_stage({k: shortest(v[0, n].item()) for k, v in values.tracks.items()})

@@ -79,7 +79,9 @@ class Desk:
         return found
 
     def knobs(self, values: DeskValues, mask: Tensor | None) -> dict[str | tuple[str, ...], Tensor]:
-        """Values by the names of the graph's knobs. Raises SettingsError for a mask of other tracks."""
+        """Values by the names of the graph's knobs. Raises SettingsError for values or a mask of other tracks."""
+        if (count := values.tracks["fader.gain_db"].shape[-1]) != len(self.tracks):
+            raise SettingsError(f"settings came for {count} tracks, audio for {len(self.tracks)}")
         if mask is not None and mask.shape[-1:] != (len(self.tracks),):
             raise SettingsError(f"the mask is {tuple(mask.shape)}, allowed is (B, {len(self.tracks)}), one per track")
         found: dict[str | tuple[str, ...], Tensor] = {}

@@ -303,8 +303,15 @@ def test_targets_suit_the_console() -> None:
     assert on_console(Console.from_layout(config()["console"]), made) == made
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    assert same_weights(*broken_and_resumed(config, Automix, tmp_path))
+def test_a_stopped_run_resumes_to_the_same_weights_and_to_no_others(tmp_path: Path) -> None:
+    models = broken_and_resumed(config, Automix, tmp_path)
+    assert same_weights(*models)
+    going_on = f"output={models[0].parent}", "resume=auto", "trainer.max_steps=5"
+    with pytest.raises(CheckpointError, match=r"tracks.send.gain_db: low is -20.*stored -60"):
+        train.run(config(*going_on, "console.ranges={send: {gain_db: [-20, 6]}}"))
+    (models[0].parent / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        train.run(config(*going_on))
 
 
 @pytest.mark.slow
@@ -374,16 +381,6 @@ def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write to"):
         train.run(config(f"output={tmp_path / 'file' / 'run'}"))
-
-
-def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
-    train.run(config(f"output={tmp_path}", "trainer.max_steps=1"))
-    narrower = "console.ranges={send: {gain_db: [-20, 6]}}"
-    with pytest.raises(CheckpointError, match=r"tracks.send.gain_db: low is -20.*stored -60"):
-        train.run(config(f"output={tmp_path}", "resume=auto", "trainer.max_steps=2", narrower))
-    (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="no usable checkpoint"):
-        train.run(config(f"output={tmp_path}", "resume=auto"))
 
 
 def test_the_command_names_unknown_choices_and_broken_files(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Recordings, and a translator that always believes the same."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ RATE = 24_000
 Audio = NDArray[np.float32]
 
 
+@cache
 def song(seconds: float = 6.0, rate: int = RATE, seed: int = 0, channels: int = 2) -> Audio:
     """Beats of coloured noise over a chord, (channels, T), about -18 LUFS."""
     rng = np.random.default_rng(seed)

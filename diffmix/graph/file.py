@@ -79,18 +79,17 @@ def _entry(where: str, data: Mapping[str, Any], key: str, fields: tuple[str, str
             raise GraphError(f"{place} needs {fields[0]} and {fields[1]} as text")
         if extra := sorted(entry.keys() - {*fields, *more}):
             raise GraphError(f"{place} holds {extra[0]!r}; allowed are {', '.join((*fields, *more))}")
-        for field_name in more:
-            value = entry.get(field_name)
-            if key == "nodes" and field_name in entry and not isinstance(value, Mapping):
-                raise GraphError(f"{place}: {field_name} is {type(value).__name__}, an object is expected")
-            numbers = value.items() if isinstance(value, Mapping) and field_name == "values" else ()
-            for knob, number_given in (
-                *numbers,
-                *(((field_name, value),) if key == "edges" and value is not None else ()),
-            ):
-                if isinstance(number_given, bool) or not isinstance(number_given, int | float):
-                    raise GraphError(f"{place}: {knob} is {number_given!r}, a number is expected")
-        for knob, limits in (entry.get("ranges") or {}).items():
+        if key == "edges":
+            numbers = {name: entry[name] for name in more if name in entry}
+        else:
+            for name in more:
+                if not isinstance(part := entry.get(name, {}), Mapping):
+                    raise GraphError(f"{place}: {name} is {type(part).__name__}, an object is expected")
+            numbers = entry.get("values", {})
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise GraphError(f"{place}: {name} is {value!r}, a number is expected")
+        for knob, limits in entry.get("ranges", {}).items():
             if not isinstance(limits, list) or len(limits) != 2:
                 raise GraphError(f"{place}: the range of {knob} is {limits!r}, two numbers are expected")
     return entries

@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 
 import diffmix.graph
-from diffmix.graph import random_graph
+from diffmix.errors import GraphError
+from diffmix.graph import Graph, random_graph
 from diffmix.graph.schema import schema
 
 SHIPPED = Path(diffmix.graph.__file__).parent / "graph.schema.json"
@@ -35,13 +36,16 @@ def test_graphs_are_valid(seed: int) -> None:
         lambda data: data["nodes"].append({"name": "x", "kind": "Gain", "values": {"gain_db": 100}}),
         lambda data: data["nodes"].append({"name": "x", "kind": "Gain", "values": {"gain": 1}}),
         lambda data: data["edges"][0].update(gain_db="loud"),
+        lambda data: data["edges"][0].update(gain_db=None),
         lambda data: data["edges"][0].pop("to"),
     ],
 )
-def test_mistakes_are_not(change: Any) -> None:
+def test_mistakes_are_not_and_no_graph_is_made_of_them(change: Any) -> None:
     data = json.loads(random_graph(1).to_json())
     change(data)
     assert not jsonschema.Draft202012Validator(schema()).is_valid(data)
+    with pytest.raises(GraphError):
+        Graph.from_dict(data)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixEr
         try:
             text = Path(source).read_text(encoding="utf-8-sig")  # some editors put a mark before it
         except UnicodeDecodeError as error:
-            raise mistake(f"{name} is not JSON: {error}") from None
+            raise mistake(f"{name} is not JSON: it cannot be read as UTF-8 from byte {error.start} on") from None
         except (OSError, ValueError) as error:
             raise mistake(f"{name} cannot be read as {what}: {getattr(error, 'strerror', None) or error}") from None
     try:

@@ -281,9 +281,12 @@ def _strips(console: Console, settings: Settings) -> list[tuple[str, dict[str, d
 def _number(text: str, where: str) -> float:
     words = {"off": -60.0, "l": -1.0, "left": -1.0, "c": 0.0, "centre": 0.0, "center": 0.0, "r": 1.0, "right": 1.0}
     found = text.strip().casefold().replace("−", "-")
-    found = re.sub(r"\s*(db|hz|%|:1)$", "", found)
+    if side := re.fullmatch(r"([lr])\s*(\d+)", found):  # as reports say it
+        found = f"{'-' if side[1] == 'l' else ''}{side[2]}%"
+    parts = re.fullmatch(r"(.*?)\s*(db|khz|hz|%|:1)?", found, re.DOTALL)
+    number, unit = parts.groups("") if parts else (found, "")
     try:
-        return words[found] if found in words else float(found)
+        return words[number] if number in words else float(number) * {"%": 0.01, "khz": 1000.0}.get(unit, 1.0)
     except ValueError:
         raise SettingsError(f"{where}: {text.strip()!r} is no value; a number is expected, e.g. vox.pan=0") from None
 

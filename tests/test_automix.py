@@ -180,6 +180,13 @@ def test_wishes_for_tracks_with_signs_in_their_names() -> None:
     assert limits(lock=["GTR (l=r).v2"]) == limits(lock=["gtr*"])
     assert limits(bound=["gtr (L=R).v2.gain=±2"]) == {"gtr (L=R).v2.fader.gain_db": (-2, 2)}
     assert limits(bound=["Drums *loop*.gain=-2..1"]) == {"Drums *loop*.fader.gain_db": (-2, 1)}
+    for value, at in (("30%", 0.3), ("L30", -0.3), ("r 5", 0.05), ("-50 %", -0.5), ("left", -1), ("0.25", 0.25)):
+        assert limits(lock=[f"gtr*.pan={value}"])["gtr (L=R).v2.pan.pan"] == pytest.approx((at, at))
+    assert limits(lock=["gtr*.highpass=0.1 kHz"])["gtr (L=R).v2.highpass.cutoff_frequency_hz"] == pytest.approx(
+        (100, 100)
+    )
+    with pytest.raises(SettingsError, match="'Lots' is no value"):
+        limits(lock=["gtr*.pan=Lots"])
 
 
 @pytest.mark.parametrize("channels", [1, 2])

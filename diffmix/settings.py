@@ -1,6 +1,5 @@
 """Settings: nested named numbers in physical units. What a person reads, edits, saves and loads."""
 
-import functools
 import json
 import math
 import struct
@@ -19,12 +18,7 @@ def shortest(value: float) -> float:
     """The number with the fewest digits that rounds to the same float32, so that files stay readable and exact."""
     if not math.isfinite(value):
         return value
-    return _shortest(struct.pack("f", value))
-
-
-@functools.lru_cache(1 << 14)  # a console's knobs mostly stand where others stand too
-def _shortest(packed: bytes) -> float:
-    single = struct.unpack("f", packed)[0]
+    single = struct.unpack("f", struct.pack("f", value))[0]
     return next(
         short
         for digits in range(1, 18)

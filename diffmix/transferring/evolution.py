@@ -17,6 +17,11 @@ Score = Callable[[Tensor], Tensor]
 """Distances (N,) of N points (N, D) in [0, 1]; the whole generation at once."""
 
 
+def _usual(size: int) -> int:
+    """Points of a generation in so many directions."""
+    return max(8, 4 + int(3 * math.log(size)))
+
+
 def evolve(
     score: Score,
     start: Tensor,
@@ -39,7 +44,7 @@ def evolve(
         progress: called with the share that is done.
     """
     size = len(start)
-    count = population or max(8, 4 + int(3 * math.log(size)))
+    count = population or _usual(size)
     parents = count // 2
     weights = math.log(parents + 0.5) - torch.arange(1, parents + 1, dtype=torch.float64).log()
     weights = weights / weights.sum()
@@ -95,7 +100,7 @@ def perturb(
     Spall advises. The slopes of a generation are averaged, and Adam takes the step.
     """
     size = len(start)
-    pairs = (population or max(8, 4 + int(3 * math.log(size)))) // 2
+    pairs = (population or _usual(size)) // 2
     generator = torch.Generator().manual_seed(seed)
     middle = start.double().clone()
     best, least = middle.clone(), float(score(start[None].float())[0])

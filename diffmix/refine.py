@@ -16,6 +16,7 @@ from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.classes import MIX_DB
 from diffmix.data.knowledge.spectrum import band_powers
 from diffmix.data.multitrack import Multitrack
+from diffmix.descent import Adam
 from diffmix.graph import Renderer
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
@@ -151,7 +152,7 @@ def refine(
     free = Controls(*_free(console, wishes, names, first, [multitrack.loudness_lufs[n] > HEARD_LUFS for n in names]))
     logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
     moved = [torch.zeros_like(u).requires_grad_() for u in first]
-    optimizer = torch.optim.Adam(moved, learning_rate)
+    adam = Adam(moved, learning_rate)
     wanted = _Wanted(rate, reference)
 
     def controls() -> Controls:
@@ -175,9 +176,8 @@ def refine(
             progress("refining", step / max(1, steps))
         if step == steps or step - best_at >= PATIENCE or not torch.isfinite(loss):
             break
-        optimizer.zero_grad()
         torch.as_tensor(loss).backward()
-        optimizer.step()
+        adam.step()
     with torch.no_grad():
         for d, value_of in zip(moved, kept, strict=True):
             d.copy_(value_of)

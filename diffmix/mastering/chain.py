@@ -11,6 +11,7 @@ from diffmix.console import Console
 from diffmix.data.knowledge.classes import MASTER_HZ
 from diffmix.data.knowledge.mastering import Target
 from diffmix.data.knowledge.spectrum import Curve, fit_equaliser, smoothed
+from diffmix.descent import Adam
 from diffmix.errors import SettingsError
 from diffmix.kernels.biquad import frequency_response
 from diffmix.kernels.loudness import integrated_loudness
@@ -120,14 +121,13 @@ class Chain:
         points = torch.from_numpy(CENTRES_HZ).clamp_max(0.49 * rate)
         curve, counts = torch.from_numpy(wanted), torch.from_numpy(weight / weight.sum())
         knobs = torch.where(log, start.abs().log(), start).requires_grad_()
-        adam = torch.optim.Adam([knobs], lr=0.05)
+        adam = Adam([knobs], 0.05)
         ends = [torch.where(log, end.abs().log(), end) for end in (low, high)]
         for _ in range(self.ADAM_STEPS):
             values = torch.where(log, knobs.exp(), knobs)
             named = {f"{b}_{kind}": values[k, n, None] for k, kind in enumerate(kinds) for n, b in enumerate(eq.BANDS)}
             response = 20 * frequency_response(eq.sections(False, **named), points, rate)[0].abs().log10()
             loss = (counts * (response - curve).square()).sum() + 0.005 * knobs[1].square().mean()
-            adam.zero_grad()
             loss.backward()
             adam.step()
             with torch.no_grad():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmix.console import Console, Controls, Specs, Tracks, fits
+from diffmix.descent import Adam
 from diffmix.errors import SettingsError
 from diffmix.losses import SumDifferenceLoss, band_imbalance
 from diffmix.settings import Settings
@@ -80,8 +81,7 @@ def fit_controls(
     distance = SumDifferenceLoss()
     frozen = locked or Controls(*(torch.zeros_like(u, dtype=torch.bool) for u in start))
     logits = [torch.logit(u.detach().clamp(0.02, 0.98)).requires_grad_() for u in start]
-    optimizer = torch.optim.Adam(logits, learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps), learning_rate / 20)
+    adam = Adam(logits, learning_rate, steps=max(1, steps), least=learning_rate / 20)
 
     def current() -> Controls:
         return Controls(*(torch.where(f, u, torch.sigmoid(z)) for f, u, z in zip(frozen, start, logits, strict=True)))
@@ -98,10 +98,8 @@ def fit_controls(
         mix = console.mix(heard, console.values(current(), specs), names=names)
         side = (band_imbalance(mix, rate) - band_imbalance(wanted, rate)).square().mean()
         loss = distance(mix, wanted) + distance(turned(mix), turned(wanted)) + side
-        optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        adam.step()
         if progress:
             progress(step + 1, float(loss.detach()))
     with torch.no_grad():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffmix.descent import Adam
 from diffmix.estimators.style_features import RATE, at_peak, at_rate
 from diffmix.estimators.treatment import ASPECTS, EQ_HZ, EXTRAS, STEEPEST, Knobs, Treatment
 from diffmix.kernels.biquad import frequency_response
@@ -228,8 +229,7 @@ class Search:
         """The best treatment that was found, and the distances without and with it."""
         first = self.starts()
         moved = torch.zeros_like(first).requires_grad_()
-        adam = torch.optim.Adam([moved], lr=RATE_OF_LEARNING, betas=(0.9, 0.98))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, 0.1 * RATE_OF_LEARNING)
+        adam = Adam([moved], RATE_OF_LEARNING, (0.9, 0.98), steps, 0.1 * RATE_OF_LEARNING)
         with torch.no_grad():
             untouched = float(self.distance(statistics(self.x)[None]))
         if untouched < ALIKE:
@@ -250,11 +250,9 @@ class Search:
                 say("matching", 0.25 + 0.2 * step / steps)
             if step == steps:
                 break
-            adam.zero_grad()
             loss.sum().backward()
             torch.nn.utils.clip_grad_norm_([moved], 10.0)
             adam.step()
-            schedule.step()
         z = kept[int(best.argmin())][None]
         with torch.no_grad():
             left = float(self.distance(self.heard(z)))

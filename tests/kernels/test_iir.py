@@ -315,13 +315,16 @@ def test_the_operators_are_registered_properly() -> None:
 
 @pytest.mark.slow
 def test_the_first_call_does_not_import_the_compiler() -> None:
-    """torch._dynamo takes seconds to import, and torch.library.custom_op would import it."""
+    """torch._dynamo takes seconds to import, and torch.library.custom_op or torch.optim would import it."""
     program = """
 import sys, torch
+from diffmix.descent import Adam
 from diffmix.errors import AudioError
 from diffmix.kernels import biquad, iir, stream
-sos = biquad.lowpass(torch.tensor([100.0], requires_grad=True), 44100, twin=True)
+hz = torch.tensor([100.0], requires_grad=True)
+sos = biquad.lowpass(hz, 44100, twin=True)
 iir.sos_cascade(torch.ones(1, 1, 9), sos[:, None]).sum().backward()
+Adam([hz], 0.1).step()
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -26,6 +26,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
+from diffmix.kernels.allocation import release
+
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).with_name("RESULTS.md")
 Cell = str | float | int | None
@@ -62,6 +64,7 @@ def _status_mib(field: str) -> float:
 def _settle() -> None:
     """Give freed memory back and reset the high-water mark, so that the next peak is of the next call only."""
     gc.collect()
+    release()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
 

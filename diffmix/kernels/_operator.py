@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from diffmix.errors import AudioError
-from diffmix.kernels import stream
+from diffmix.kernels import allocation, stream
 from diffmix.kernels.backend import over_rows
 
 _library = torch.library.Library("diffmix", "FRAGMENT")
@@ -154,7 +154,7 @@ def recursion(
         gy: Tensor, x: Tensor, c: Tensor, states: Tensor, outputs: int, options: list[int]
     ) -> tuple[Tensor, Tensor]:
         gradient, signal, coefficients, saved = arrays(gy.to(x.dtype), x, c, states)
-        gx, gc = np.empty_like(signal), np.zeros_like(coefficients)
+        gx, gc = allocation.empty_like(signal), np.zeros_like(coefficients)
         run = loops(c.shape[-1])[1]
         over_rows(
             lambda a, b: run(gradient, signal, coefficients, saved, gx, gc, tile, a, b, *options), len(signal), together
@@ -172,7 +172,7 @@ def recursion(
     def forward(x: Tensor, c: Tensor, start: Tensor, outputs: int, options: list[int]) -> tuple[Tensor, Tensor]:
         signal, coefficients, before = arrays(x, c, start)
         rows, _, samples = signal.shape
-        y = np.empty((rows, outputs, samples), signal.dtype)
+        y = allocation.empty((rows, outputs, samples), signal.dtype)
         states = np.empty((rows, tiles(x) + 1, before.shape[-1]), signal.dtype)
         states[:, 0] = before
         run = loops(c.shape[-1])[0]

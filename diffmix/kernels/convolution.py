@@ -16,6 +16,7 @@ from torch import Tensor
 from diffmix.errors import AudioError
 from diffmix.kernels import stream
 from diffmix.kernels._operator import operator
+from diffmix.kernels.allocation import empty_like
 from diffmix.kernels.backend import compiled, over_rows
 
 _ENERGY = 1 / 64  # of Pedalboard's normalised impulse responses, in the louder channel
@@ -133,7 +134,7 @@ def _flat(x: Tensor) -> np.ndarray:
 def _convolve_backward(gy: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     """The correlations of gy with h and with x: products with conjugate spectra."""
     outer, audio, responses = _flat(gy), _flat(x), _flat(h)
-    gx, gh = np.empty_like(audio), np.empty_like(responses)
+    gx, gh = empty_like(audio), np.empty_like(responses)
     groups = _rows(x, h)
 
     def task(first: int, last: int) -> None:
@@ -169,7 +170,7 @@ def _run_backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor | None]:
 def _convolve(x: Tensor, h: Tensor) -> Tensor:
     """:func:`_linear` row by row, in memory for one row."""
     audio, responses = _flat(x), _flat(h)
-    y = np.empty_like(audio)
+    y = empty_like(audio)
     pairs = [(number, row) for number, rows in _rows(x, h) for row in rows]
 
     def task(first: int, last: int) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from diffmix.kernels import stream
 from diffmix.kernels._arithmetic import aligned
 from diffmix.kernels._operator import operator
+from diffmix.kernels.allocation import empty_like
 from diffmix.kernels.backend import compiled, over_rows
 from diffmix.kernels.ballistics import (
     FLOOR_DB,
@@ -143,7 +144,7 @@ def _shaped_backward(
     from diffmix.kernels._curve_numba import shape_backward
 
     arrays = _arrays(gy, x, level, settings)
-    gx, to_level = np.empty_like(arrays[1]), np.empty_like(arrays[2])
+    gx, to_level = empty_like(arrays[1]), empty_like(arrays[2])
     to_settings = np.zeros(settings.shape)
     over_rows(partial(shape_backward, *arrays, gx, to_level, to_settings, *_numbers(kind, power)), len(x))
     return torch.from_numpy(gx), torch.from_numpy(to_level), torch.from_numpy(to_settings).to(settings.dtype)
@@ -164,7 +165,7 @@ def _shaped(x: Tensor, level: Tensor, settings: Tensor, kind: int, power: bool) 
     from diffmix.kernels._curve_numba import shape
 
     arrays = _arrays(x, level, settings)
-    y = np.empty_like(arrays[0])
+    y = empty_like(arrays[0])
     over_rows(partial(shape, *arrays, y, *_numbers(kind, power)), len(x))
     return torch.from_numpy(y)
 
@@ -189,7 +190,7 @@ def _followed_backward(
     from diffmix.kernels._curve_numba import shape_backward
 
     arrays = _arrays(gy, x, memories, settings, start)
-    found = np.empty_like(arrays[1]), np.zeros(memories.shape), np.zeros(settings.shape)
+    found = empty_like(arrays[1]), np.zeros(memories.shape), np.zeros(settings.shape)
     measure = POWER if power else PEAK
 
     def task(first: int, last: int) -> None:
@@ -229,7 +230,7 @@ def _followed(
     from diffmix.kernels._curve_numba import shape
 
     arrays = _arrays(x, memories, settings, start)
-    y, end = np.empty_like(arrays[0]), np.empty_like(arrays[3])
+    y, end = empty_like(arrays[0]), np.empty_like(arrays[3])
 
     def task(first: int, last: int) -> None:
         level = np.empty((min(ROWS, last - first), 1, x.shape[-1]), y.dtype)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffmix.kernels._operator import operator
+from diffmix.kernels.allocation import empty_like
 from diffmix.kernels.backend import compiled, over_rows, uncast
 
 
@@ -70,7 +71,7 @@ def _add_tracks_backward(
     parts = gradient, y, _weights(fader, matrix, send)
     arrays = [part.detach().contiguous().numpy() for part in parts]
     count = blocks(y.shape[-1])
-    gy, dots = np.empty_like(arrays[1]), np.empty((y.shape[0], count, *y.shape[1:3], len(arrays[0][0])))
+    gy, dots = empty_like(arrays[1]), np.empty((y.shape[0], count, *y.shape[1:3], len(arrays[0][0])))
     for item in zip(*arrays, gy, dots, strict=True):
         over_rows(partial(backward, *item), count)
     return torch.from_numpy(gy), torch.from_numpy(dots.sum(1))

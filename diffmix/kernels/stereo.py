@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffmix.kernels._arithmetic import aligned
 from diffmix.kernels._operator import operator
+from diffmix.kernels.allocation import empty, empty_like
 from diffmix.kernels.backend import compiled, over_rows
 
 
@@ -55,7 +56,7 @@ def _mix_backward(gy: Tensor, x: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor
     from diffmix.kernels._matrix_numba import mix_backward
 
     arrays = [part.detach().contiguous().numpy() for part in (gy, x, matrix)]
-    gx, gm = np.empty_like(arrays[1]), np.zeros(matrix.shape)
+    gx, gm = empty_like(arrays[1]), np.zeros(matrix.shape)
     over_rows(partial(mix_backward, *arrays, gx, gm), len(x))
     return torch.from_numpy(gx), torch.from_numpy(gm).to(matrix.dtype)
 
@@ -70,7 +71,7 @@ def _mix(x: Tensor, matrix: Tensor) -> Tensor:
     from diffmix.kernels._matrix_numba import mix
 
     arrays = [part.detach().contiguous().numpy() for part in (x, matrix)]
-    y = np.empty((len(x), matrix.shape[1], x.shape[2]), arrays[0].dtype)
+    y = empty((len(x), matrix.shape[1], x.shape[2]), arrays[0].dtype)
     over_rows(partial(mix, *arrays, y), len(x))
     return torch.from_numpy(y)
 

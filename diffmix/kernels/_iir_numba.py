@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from diffmix.kernels._compile import copy, inner, kernel
 from diffmix.kernels._operator import Loops
 from diffmix.kernels._rows import aligned, load_rows, read_tile, store_rows, transpose, write_tile
-from diffmix.kernels._simd import cast, fma, lanes, load, load_tuple, read, store, store_tuple, write
+from diffmix.kernels._simd import cast, fma, lanes, load, load_tuple, prefetch, read, store, store_tuple, write
 
 BLOCK = 8192  # Pedalboard processes so many samples at a time and cleans its states after each
 WIDTHS = min(lanes(4), 8), lanes(4)  # rows side by side: where these are few, most of sixteen lanes would repeat them
+PART = 128  # samples of the adjoint that stay in the first cache through all sections
 APART = 16  # numbers between signals: those a multiple of 4096 bytes apart share few places of the first cache
 
 
@@ -66,11 +67,13 @@ def step(typingctx: Any, signals: Any, at: Any, between: Any, states: Any, coeff
 
 
 @inner
-def play(x, y, offsets, start, signals, between, count, saved, s, c, positions, tiny):
+def play(x, y, offsets, start, signals, between, count, saved, s, c, positions, tiny, coming, ahead):
     """``count`` samples of a tile through all sections, from and to the states ``saved``; s is any tuple of as many.
 
     If x is not None, the tile gets samples from ``offsets + start`` of x on, a block at a time, which end up in y: one
     or two sections leave the processor idle for most of a dozen cycles a sample, in which it transposes blocks.
+    Otherwise the samples of three arrays from ``offsets + ahead`` on are asked for meanwhile, a line a sample: the next
+    tile, since the processor does not expect sixteen rows in turns.
     At every multiple of `BLOCK` states of at most ``tiny`` become zero; positions (lanes,) count from the last one.
     """
     i, W = 0, len(positions)  # lanes
@@ -88,6 +91,10 @@ def play(x, y, offsets, start, signals, between, count, saved, s, c, positions, 
         while i < stop:
             if x is None:
                 s = step(signals, i * W, between, s, c)
+                place = offsets[i % W] + ahead + i - i % W
+                prefetch(coming[0], place)
+                prefetch(coming[1], place)
+                prefetch(coming[2], place)
                 i += 1
             else:
                 part = min(W, stop - i)
@@ -132,10 +139,11 @@ def kernels(sections: int, width: int) -> tuple[Callable[..., None], ...]:
             start = t * length
             count = min(length, samples - start)
             if WAITS:
-                play(x, y, offsets, start, tile, None, count, saved, s, c, positions, tiny)
+                play(x, y, offsets, start, tile, None, count, saved, s, c, positions, tiny, (x, y, y), 0)
             else:
                 read_tile(x, offsets, start, count, tile, s[0])
-                play(None, None, offsets, start, tile, None, count, saved, s, c, positions, tiny)
+                ahead = start + length
+                play(None, None, offsets, start, tile, None, count, saved, s, c, positions, tiny, (x, y, y), ahead)
                 write_tile(tile, y, offsets, start, count, s[0])
             for lane in range(ROWS):
                 for k in range(STATES):
@@ -144,7 +152,7 @@ def kernels(sections: int, width: int) -> tuple[Callable[..., None], ...]:
 
     @kernel
     def backward(
-        gy, x, c, exact, states, gx, w, gc, rows, first, tiles, used, length, tiny, signals, saved, positions, g
+        gy, x, c, exact, states, gx, w, gc, rows, first, tiles, used, length, tiny, signals, tile, g, saved, positions
     ):
         """Adjoint of ``tiles`` tiles of `ROWS` lanes, each from tile ``first`` of one of ``rows`` on.
 
@@ -166,52 +174,54 @@ def kernels(sections: int, width: int) -> tuple[Callable[..., None], ...]:
                 for k in range(STATES):
                     saved[k * ROWS + lane] = states[rows[lane], first[lane] + t, k]
                 positions[lane] = int(states[rows[lane], first[lane] + t, STATES])
-            read_tile(gy, offsets, start, count, signals, s[0])
-            for half in range(0, used, HALF):
-                for i in range(count):
-                    store(g, half * length + i * HALF, cast(load(signals, i * ROWS + half, HALF), np.float64))
             read_tile(x, offsets, start, count, signals, s[0])
-            play(None, None, offsets, start, signals, between, count, saved, s, c, positions, tiny)
-            for half in range(0, used, HALF):
-                for k in range(K - 1, -1, -1):
-                    d0, d1, d2, e1, e2 = load_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
-                    w1, w2 = load_tuple(w, half * STATES + 2 * k * HALF, 2, HALF)
-                    for i in range(count - 1, -1, -1):
-                        at = k * between + i * ROWS + half
-                        # Coefficients come from memory, which costs nothing and leaves the registers to the sums; what
-                        # waits for w0 comes last, lest it keep the processor from the w0 of the next sample
-                        b0, b1, b2, a1, a2 = load_tuple(exact, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
-                        v = cast(load(signals, at, HALF), np.float64)
-                        o = cast(load(signals, at + between, HALF), np.float64)
-                        d1, d2 = fma(w1, v, d1), fma(w2, v, d2)
-                        e1, e2 = fma(-w1, o, e1), fma(-w2, o, e2)
-                        w0 = fma(-a1, w1, fma(-a2, w2, load(g, half * length + i * HALF, HALF)))
-                        store(g, half * length + i * HALF, fma(b0, w0, fma(b1, w1, b2 * w2)))
-                        d0 = fma(w0, v, d0)
-                        w1, w2 = w0, w1
-                    store_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, (d0, d1, d2, e1, e2))
-                    store_tuple(w, half * STATES + 2 * k * HALF, (w1, w2))
-            for half in range(0, ROWS, HALF):
-                done = half if half < used else 0  # the second half repeats the first where that holds all rows
-                for i in range(count):
-                    store(signals, i * ROWS + half, cast(load(g, done * length + i * HALF, HALF), x.dtype.type))
-            write_tile(signals, gx, offsets, start, count, s[0])
+            before = start - length
+            play(None, None, offsets, start, signals, between, count, saved, s, c, positions, tiny, (x, gy, gx), before)
+            for at in range((count - 1) // PART * PART, -1, -PART):
+                part = min(PART, count - at)
+                read_tile(gy, offsets, start + at, part, tile, s[0])
+                for half in range(0, used, HALF):
+                    for i in range(part):
+                        store(g, half * PART + i * HALF, cast(load(tile, i * ROWS + half, HALF), np.float64))
+                    for k in range(K - 1, -1, -1):
+                        d0, d1, d2, e1, e2 = load_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
+                        w1, w2 = load_tuple(w, half * STATES + 2 * k * HALF, 2, HALF)
+                        for i in range(part - 1, -1, -1):
+                            place = k * between + (at + i) * ROWS + half
+                            # Coefficients come from memory, which costs nothing and leaves the registers to the sums;
+                            # what waits for w0 comes last, lest it keep the processor from the w0 of the next sample
+                            b0, b1, b2, a1, a2 = load_tuple(exact, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
+                            v = cast(load(signals, place, HALF), np.float64)
+                            o = cast(load(signals, place + between, HALF), np.float64)
+                            d1, d2 = fma(w1, v, d1), fma(w2, v, d2)
+                            e1, e2 = fma(-w1, o, e1), fma(-w2, o, e2)
+                            w0 = fma(-a1, w1, fma(-a2, w2, load(g, half * PART + i * HALF, HALF)))
+                            store(g, half * PART + i * HALF, fma(b0, w0, fma(b1, w1, b2 * w2)))
+                            d0 = fma(w0, v, d0)
+                            w1, w2 = w0, w1
+                        store_tuple(gc, half * COEFFICIENTS + 5 * k * HALF, (d0, d1, d2, e1, e2))
+                        store_tuple(w, half * STATES + 2 * k * HALF, (w1, w2))
+                for half in range(0, ROWS, HALF):
+                    done = half if half < used else 0  # the second half repeats the first where that holds all rows
+                    for i in range(part):
+                        store(tile, i * ROWS + half, cast(load(g, done * PART + i * HALF, HALF), x.dtype.type))
+                write_tile(tile, gx, offsets, start + at, part, s[0])
 
     @kernel
     def adjoint_states(gy, exact, w, rows, first, tiles, length, tile, g):
         """Only what `backward` does to w."""
         offsets = rows * gy.shape[2] + first * length
         like = load(tile, 0, ROWS)
-        for t in range(tiles - 1, -1, -1):
-            read_tile(gy, offsets, t * length, length, tile, like)
+        for start in range(tiles * length - PART, -1, -PART):
+            read_tile(gy, offsets, start, PART, tile, like)
             for half in range(0, ROWS, HALF):
-                for i in range(length):
+                for i in range(PART):
                     store(g, i * HALF, cast(load(tile, i * ROWS + half, HALF), np.float64))
                 for k in range(K - 1, -1, -1):
                     b0, b1, b2, a1, a2 = load_tuple(exact, half * COEFFICIENTS + 5 * k * HALF, 5, HALF)
                     w1, w2 = load_tuple(w, half * STATES + 2 * k * HALF, 2, HALF)
                     n1, n2 = -a1, -a2
-                    for i in range(length - 1, -1, -1):
+                    for i in range(PART - 1, -1, -1):
                         w0 = fma(n1, w1, fma(n2, w2, load(g, i * HALF, HALF)))
                         store(g, i * HALF, fma(b0, w0, fma(b1, w1, b2 * w2)))
                         w1, w2 = w0, w1
@@ -270,7 +280,7 @@ def side_by_side(coefficients: int, width: int) -> Loops:
 
     def backward(gy, x, c, states, gx, gc, length, first, last):
         signals = aligned((states_of_lane // 2 + 1) * (length * ROWS + APART), x.dtype)
-        g = aligned(length * ROWS, np.float64)
+        tile, g = aligned(PART * ROWS, x.dtype), aligned(PART * ROWS, np.float64)
 
         def adjoint(lanes: NDArray[np.int64], begin: NDArray[np.int64], tiles: int, w: NDArray[np.float64]) -> Any:
             """Adjoint of tiles of rows ``lanes``, each from its tile ``begin`` on; returns the states before them."""
@@ -278,7 +288,7 @@ def side_by_side(coefficients: int, width: int) -> Loops:
             gradient, w = np.zeros(coefficients * ROWS), packed(filled(w), HALF)
             adjoint_of_lanes(
                 gy, x, packed(c[rows, 0], ROWS, x.dtype), packed(c[rows, 0], HALF), states, gx, w, gradient,
-                rows, starts, tiles, len(lanes), length, tiny(x), signals, *running(x), g,
+                rows, starts, tiles, len(lanes), length, tiny(x), signals, tile, g, *running(x),
             )  # fmt: skip
             np.add.at(gc[:, 0], lanes, by_lane(gradient)[: len(lanes)])
             return by_lane(w)[: len(lanes)]
@@ -297,7 +307,7 @@ def side_by_side(coefficients: int, width: int) -> Loops:
             lanes, begin = np.repeat(rows, segments), np.tile(span * np.arange(segments), len(rows))
             w = np.zeros(states_of_lane * ROWS)
             exact = packed(c[filled(lanes), 0], HALF)
-            adjoint_states(gy, exact, w, filled(lanes), filled(begin), span, length, signals, g)
+            adjoint_states(gy, exact, w, filled(lanes), filled(begin), span, length, tile, g)
             ends = by_lane(w)[: len(lanes)].reshape(len(rows), segments, states_of_lane)
             w = np.empty_like(ends)
             with np.errstate(over="ignore", invalid="ignore"):  # of an unstable filter

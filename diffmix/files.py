@@ -1,7 +1,9 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import itertools
 import json
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -74,6 +76,30 @@ def spare(folder: Path, sounds: Sequence[str], recordings: Iterable[str | Path] 
     kinds = (name for name in _RESULTS if (folder / name).exists())
     if made and not (folder / own).exists() and (found := next(kinds, "")):
         raise OutputError(f"{folder} holds {found}, whose settings and report would be written over: {_OTHER}")
+
+
+_BY_HAND = ("settings.json", "preset.json", "console.json", "graph.json")
+"""Files of a result that people edit."""
+
+
+def keep_edited(folder: Path, coming: Path) -> dict[str, Path]:
+    """Rename what was edited by hand since the report of a folder was written, unless the same is ``coming``.
+
+    So that the files of a new result, ready in ``coming``, do not replace a person's work. Returns the new paths by name.
+    """
+    report, kept = folder / "report.json", {}
+    for file in (folder / name for name in _BY_HAND):
+        if not (report.exists() and file.exists() and file.stat().st_mtime_ns > report.stat().st_mtime_ns):
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            texts = (path.read_text(encoding="utf-8-sig") for path in (file, coming / file.name))
+            if operator.eq(*map(json.loads, texts)):
+                continue
+        names = (f"{file.stem}.edited{f'-{number}' if number else ''}.json" for number in itertools.count())
+        other = next(path for path in (folder / name for name in names) if not path.exists())
+        file.rename(other)
+        kept[other.name] = other
+    return kept
 
 
 def left_behind(folder: Path, written: Iterable[Path], recordings: Iterable[str | Path] = ()) -> list[Path]:

@@ -16,7 +16,7 @@ import torch
 from diffmix.console import Console, Controls, Limits, Tracks
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError, OutputError, PresetError, SettingsError
-from diffmix.files import spare
+from diffmix.files import keep_edited, spare
 from diffmix.graph import Graph
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
 from diffmix.params import Param
@@ -169,7 +169,8 @@ class Mix:
         one its layout, console.json; and with ``stems`` every track as it reaches the master, ``stems/NAME.wav``.
 
         Audio is in 24 bits; where a sample passes 0 dBFS it is in floating point, so that nothing is clipped or lost,
-        and the report says so. The files are made beside the folder first and moved in when all are complete.
+        and the report says so. The files are made beside the folder first and moved in when all are complete. Settings,
+        presets, layouts and graphs there that were edited by hand since are kept as ``settings.edited.json`` and so on.
 
         Raises OutputError if the folder cannot be written, or if what lies there must not be lost: the tracks
         themselves, a mix by others beside them, a result of another kind.
@@ -200,7 +201,7 @@ class Mix:
             if stems:
                 (temporary / "stems").mkdir()
                 self._write_stems(temporary / "stems")
-            written = {}
+            written = keep_edited(folder, temporary)
             for file in sorted(temporary.rglob("*")):
                 if file.is_dir():
                     (folder / file.name).mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
 """Folders of results: nothing that cannot be made again is written over, and nothing of an earlier result misleads."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,26 @@ def test_a_recording_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureF
     assert recording.read_bytes() == before
     with pytest.raises(OutputError, match=r"before.wav is the recording itself"):
         spare(tmp_path, ("transfer.wav", "before.wav"), [tmp_path / "x" / ".." / "before.wav"])
+
+
+@pytest.mark.usefixtures("sketched")
+def test_settings_edited_by_hand_are_kept(stems: Path, tmp_path: Path) -> None:
+    made, out = mixed(stems), tmp_path / "out"
+    plain = set(made.save(out))
+    assert set(made.save(out)) == plain
+    file, later = out / "settings.json", (out / "report.json").stat().st_mtime + 1
+    for other in ("settings.edited.json", "settings.edited-1.json"):
+        file.write_text(edited := diffmix.Settings(made.settings, master={"gain": {"gain_db": -1}}).to_json())
+        os.utime(file, (later, later))
+        turned = made.rendered(diffmix.Settings.from_json(file))
+        assert set(turned.save(tmp_path / "elsewhere")) == plain
+        assert set(made.save(out)) == plain | {other}
+        assert (out / other).read_text() == edited
+        assert file.read_text() != edited
+    turned.save(out)  # what is written again was not lost
+    file.write_text(file.read_text() + "\n")
+    os.utime(file, (later + 1, later + 1))
+    assert set(turned.save(out)) == plain
 
 
 def test_what_an_earlier_run_left_is_said(tmp_path: Path) -> None:

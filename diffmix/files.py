@@ -85,7 +85,7 @@ _BY_HAND = ("settings.json", "preset.json", "console.json", "graph.json")
 def keep_edited(folder: Path, coming: Path) -> dict[str, Path]:
     """Rename what was edited by hand since the report of a folder was written, unless the same is ``coming``.
 
-    So that the files of a new result, ready in ``coming``, do not replace a person's work. Returns the new paths by name.
+    The files of a new result, ready in ``coming``, do not replace a person's work. Returns the new paths by name.
     """
     report, kept = folder / "report.json", {}
     for file in (folder / name for name in _BY_HAND):

@@ -18,7 +18,7 @@ from torch import Tensor
 from diffmix.kernels import stream
 from diffmix.kernels._arithmetic import aligned
 from diffmix.kernels._operator import operator
-from diffmix.kernels.allocation import empty_like
+from diffmix.kernels.allocation import empty, empty_like
 from diffmix.kernels.backend import compiled, over_rows
 from diffmix.kernels.ballistics import (
     FLOOR_DB,
@@ -194,7 +194,7 @@ def _followed_backward(
     measure = POWER if power else PEAK
 
     def task(first: int, last: int) -> None:
-        level = np.empty((min(ROWS, last - first), 1, x.shape[-1]), arrays[1].dtype)
+        level = empty((min(ROWS, last - first), 1, x.shape[-1]), arrays[1].dtype)
         states = np.empty((len(level), -(-x.shape[-1] // TILE) + 1, 1), level.dtype)
         for rows in _some_rows(first, last):
             g, signal, c, curve, before = (part[rows] for part in arrays)
@@ -233,7 +233,7 @@ def _followed(
     y, end = empty_like(arrays[0]), np.empty_like(arrays[3])
 
     def task(first: int, last: int) -> None:
-        level = np.empty((min(ROWS, last - first), 1, x.shape[-1]), y.dtype)
+        level = empty((min(ROWS, last - first), 1, x.shape[-1]), y.dtype)
         states = np.empty((len(level), -(-x.shape[-1] // TILE) + 1, 1), y.dtype)
         for rows in _some_rows(first, last):
             signal, c, curve, before = (part[rows] for part in arrays)

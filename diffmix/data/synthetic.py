@@ -60,7 +60,8 @@ def generate_song(
         sample_rate: Hz, 8000 to 192000.
         genre: a key of `genres.GENRES`, or None to let the seed choose.
         engines: "train" leaves out one way to make each kind of instrument, "held_out" uses only that, "all" any.
-            "train+FONT.sf3" has a SoundFont play most parts that it can (`engines.sampled`).
+            "train+wide" has most parts played by instruments that are drawn at random (`engines.wide_tones`),
+            "train+FONT.sf3" has a SoundFont play most parts that it can (`engines.sampled`); both may be asked for.
         tracks: least and most tracks of the session; a track that would be silent is left out, as happens to some in
             songs of a few seconds.
 

@@ -1,17 +1,20 @@
 import numpy as np
 import pytest
+import torch
 from scipy import signal
 
-from diffmix.data.engines import ENGINES, choose, engines_of
+from diffmix.data.engines import ENGINES, WIDE_ENGINES, WIDELY, choose, engines_of
 from diffmix.data.engines.voices import Syllable
 from diffmix.data.kit import PIECES, Kit
 from diffmix.data.synthesis import modes, pluck, saw, stream
+from diffmix.data.synthetic import generate_song
 from diffmix.errors import AudioError
 
 SR = 44_100
 DRUMS = ("kick", "snare", "hihat", "tom", "cymbal", "percussion")
 PITCHED = tuple(kind for kind in ENGINES if kind not in (*DRUMS, "voice"))
 FLAVOURS = {"guitar": ("acoustic", "nylon", "clean", "drive"), "synth": ("pad", "pluck", "lead")}
+WIDE_FLAVOURS = {**FLAVOURS, "keys": ("tine", "organ", "bar")}
 
 
 def test_streams_depend_on_their_words_only():
@@ -69,9 +72,33 @@ def test_every_kind_has_three_engines_and_the_held_out_one_is_never_trained_on()
         engines_of("kick", "some")
 
 
+def test_random_engines_play_most_parts_where_they_are_asked_for_and_change_nothing_else():
+    for kind, engines in ENGINES.items():
+        assert engines_of(kind, "train+wide") == (*engines[:-1], WIDE_ENGINES[kind])
+        drawn = [choose(kind, "train+wide", stream(n)) for n in range(300)]
+        assert set(drawn) == {*engines[:-1], WIDE_ENGINES[kind]}
+        assert np.mean([engine is WIDE_ENGINES[kind] for engine in drawn]) == pytest.approx(WIDELY, abs=0.08)
+        rng = stream(7)
+        assert choose(kind, "train", stream(7)) is engines[int(rng.integers(len(engines) - 1))]
+
+
+def test_a_song_of_random_engines_has_the_same_parts_in_other_sounds():
+    plain, wide, again = (
+        generate_song(3, 1.0, 22_050, engines=e, tracks=(8, 8)) for e in ("train", *["train+wide"] * 2)
+    )
+    assert [(t.name, t.role) for t in plain.tracks] == [(t.name, t.role) for t in wide.tracks]
+    assert all(torch.equal(a.audio, b.audio) for a, b in zip(wide.tracks, again.tracks, strict=True))
+    same = [
+        a.audio.shape == b.audio.shape and torch.equal(a.audio, b.audio)
+        for a, b in zip(plain.tracks, wide.tracks, strict=True)
+    ]
+    assert np.mean(same) < 0.5
+
+
 PLAYED = [
     (kind, engine, flavour) for kind in PITCHED for engine in ENGINES[kind] for flavour in FLAVOURS.get(kind, ("",))
 ]
+PLAYED += [(kind, WIDE_ENGINES[kind], flavour) for kind in PITCHED for flavour in WIDE_FLAVOURS.get(kind, ("",))]
 
 
 @pytest.mark.parametrize(("kind", "engine", "flavour"), PLAYED, ids=lambda v: getattr(v, "__name__", v))
@@ -88,7 +115,7 @@ def test_every_instrument_plays_loud_and_soft_low_and_high(kind, engine, flavour
 
 @pytest.mark.parametrize("kind", [k for k in PITCHED if k != "fx"])
 def test_engines_are_in_tune(kind):
-    for engine in ENGINES[kind]:
+    for engine in (*ENGINES[kind], WIDE_ENGINES[kind]):
         for flavour in FLAVOURS.get(kind, ("",))[:1]:
             x = np.atleast_2d(engine(stream(4, kind), SR, flavour).play(220.0, 1.0, 0.8, stream(1)))[0]
             power = np.abs(np.fft.rfft(x * np.hanning(len(x)), 1 << 18)) ** 2
@@ -111,7 +138,7 @@ def test_the_held_out_drum_is_another_sound_than_any_other(kind):
     assert all(np.abs(spectra[-1] - s).mean() > 2.0 for s in spectra[:-1])
 
 
-@pytest.mark.parametrize("engines", ["train", "held_out"])
+@pytest.mark.parametrize("engines", ["train", "held_out", "train+wide"])
 def test_drums_differ_by_velocity_and_take(engines):
     kit = Kit(1, SR, engines)
     for piece in PIECES:
@@ -123,7 +150,7 @@ def test_drums_differ_by_velocity_and_take(engines):
             assert len(loud) == len(other)
 
 
-@pytest.mark.parametrize("engine", ENGINES["voice"], ids=lambda e: e.__name__)
+@pytest.mark.parametrize("engine", [*ENGINES["voice"], WIDE_ENGINES["voice"]], ids=lambda e: e.__name__)
 def test_a_singer_sings_the_notes_with_breaks_between_them(engine):
     line = [Syllable(0.1, 0.5, 220.0, 0.8, "a", 0.05), Syllable(0.8, 0.5, 330.0, 0.8, "i", 0.0)]
     x = engine(line, int(1.5 * SR), 1.0, SR, stream(3))

@@ -83,7 +83,7 @@ def struck_kick(piece: str, c: Random, take: Random, v: float, sample_rate: int)
 # ------------------------------------------------------------------ snares, cross sticks and claps
 
 
-def _hands(c: Random, take: Random, t: Samples) -> Samples:
+def hands(c: Random, take: Random, t: Samples) -> Samples:
     """The envelope of a clap: several hands within 30 ms, then the room."""
     starts = np.sort(c.uniform(0, 0.028, 4))
     hands = sum(np.where(t >= s, np.exp(-(t - s).clip(0) / 0.004), 0.0) for s in starts)
@@ -98,7 +98,7 @@ def modal_snare(piece: str, c: Random, take: Random, v: float, sample_rate: int)
         return wood + 0.15 * v * knock(len(wood), 0.02, 300, 3_000, sample_rate, take)
     t = times(0.5, sample_rate)
     if piece == "clap":
-        noise = take.standard_normal(len(t)) * _hands(c, take, t)
+        noise = take.standard_normal(len(t)) * hands(c, take, t)
         return bandpass(noise, c.uniform(700, 1_000), c.uniform(2_200, 4_000), sample_rate, 2)
     pitch_hz, wires_s, wires = c.uniform(165, 260), c.uniform(0.06, 0.16), c.uniform(0.5, 1.3)
     ratios = np.array([1.0, 1.59, 2.14, 2.65, 3.6]) * c.uniform(0.97, 1.03, 5)
@@ -117,7 +117,7 @@ def machine_snare(piece: str, c: Random, take: Random, v: float, sample_rate: in
     noise = take.standard_normal(len(t))
     if piece == "clap":
         centre_hz = c.uniform(900, 1_400)
-        return np.tanh(bandpass(noise * _hands(c, take, t), 0.7 * centre_hz, 1.5 * centre_hz, sample_rate) * 2)
+        return np.tanh(bandpass(noise * hands(c, take, t), 0.7 * centre_hz, 1.5 * centre_hz, sample_rate) * 2)
     low_hz, high_hz = c.uniform(160, 220), c.uniform(300, 400)
     tone_s, noise_s = c.uniform(0.04, 0.1), c.uniform(0.05, 0.15)
     tone = swept(1.5 * low_hz, low_hz, 0.01, tone_s, t) + 0.6 * swept(1.3 * high_hz, high_hz, 0.01, 0.6 * tone_s, t)
@@ -134,7 +134,7 @@ def fm_snare(piece: str, c: Random, take: Random, v: float, sample_rate: int) ->
     noise = take.standard_normal(len(t))
     if piece == "clap":
         w = 2 * np.pi * c.uniform(900, 1_300) * t
-        return bandpass(np.sin(w + 3 * noise) * _hands(c, take, t), 600, 4_000, sample_rate)
+        return bandpass(np.sin(w + 3 * noise) * hands(c, take, t), 600, 4_000, sample_rate)
     short = 0.15 if piece == "rim" else 1.0
     w = 2 * np.pi * pitch_hz * (t + 0.006 * (1 - np.exp(-t / 0.01)))
     bend = c.uniform(1.5, 4) * v * np.exp(-t / (0.06 * short))
@@ -152,7 +152,7 @@ def struck_snare(piece: str, c: Random, take: Random, v: float, sample_rate: int
         return resonators(0.1 * noise * np.exp(-t / 0.002), hz, np.array([0.018, 0.01, 0.006]), np.ones(3), sample_rate)
     if piece == "clap":
         hz = c.uniform(800, 1_300) * np.array([1, 1.6, 2.5])
-        return resonators(noise * _hands(c, take, t), hz, np.full(3, 0.0012), np.ones(3), sample_rate)
+        return resonators(noise * hands(c, take, t), hz, np.full(3, 0.0012), np.ones(3), sample_rate)
     wires = noise * np.exp(-t / (c.uniform(0.06, 0.14) * (0.6 + 0.4 * v)))
     hz = c.uniform(170, 250) * np.array([1, 1.5, 2.3, 3.4]) * c.uniform(0.96, 1.04, 4)
     shell = resonators(wires, hz, np.array([0.04, 0.03, 0.02, 0.01]), c.uniform(0.01, 0.03, 4), sample_rate)

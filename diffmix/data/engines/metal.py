@@ -103,7 +103,7 @@ def modal_percussion(piece: str, c: Random, take: Random, v: float, sample_rate:
         return skin + 0.8 * v * knock(len(skin), 0.006, 800, 4_000, sample_rate, take)
     if piece == "shaker":
         t = times(0.14, sample_rate)
-        grains = take.standard_normal(len(t)) * (take.random(len(t)) < 0.25) * _swell(t)
+        grains = take.standard_normal(len(t)) * (take.random(len(t)) < 0.25) * swell(t)
         return bandpass(grains, c.uniform(2_800, 4_500), c.uniform(6_000, 8_000), sample_rate)
     if piece == "cowbell":
         hz = c.uniform(500, 620) * np.array([1, 1.48, 2.9, 4.1, 5.6])
@@ -114,7 +114,8 @@ def modal_percussion(piece: str, c: Random, take: Random, v: float, sample_rate:
     return jingles + 0.5 * knock(len(jingles), 0.03, 2_500, 7_500, sample_rate, take)
 
 
-def _swell(t: Samples) -> Samples:
+def swell(t: Samples) -> Samples:
+    """The envelope of a shaker's stroke."""
     return (t / 0.03) ** 1.5 * np.exp(1.5 * (1 - t / 0.03)) * np.exp(-t / 0.05)
 
 
@@ -131,7 +132,7 @@ def machine_percussion(piece: str, c: Random, take: Random, v: float, sample_rat
         ring = 0.6 * np.exp(-t / 0.012) + 0.4 * np.exp(-t / c.uniform(0.06, 0.12))
         return bandpass(sum(pair) * ring, 600, 3_500, sample_rate)
     t = times(0.14 if piece == "shaker" else 0.3, sample_rate)
-    shape = _swell(t) if piece == "shaker" else np.exp(-t / c.uniform(0.03, 0.09))
+    shape = swell(t) if piece == "shaker" else np.exp(-t / c.uniform(0.03, 0.09))
     return bandpass(
         take.standard_normal(len(t)) * shape, c.uniform(2_500, 4_500), c.uniform(6_000, 9_000), sample_rate, 2
     )
@@ -146,7 +147,7 @@ def fm_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: in
         bend = c.uniform(1, 2.5) * v * np.exp(-t / 0.03) + (0.8 if piece == "cowbell" else 0.0)
         x = np.sin(w + bend * np.sin(ratio * w)) * np.exp(-t / c.uniform(0.05, 0.12))
         return x + 0.4 * v * knock(len(t), 0.005, 700, 3_500, sample_rate, take)
-    shape = _swell(t) if piece == "shaker" else np.exp(-t / c.uniform(0.03, 0.09))
+    shape = swell(t) if piece == "shaker" else np.exp(-t / c.uniform(0.03, 0.09))
     rattle = np.sin(2 * np.pi * c.uniform(4_000, 6_000) * t + 4 * take.standard_normal(len(t)))
     return bandpass(rattle * shape, c.uniform(2_500, 4_000), c.uniform(6_000, 9_000), sample_rate)
 
@@ -161,7 +162,7 @@ def grain_percussion(piece: str, c: Random, take: Random, v: float, sample_rate:
         tau_s = c.uniform(0.04, 0.1) / ratios
         x = resonators(hit, f * ratios, tau_s, np.array([1, 0.8, 0.6]), sample_rate)
         return x / (np.abs(x).max() + 1e-9) + 0.5 * v * knock(len(t), 0.005, 900, 4_000, sample_rate, take)
-    shape = _swell(t) if piece == "shaker" else np.exp(-t / c.uniform(0.03, 0.08))
+    shape = swell(t) if piece == "shaker" else np.exp(-t / c.uniform(0.03, 0.08))
     impacts = take.standard_normal(len(t)) * (take.random(len(t)) < 1_500 * shape / sample_rate)
     hz = c.uniform(2_800, 6_500, 3)
     return highpass(resonators(impacts, hz, np.full(3, 0.0008), np.ones(3), sample_rate), 1_000, sample_rate)

@@ -54,7 +54,7 @@ def _body(sample_rate: int, rng: Random) -> Amp:
     return body
 
 
-def _behind(flavour: str, sample_rate: int, rng: Random) -> Amp:
+def behind(flavour: str, sample_rate: int, rng: Random) -> Amp:
     """What follows the strings of an acoustic, nylon, clean or drive guitar."""
     if flavour == "acoustic":
         return _body(sample_rate, rng)
@@ -87,7 +87,7 @@ def waveguide_guitar(rng: Random, sample_rate: int, flavour: str) -> Instrument:
         "drive": ((5, 9), (600, 1_400), (1_800, 3_500)),
     }[flavour]
     play = string(rng.uniform(*decay), rng.uniform(*damping), rng.uniform(*bright), rng.uniform(0.1, 0.35), sample_rate)
-    return Instrument(play, 0.08, _behind(flavour, sample_rate, rng))
+    return Instrument(play, 0.08, behind(flavour, sample_rate, rng))
 
 
 def modal_guitar(rng: Random, sample_rate: int, flavour: str) -> Instrument:
@@ -105,7 +105,7 @@ def modal_guitar(rng: Random, sample_rate: int, flavour: str) -> Instrument:
         x = modes(frequency, decay, weight, min(held_s + 0.15, 3.5), sample_rate)
         return x + pick * velocity * knock(len(x), 0.004, 600, 4_000, sample_rate, take)
 
-    return Instrument(play, 0.1, _behind(flavour, sample_rate, rng))
+    return Instrument(play, 0.1, behind(flavour, sample_rate, rng))
 
 
 def fm_guitar(rng: Random, sample_rate: int, flavour: str) -> Instrument:
@@ -122,7 +122,7 @@ def fm_guitar(rng: Random, sample_rate: int, flavour: str) -> Instrument:
         x *= np.exp(-t / (ring_s * (200 / f) ** 0.4)) * (1 - np.exp(-t / 0.001))
         return x + pick * velocity * knock(len(x), 0.005, 500, 6_000, sample_rate, take)
 
-    return Instrument(play, 0.1, _behind(flavour, sample_rate, rng))
+    return Instrument(play, 0.1, behind(flavour, sample_rate, rng))
 
 
 # ------------------------------------------------------------------ basses

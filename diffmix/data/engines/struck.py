@@ -9,7 +9,7 @@ from diffmix.data.engines.plucked import string
 from diffmix.data.synthesis import Random, Samples, bandpass, highpass, modes, pluck, times
 
 
-def _spread(x: Samples, f: float, width: float, sample_rate: int) -> Samples:
+def spread(x: Samples, f: float, width: float, sample_rate: int) -> Samples:
     """Two microphones over the strings: low notes lean left, high ones right."""
     lean = width * np.clip(np.log2(f / 262) / 2.5, -1, 1)
     late = int(0.0006 * abs(lean) * sample_rate)
@@ -34,7 +34,7 @@ def modal_piano(rng: Random, sample_rate: int, flavour: str) -> Instrument:
             strings, np.concatenate([0.25 * decay, decay, 0.6 * decay]), np.tile(weight, 3) / 3,
             min(held_s + 0.25, 4.0), sample_rate,
         )  # fmt: skip
-        return _spread(x + 0.08 * velocity * knock(len(x), 0.02, 100, 1_800, sample_rate, take), f, width, sample_rate)
+        return spread(x + 0.08 * velocity * knock(len(x), 0.02, 100, 1_800, sample_rate, take), f, width, sample_rate)
 
     return Instrument(play, 0.12)
 
@@ -54,7 +54,7 @@ def waveguide_piano(rng: Random, sample_rate: int, flavour: str) -> Instrument:
             for k in (0, 1)
         )  # fmt: skip
         x = x + 0.1 * velocity * knock(len(x), 0.015, 120, 1_500, sample_rate, take)
-        return _spread(x, f, width, sample_rate)
+        return spread(x, f, width, sample_rate)
 
     return Instrument(play, 0.12)
 
@@ -73,7 +73,7 @@ def fm_piano(rng: Random, sample_rate: int, flavour: str) -> Instrument:
         x = highpass(x, 0.6 * f, sample_rate, 1) + 2.5 * highpass(x, 1_500, sample_rate, 1)
         x *= (0.6 * np.exp(-t / (0.3 * decay)) + 0.4 * np.exp(-t / decay)) * (1 - np.exp(-t / 0.0015))
         x += 0.2 * velocity * knock(len(x), 0.012, 150, 5_000, sample_rate, take)
-        return _spread(x, f, width, sample_rate)
+        return spread(x, f, width, sample_rate)
 
     return Instrument(play, 0.12, lambda x: highpass(x, 35, sample_rate))  # a stretched pair beats around 0 Hz
 

@@ -35,7 +35,7 @@ VOWELS = {
 """Formant frequencies in Hz of a tenor (after Peterson and Barney 1952)."""
 
 
-class _Course(NamedTuple):
+class Course(NamedTuple):
     """A line as signals: cycles of the voice and their step per sample, loudness, each vowel's share, fricatives."""
 
     phase: Samples
@@ -45,7 +45,7 @@ class _Course(NamedTuple):
     hiss: Samples
 
 
-def _course(line: Sequence[Syllable], length: int, sample_rate: int, rng: Random) -> _Course:
+def course_of(line: Sequence[Syllable], length: int, sample_rate: int, rng: Random) -> Course:
     """Glides, vibrato that comes late, small errors of pitch, swells, vowels that melt into each other."""
     t = np.arange(length) / sample_rate
     pitch, loud = np.full(length, np.log(line[0].frequency_hz)), np.zeros(length)
@@ -71,10 +71,10 @@ def _course(line: Sequence[Syllable], length: int, sample_rate: int, rng: Random
     step = np.exp(pitch + vibrato + wobble * 0.06) / sample_rate
     loud = smooth(smooth(loud, 0.02, sample_rate), 0.02, sample_rate)
     vowels = {vowel: smooth(w, 0.03, sample_rate) for vowel, w in weight.items()}
-    return _Course(np.cumsum(step), step, loud, vowels, hiss)
+    return Course(np.cumsum(step), step, loud, vowels, hiss)
 
 
-def _finish(y: Samples, hiss: Samples, sample_rate: int, rng: Random) -> Samples:
+def finish(y: Samples, hiss: Samples, sample_rate: int, rng: Random) -> Samples:
     """Add the fricatives to the vowels, which then peak near 1."""
     y = y / (np.abs(y).max() + 1e-9)
     if hiss.any():
@@ -85,7 +85,7 @@ def _finish(y: Samples, hiss: Samples, sample_rate: int, rng: Random) -> Samples
 
 def parallel_voice(line: Sequence[Syllable], length: int, scale: float, sample_rate: int, rng: Random) -> Samples:
     """A glottal saw and breath through formants in parallel (Klatt 1980), in the frequency domain."""
-    course = _course(line, length, sample_rate, rng)
+    course = course_of(line, length, sample_rate, rng)
     source = lowpass(saw(course.phase, course.step), rng.uniform(2_500, 6_000), sample_rate, 1)
     breath = highpass(rng.standard_normal(length), 1_500, sample_rate, 1) * rng.uniform(0.06, 0.25)
     padded = fft.next_fast_len(length + sample_rate // 20, real=True)
@@ -93,25 +93,27 @@ def parallel_voice(line: Sequence[Syllable], length: int, scale: float, sample_r
     f, coarse = fft.rfftfreq(padded, 1 / sample_rate), np.linspace(0, sample_rate / 2, 4_097)
     y = np.zeros(length)
     for vowel, share in course.vowels.items():
-        response = np.interp(f, coarse, _formants(VOWELS[vowel], scale, coarse))
+        response = np.interp(f, coarse, formants(VOWELS[vowel], scale, coarse))
         y += share * fft.irfft(spectrum * response, padded)[:length]
-    return _finish(y, course.hiss, sample_rate, rng)
+    return finish(y, course.hiss, sample_rate, rng)
 
 
-def _formants(centres_hz: Sequence[float], scale: float, f: Samples) -> np.ndarray:
-    """Parallel resonances, each a little weaker and wider than the one below."""
-    response = np.full(len(f), 0.04 + 0j)
+def formants(
+    centres_hz: Sequence[float], scale: float, f: Samples, fall: float = 0.75, wide: float = 1.0, floor: float = 0.04
+) -> np.ndarray:
+    """Parallel resonances, each a little weaker (by `fall`) and wider than the one below, over a constant `floor`."""
+    response = np.full(len(f), floor + 0j)
     for k, centre in enumerate(centres_hz):
-        width_hz = 70 + 35 * k
+        width_hz = wide * (70 + 35 * k)
         pole = 1j * np.maximum(f, 1.0)
         resonance = (width_hz * pole) / (pole**2 + width_hz * pole + (centre * scale) ** 2)
-        response += (-1) ** k * 0.75**k * resonance
+        response += (-1) ** k * fall**k * resonance
     return response
 
 
 def cascade_voice(line: Sequence[Syllable], length: int, scale: float, sample_rate: int, rng: Random) -> Samples:
     """Rounded glottal pulses (Rosenberg 1971) with aspiration, through a tract of resonators one after the other."""
-    course = _course(line, length, sample_rate, rng)
+    course = course_of(line, length, sample_rate, rng)
     open_, closing = rng.uniform(0.4, 0.6), rng.uniform(0.08, 0.2)
     p = course.phase % 1
     pulse = np.where(p < open_, 0.5 - 0.5 * np.cos(np.pi * p / open_), np.cos(0.5 * np.pi * (p - open_) / closing))
@@ -128,12 +130,12 @@ def cascade_voice(line: Sequence[Syllable], length: int, scale: float, sample_ra
             a1, a2 = -2 * radius * np.cos(turn), radius**2
             sections.append([1 + a1 + a2, 0, 0, 1, a1, a2])  # unity at 0 Hz
         y += share * signal.sosfilt(np.array(sections), source)
-    return _finish(y, course.hiss, sample_rate, rng)
+    return finish(y, course.hiss, sample_rate, rng)
 
 
 def harmonic_voice(line: Sequence[Syllable], length: int, scale: float, sample_rate: int, rng: Random) -> Samples:
     """Harmonics whose strengths follow the formants as the pitch moves, and a whisper with the same envelope."""
-    course = _course(line, length, sample_rate, rng)
+    course = course_of(line, length, sample_rate, rng)
     hop = sample_rate // 100
     at = np.arange(0, length, hop)
     f0, tilt = course.step[at] * sample_rate, rng.uniform(0.8, 1.2)
@@ -153,4 +155,4 @@ def harmonic_voice(line: Sequence[Syllable], length: int, scale: float, sample_r
         power *= z
         y += np.interp(np.arange(length), at, gain[:, k]) * power.imag
     whisper = bandpass(rng.standard_normal(length), 1_200, 8_000, sample_rate) * course.loud
-    return _finish(y / (np.abs(y).max() + 1e-9) + rng.uniform(0.03, 0.1) * whisper, course.hiss, sample_rate, rng)
+    return finish(y / (np.abs(y).max() + 1e-9) + rng.uniform(0.03, 0.1) * whisper, course.hiss, sample_rate, rng)

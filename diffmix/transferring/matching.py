@@ -211,7 +211,7 @@ class Search:
         bands, knobs = self.values(z)
         count, length = self.x.shape
         sections = self.eq.sections(False, **bands)  # (B, 6, 5)
-        response = _on_grid(sections, length)
+        response = on_grid(sections, length)
         y = torch.fft.irfft(self.spectra * response[:, None], length).flatten(0, 1)[:, None]
         times = {name: value.repeat_interleave(count) for name, value in knobs._asdict().items()}
         if self.dynamics:
@@ -263,13 +263,18 @@ class Search:
         return treatment, untouched, left
 
 
-def _on_grid(sections: Tensor, length: int) -> Tensor:
+def on_grid(sections: Tensor, length: int) -> Tensor:
     """Complex response (B, length // 2 + 1) of cascades (B, S, 5) at the bins of a spectrum.
 
-    Read at 4097 frequencies and drawn straight between them: tails beyond a third of a second are not heard.
+    Read at every bin of the lowest 128th and half as often in each octave beyond, as bands are a share of their
+    frequency wide; drawn straight between.
     """
-    hz = torch.linspace(0, RATE / 2, 4097, dtype=torch.float64)
-    coarse = frequency_response(sections, hz, RATE)
-    both = torch.stack([coarse.real, coarse.imag], 1)
-    fine = torch.nn.functional.interpolate(both, length // 2 + 1, mode="linear", align_corners=True)
-    return torch.complex(fine[:, 0], fine[:, 1]).to(torch.complex64)
+    edges = [0, *(length >> n for n in range(7, 0, -1))]
+    steps = [1 << n for n in range(7)]
+    parts = [torch.arange(*part) for part in zip(edges[:-1], edges[1:], steps, strict=True)]
+    hz = torch.cat([*parts, torch.tensor(edges[-1:])]) * (RATE / length)
+    at = frequency_response(sections, hz, RATE).to(torch.complex64)
+    counts = [len(part) for part in parts]
+    lines = zip(at[:, :-1].split(counts, 1), at.diff(dim=1).split(counts, 1), steps, strict=True)
+    drawn = [(begin[..., None] + rise[..., None] * (torch.arange(n) / n)).flatten(1) for begin, rise, n in lines]
+    return torch.cat([*drawn, at[:, -1:]], 1)

@@ -15,6 +15,7 @@ from diffmix.processors.base import REGISTRY
 from diffmix.transferring.kinship import kinship
 from diffmix.transferring.knobs import CHAIN, knobs_of, treatment_of
 from diffmix.transferring.listening import Recording
+from diffmix.transferring.matching import on_grid
 from diffmix.transferring.statistics import SIZE, learned, statistics, whitening
 from tests.transferring.stand_in import RATE, Audio, song, treatment
 
@@ -95,6 +96,21 @@ def test_statistics_know_no_level_and_have_gradients() -> None:
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
     assert torch.isfinite(statistics(torch.zeros(1, 65_536))).all()
+    y, way = x.detach()[:, :5000].double().requires_grad_(), torch.randn(1, 5000).double()
+    weights = torch.randn(SIZE).double()
+    (statistics(y) @ weights).sum().backward()
+    assert y.grad is not None
+    after, before = (statistics(y.detach() + sign * 1e-7 * way) @ weights for sign in (1, -1))
+    assert float((y.grad * way).sum()) == pytest.approx(float(after - before) / 2e-7, rel=1e-5)
+
+
+def test_a_response_is_drawn_between_few_frequencies() -> None:
+    q = torch.tensor([8.0])
+    bell = torch.cat([peak(torch.tensor([hz]), torch.tensor([12.0]), q, 24_000) for hz in (90.0, 900.0, 9000.0)])
+    exact = frequency_response(bell[None], torch.fft.rfftfreq(65_536, 1 / 24_000), 24_000)
+    drawn = on_grid(bell[None], 65_536)
+    assert drawn.shape == exact.shape
+    assert float((20 * (drawn.abs() / exact.abs()).log10()).abs().max()) < 0.12
 
 
 def test_what_is_learned_makes_differences_unit_numbers() -> None:

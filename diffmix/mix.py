@@ -339,7 +339,7 @@ def finished(
     knobs = console.narrowed_specs(player.names, limits or {})[1]["master"].params
     ceiling = next((n for n in _behind_gain(console) if n.endswith(".ceiling_db")), "")
     found = _Ending(player, before, settings, knobs, ceiling)
-    if float(integrated_loudness(before[None], rate)) <= HEARD_LUFS:
+    if found.level <= HEARD_LUFS:
         every = (*every, "The mix is silent: no track holds a signal above -70 LUFS.")
         return Mix(found.at(0.0, ceiling_db).numpy(), rate, found.settings, console, multitrack, every)
     audio = found.search(loudness_lufs, ceiling_db, progress)
@@ -365,7 +365,7 @@ class _Ending:
     ) -> None:
         self.player, self.before, self.settings, self.knobs, self.ceiling = player, before, settings, knobs, ceiling
         self.gain_db = self.loudness = self.peak = 0.0
-        self.plain_peak = 0.0
+        self.level, self.plain_peak = _levels(before, player.multitrack.sample_rate)  # without gain
         self.full = False  # more gain would make it no louder
 
     def _inside(self, name: str, value: float) -> float:
@@ -391,8 +391,7 @@ class _Ending:
         it, so that tries under different ceilings lie on one curve.
         """
         rate = self.player.multitrack.sample_rate
-        level, self.plain_peak = _levels(self.before, rate)
-        wanted, room = loudness_lufs - level, ceiling_db - self.plain_peak
+        wanted, room = loudness_lufs - self.level, ceiling_db - self.plain_peak
         wanted = min(wanted, room + 6 if self.ceiling else room)
         under, slope = ceiling_db, 1.0
         tried: list[tuple[float, float]] = []
@@ -403,7 +402,7 @@ class _Ending:
             if progress:
                 progress("setting the level", (step + 1) / self.STEPS)
             if not _behind_gain(self.player.console):
-                self.loudness, self.peak = level + self.gain_db, self.plain_peak + self.gain_db
+                self.loudness, self.peak = self.level + self.gain_db, self.plain_peak + self.gain_db
                 break
             self.loudness, self.peak = _levels(audio, rate)
             least = self._inside(self.ceiling, under) if self.ceiling else 0.0

@@ -27,8 +27,8 @@ Progress = Callable[[str, float], None]
 Piece = Mapping[str | tuple[str, ...] | Value, Tensor]
 """Signals for a renderer."""
 
-PIECE = 1 << 23
-"""Samples of all channels together that are rendered at a time."""
+PIECE = 1 << 22
+"""Samples of all channels together that are rendered at a time: more are no quicker, and cost memory."""
 
 
 def order_of(multitrack: Multitrack) -> list[int]:
@@ -151,7 +151,7 @@ class Player:
         return meter.loudness().float(), meter.peaks().float()
 
     def finished(
-        self, before: Tensor, settings: Settings, start: Value | None = None, piece: int = PIECE // 2
+        self, before: Tensor, settings: Settings, start: Value | None = None, piece: int = PIECE // 4
     ) -> Tensor:
         """The mix (2, T) from the signal (2, T) that enters the master's gain, or ``start``; ``piece`` at a time."""
         start = start or self.before_gain

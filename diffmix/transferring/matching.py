@@ -48,6 +48,12 @@ UNEXPLAINED = 0.45, 0.6
 PRIOR = 0.01
 LASSO = 0.01
 RATE_OF_LEARNING = 0.08
+PROBATION, BEHIND = 0.375, 1.5
+"""Share of the steps after which a start is given up whose loss is this much larger than that of another.
+
+Of 36 searches on real recordings 23 had one so far behind; none would have come out ahead by more than 0.0003.
+"""
+
 WIDEST_DB = 6.0
 HARM = 0.1
 """How often such a result was further away than the input: of twenty trials on parts of ten real songs, two."""
@@ -234,18 +240,20 @@ class Search:
             untouched = float(self.distance(statistics(self.x)[None]))
         if untouched < ALIKE:
             return Treatment.neutral(), untouched, untouched
-        best, kept = torch.full((len(first),), float("inf")), first.clone()
+        best, kept, going = torch.full((len(first),), float("inf")), first.clone(), torch.arange(len(first))
         for step in range(steps + 1):
-            z = first + moved * self.unit
+            z = (first + moved * self.unit)[going]
             away = self.distance(self.heard(z))
             bands, knobs = self.values(z)
             sizes = torch.stack([v for n, v in bands.items() if n.endswith("gain_db")], 1).abs().mean(1) / 6
             lasso = sizes + (1 - 1 / knobs.ratio)
-            loss = away + PRIOR * moved.square().mean(1) + LASSO * untouched * lasso
+            loss = away + PRIOR * moved[going].square().mean(1) + LASSO * untouched * lasso
             with torch.no_grad():
-                better = loss.detach() < best
-                best = torch.where(better, loss.detach(), best)
-                kept = torch.where(better[:, None], z.detach(), kept)
+                better = loss.detach() < best[going]
+                best[going] = torch.where(better, loss.detach(), best[going])
+                kept[going] = torch.where(better[:, None], z.detach(), kept[going])
+                if step == round(PROBATION * steps):
+                    going = torch.nonzero(best < BEHIND * best.min())[:, 0]
             if step % 10 == 0:
                 say("matching", 0.25 + 0.2 * step / steps)
             if step == steps:

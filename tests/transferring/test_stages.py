@@ -15,7 +15,7 @@ from diffmix.processors.base import REGISTRY
 from diffmix.transferring.kinship import kinship
 from diffmix.transferring.knobs import CHAIN, knobs_of, treatment_of
 from diffmix.transferring.listening import Recording
-from diffmix.transferring.matching import on_grid
+from diffmix.transferring.matching import Search, on_grid
 from diffmix.transferring.statistics import SIZE, learned, statistics, whitening
 from tests.transferring.stand_in import RATE, Audio, song, treatment
 
@@ -111,6 +111,21 @@ def test_a_response_is_drawn_between_few_frequencies() -> None:
     drawn = on_grid(bell[None], 65_536)
     assert drawn.shape == exact.shape
     assert float((20 * (drawn.abs() / exact.abs()).log10()).abs().max()) < 0.12
+
+
+def test_a_start_that_falls_far_behind_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(0.1 * torch.randn(1, 65_536), torch.zeros(1, SIZE), torch.eye(SIZE), treatment(8.0), True, True)
+    with torch.no_grad():
+        search.aim = search.heard(search.starts()[:1])[0]
+    heard, counts = search.heard, []
+    monkeypatch.setattr(search, "heard", lambda z: counts.append(len(z)) or heard(z))
+    _, untouched, left = search.run(3, lambda what, done: None)
+    assert counts == [2, 2, 1, 1, 1]
+    assert left < 0.1 * untouched
+    search.median = Treatment.neutral()  # both begin there
+    counts.clear()
+    search.run(3, lambda what, done: None)
+    assert counts == [2, 2, 2, 2, 1]
 
 
 def test_what_is_learned_makes_differences_unit_numbers() -> None:

@@ -1,6 +1,7 @@
 """Whether two recordings are of one performance: their levels in bands rise and fall together, at some delay."""
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -64,18 +65,16 @@ def _changes(x: Tensor, rate: float, top_hz: float) -> Tensor:
     hop = round(FRAME_S * rate)
     size = 1 << math.ceil(math.log2(2 * hop))
     bands = int(BANDS_PER_OCTAVE * math.log2(top_hz / LOW_HZ))
-    edges = (LOW_HZ * 2 ** (torch.arange(bands + 1) / BANDS_PER_OCTAVE) * size / rate).round().long()
+    edges = (LOW_HZ * 2 ** (torch.arange(bands + 1) / BANDS_PER_OCTAVE) * size / rate).round().long().tolist()
     window = torch.hann_window(size)
-    bins = torch.arange(size // 2 + 1)[:, None]
-    inside = ((edges[:-1] <= bins) & (bins < edges[1:])).float().repeat_interleave(2, 0)  # real and imaginary parts
     found = []
     step = max(1, _PIECE // hop)
     count = max(0, (x.shape[-1] - size) // hop + 1)
     for first in range(0, count, step):
         last = min(first + step, count)
         piece = x[:, first * hop : (last - 1) * hop + size].float().mean(0)
-        spectrum = torch.view_as_real(torch.fft.rfft(piece.unfold(0, size, hop) * window))
-        found.append(spectrum.square().flatten(1) @ inside)
+        squares = torch.view_as_real(torch.fft.rfft(piece.unfold(0, size, hop) * window)).square()
+        found.append(torch.stack([squares[:, low:high].sum((1, 2)) for low, high in pairwise(edges)], 1))
     if not found:
         return torch.zeros(bands, 0, dtype=torch.float64)
     power = torch.cat(found).T.double()

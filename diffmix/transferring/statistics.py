@@ -52,13 +52,9 @@ class _Heard(torch.autograd.Function):
         spectra = torch.view_as_real(torch.fft.rfft(frames))
         halves = x[:, : x.shape[1] // HALF * HALF].unflatten(1, (-1, HALF))  # frames of 50 ms are two of these
         highest, at = halves.abs().max(2, keepdim=True)
-        return (
-            spectra.square().flatten(2) @ _parts_to_bands().to(x),
-            halves.square().mean(2),
-            highest[..., 0],
-            spectra,
-            at,
-        )
+        weights = _parts_to_bands().to(x).expand(len(x), -1, -1)
+        power = torch.bmm(spectra.square().flatten(2), weights)  # unlike @, the same on any number of threads
+        return power, halves.square().mean(2), highest[..., 0], spectra, at
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:

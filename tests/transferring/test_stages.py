@@ -104,6 +104,18 @@ def test_statistics_know_no_level_and_have_gradients() -> None:
     assert float((y.grad * way).sum()) == pytest.approx(float(after - before) / 2e-7, rel=1e-5)
 
 
+def test_statistics_are_the_same_on_any_number_of_threads() -> None:
+    x, found, threads = 0.1 * torch.randn(6, 65_536), [], torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            y = x.clone().requires_grad_()
+            found.append((statistics(y), *torch.autograd.grad(statistics(y).square().sum(), y)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_a_response_is_drawn_between_few_frequencies() -> None:
     q = torch.tensor([8.0])
     bell = torch.cat([peak(torch.tensor([hz]), torch.tensor([12.0]), q, 24_000) for hz in (90.0, 900.0, 9000.0)])

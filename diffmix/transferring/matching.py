@@ -217,7 +217,7 @@ class Search:
         bands, knobs = self.values(z)
         count, length = self.x.shape
         sections = self.eq.sections(False, **bands)  # (B, 6, 5)
-        response = on_grid(sections, length)
+        response = _on_grid(sections, length)
         y = torch.fft.irfft(self.spectra * response[:, None], length).flatten(0, 1)[:, None]
         times = {name: value.repeat_interleave(count) for name, value in knobs._asdict().items()}
         if self.dynamics:
@@ -271,7 +271,7 @@ class Search:
         return treatment, untouched, left
 
 
-def on_grid(sections: Tensor, length: int) -> Tensor:
+def _on_grid(sections: Tensor, length: int) -> Tensor:
     """Complex response (B, length // 2 + 1) of cascades (B, S, 5) at the bins of a spectrum.
 
     Read at every bin of the lowest 128th and half as often in each octave beyond, as bands are a share of their

@@ -15,7 +15,7 @@ from diffmix.processors.base import REGISTRY
 from diffmix.transferring.kinship import kinship
 from diffmix.transferring.knobs import CHAIN, knobs_of, treatment_of
 from diffmix.transferring.listening import Recording
-from diffmix.transferring.matching import Search, on_grid
+from diffmix.transferring.matching import Search, _on_grid
 from diffmix.transferring.statistics import SIZE, learned, statistics, whitening
 from tests.transferring.stand_in import RATE, Audio, song, treatment
 
@@ -120,7 +120,7 @@ def test_a_response_is_drawn_between_few_frequencies() -> None:
     q = torch.tensor([8.0])
     bell = torch.cat([peak(torch.tensor([hz]), torch.tensor([12.0]), q, 24_000) for hz in (90.0, 900.0, 9000.0)])
     exact = frequency_response(bell[None], torch.fft.rfftfreq(65_536, 1 / 24_000), 24_000)
-    drawn = on_grid(bell[None], 65_536)
+    drawn = _on_grid(bell[None], 65_536)
     assert drawn.shape == exact.shape
     assert float((20 * (drawn.abs() / exact.abs()).log10()).abs().max()) < 0.12
 

@@ -16,7 +16,7 @@ from diffmix.data.multitrack import Multitrack, Track
 from diffmix.graph import Renderer
 from diffmix.graph.node import Endpoint
 from diffmix.kernels.loudness import HEARD_LUFS
-from diffmix.playback import Player, fullest
+from diffmix.playback import PIECE, Player, fullest
 from diffmix.settings import Settings
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -63,7 +63,8 @@ def explained(
             own = slice(*fullest(replace(multitrack, tracks=(track,)), (stop - start) / rate))
             raw[name] = band_powers(track.audio[:, own], rate).mean(0).numpy()
         stages = settings["tracks"][name]
-        peak, rms = float(track.audio.abs().max()), float(track.audio.square().mean(dtype=torch.float64).sqrt())
+        peak = max(float(track.audio.max()), -float(track.audio.min()))
+        rms = np.sqrt(_energy(track.audio) / track.audio.numel())
         entry: dict[str, Any] = {
             "crest_db": round(20 * np.log10(peak / rms), 1) if rms > 0 else None,
             "dominant_hz": float(_HZ[int(raw[name].argmax())]) if sounding else None,
@@ -307,12 +308,18 @@ def _about_place(track: Track, dominant_hz: float, around: _Around, held: Mappin
             yield f"in the centre, where {'low' if dominant_hz <= 160 else 'leading'} sounds hold the mix"
     width = around.widths.get(name, 1.0)
     if abs(width - 1) >= 0.05 and "image.width" not in held:
-        left, right = track.audio.double()
-        sides, centre = float((left - right).square().mean()), float((left + right).square().mean())
+        left, right = track.audio
+        sides, centre = _energy(left, -right), _energy(left, right)
         if sides > 1e-8 * centre > 0:
             under_db = 10 * np.log10(centre / sides)
             how = "wider, for more room" if width > 1 else "narrower, for a firmer middle"
             yield f"its sides are {abs(under_db):.0f} dB {'under' if under_db > 0 else 'over'} its middle: {how}"
+
+
+def _energy(*signals: Tensor) -> float:
+    """The sum of squares of a sum of signals."""
+    pieces = zip(*(signal.split(PIECE // 16, -1) for signal in signals), strict=True)
+    return sum(float(sum(p.double() for p in piece).square().sum()) for piece in pieces)
 
 
 def _about_sends(name: str, dominant_hz: float, around: _Around, held: Mapping[str, str]) -> Iterator[str]:

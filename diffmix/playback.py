@@ -55,7 +55,8 @@ def fullest(multitrack: Multitrack, seconds: float) -> tuple[int, int]:
         return 0, size
     total = np.zeros(count)
     for track in multitrack.tracks:
-        energy = track.audio[:, : count * step].reshape(len(track.audio), count, step).square().sum((0, 2))
+        pieces = track.audio[:, : count * step].split(32 * step, -1)
+        energy = torch.cat([p.unflatten(-1, (-1, step)).square().sum((0, 2)) for p in pieces])
         total += (energy / energy.max().clamp_min(1e-12)).sqrt().numpy()
     window = max(1, size // step)
     start = int(np.convolve(total, np.ones(window), "valid").argmax()) * step

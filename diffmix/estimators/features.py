@@ -1,6 +1,7 @@
 """What an estimator hears of tracks: level-free mel spectrograms, a few numbers, and how two tracks relate."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -14,6 +15,10 @@ FLOOR_DB = -70.0
 MEASURES = 4
 SCALARS = MEASURES + 4
 RELATIONS = 4
+PIECE_FRAMES = 512
+"""Frames that are worked out at a time: more would not stay in the cache, and new memory costs more than the work."""
+
+_PIECE = 1 << 20  # samples, for the same reason
 
 
 def mel_edges_hz(low_hz: float, high_hz: float, bands: int) -> Tensor:
@@ -78,10 +83,19 @@ def log_mel(x: Tensor, sample_rate: float) -> Tensor:
     the same sound reads the same at 44.1 and 96 kHz.
     """
     n_fft = 2 * round(FRAME_S * sample_rate / 2)
+    if x.shape[-1] < 3 * n_fft // 2:
+        x = pad(x, (0, 3 * n_fft // 2 - x.shape[-1]))
+    frames = (2 * x.shape[-1] // n_fft - 1) // 2
+    if frames <= PIECE_FRAMES:
+        return _log_mel(x, sample_rate, n_fft)
+    starts = range(0, frames, PIECE_FRAMES)
+    pieces = (x[..., at * n_fft : min(at + PIECE_FRAMES, frames) * n_fft + n_fft // 2] for at in starts)
+    return torch.cat([_log_mel(piece, sample_rate, n_fft) for piece in pieces], -1)
+
+
+def _log_mel(x: Tensor, sample_rate: float, n_fft: int) -> Tensor:
     rows, channels, length = x.shape
     x = x.reshape(rows * channels, length)
-    if length < 3 * n_fft // 2:
-        x = pad(x, (0, 3 * n_fft // 2 - length))
     window = torch.hann_window(n_fft, device=x.device, dtype=x.dtype)
     spectrum = torch.stft(x, n_fft, n_fft // 2, window=window, center=False, return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()
@@ -93,11 +107,18 @@ def log_mel(x: Tensor, sample_rate: float) -> Tensor:
 
 def measures(x: Tensor) -> Tensor:
     """What only the waveform (R, C, T) tells, (R, 4): crest and side level in 20 dB, balance, and stereo (1) or not."""
-    mean_square = x.square().mean((1, 2)).clamp_min(1e-12)
-    crest_db = 20 * x.abs().amax((1, 2)).clamp_min(1e-6).log10() - 10 * mean_square.log10()
+    pieces = x.split(_PIECE, -1)
+
+    def mean(of: Callable[[Tensor], Tensor], dims: int | tuple[int, ...]) -> Tensor:
+        total = torch.stack([of(piece).square().sum(dims) for piece in pieces]).sum(0)
+        return total / (x.shape[-1] * (x.shape[1] if dims == (1, 2) else 1))
+
+    mean_square = mean(lambda p: p, (1, 2)).clamp_min(1e-12)
+    peak = torch.maximum(x.amax((1, 2)), -x.amin((1, 2)))
+    crest_db = 20 * peak.clamp_min(1e-6).log10() - 10 * mean_square.log10()
     if x.shape[1] == 2:
-        side = (x[:, 0] - x[:, 1]).square().mean(1) / (x[:, 0] + x[:, 1]).square().mean(1).clamp_min(1e-12)
-        left, right = x.square().mean(2).unbind(1)
+        side = mean(lambda p: p[:, 0] - p[:, 1], 1) / mean(lambda p: p[:, 0] + p[:, 1], 1).clamp_min(1e-12)
+        left, right = mean(lambda p: p, 2).unbind(1)
         side_db, balance = 10 * side.clamp(1e-4, 10).log10(), (right - left) / (right + left).clamp_min(1e-12)
     else:
         side_db, balance = torch.full_like(crest_db, -40), torch.zeros_like(crest_db)

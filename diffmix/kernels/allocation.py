@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT_BYTES = 512 << 20
+KEPT_BYTES = 256 << 20
 """So much waits at most; beyond it, sizes that were not wanted for the longest time go first."""
 
 _SMALLEST = 1 << 20  # the C library keeps less than that by itself

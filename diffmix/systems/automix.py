@@ -59,7 +59,6 @@ def prepare(config: Mapping[str, Any]) -> Training:
         config["estimator"],
         seed=config["seed"],
         total_steps=config["trainer"]["max_steps"],
-        listen_seconds=config["data"]["seconds"],
         **config["system"],
     )
     data = AutomixData.from_config(config["data"], console, config["seed"])
@@ -85,7 +84,6 @@ class Automix(OwnSpecs):
         weight_decay: float = 0.02,
         average: float = 0.998,
         weights: dict[str, float] | None = None,
-        listen_seconds: float = 6.0,
         total_steps: int = 1000,
         start: str | None = None,
         seed: int = 0,
@@ -93,7 +91,7 @@ class Automix(OwnSpecs):
         """Untrained, or with the weights in the folder ``start``; "shipped" are those that come with the package."""
         super().__init__()
         self.seed = seed
-        self.mixer = Automixer(console, listen_seconds, **estimator)
+        self.mixer = Automixer(console, **estimator)
         if start:
             begin = Automixer.load(SHIPPED if start == "shipped" else start, console.sample_rate)
             if begin.shape != self.mixer.shape:

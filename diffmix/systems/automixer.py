@@ -1,7 +1,7 @@
 """The automatic mixer: an estimator that says what a mix is to become."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ FORMAT, VERSION = "diffmix-automixer", 3
 LISTENINGS = 4
 ACTIVE_DB = -30.0
 EXCERPT_S = 20.0
+LISTEN_S = 20.0
+GUESSED_SHARE = 0.4
 
 
 class Windows(NamedTuple):
@@ -46,8 +48,11 @@ class Automixer(nn.Module):
     change nothing.
     """
 
-    def __init__(self, console: Console, listen_seconds: float = 6.0, **estimator: Any) -> None:
-        """An untrained mixer; ``listen_seconds`` is what it hears at a time, ``estimator`` goes to `Estimator`."""
+    def __init__(self, console: Console, listen_seconds: float = LISTEN_S, **estimator: Any) -> None:
+        """An untrained mixer; ``listen_seconds`` is what it hears at a time, ``estimator`` goes to `Estimator`.
+
+        Longer pieces than those of training are better: what instruments are shows in statistics over time.
+        """
         super().__init__()
         self.console, self.code = console, IntentCode(console)
         self.listen_seconds = listen_seconds
@@ -85,7 +90,8 @@ class Automixer(nn.Module):
 
         It listens to the most telling seconds: those in which most tracks play, then those in which the others do, up
         to ``LISTENINGS`` times. A track's knobs are the mean over where it plays. How loud a track of a told role is
-        follows from what is usual for that role, to which the network adds nothing; with a reference, to one half.
+        follows from what is usual for that role, to which the network adds nothing; of a guessed role, that share is
+        ``GUESSED_SHARE``, and the network's answer the rest. With a reference, both shares are half of that.
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
@@ -109,18 +115,16 @@ class Automixer(nn.Module):
         vectors = Vectors((answers.tracks * weight).sum(0), answers.bus.mean(0), answers.master.mean(0))
         intent = self._intent(vectors, heard.mel, sounding, names, channels)
         chance, likeliest = (guess.softmax(-1) * weight).sum(0).max(-1)
-        found = zip(tracks, likeliest.tolist(), chance.tolist(), strict=True)
-        intent = intent._replace(taken_for={t.name: (ROLES[k], p) for t, k, p in found if t.name not in told})
-        if not told:
-            return intent
-        known = tuple(replace(track, role=told.get(track.name)) for track in multitrack.tracks)
-        usual = class_mean(excerpts(replace(multitrack, tracks=known), EXCERPT_S), style).loudness_lu
-        told_share = 0.5 if reference is not None else 1.0
-        loudness = {}
-        for name, lu in intent.loudness_lu.items():
-            part = told_share if name in told else 0.0
-            loudness[name] = part * usual[name] + (1 - part) * lu
-        return intent._replace(loudness_lu=_summing_up(loudness))
+        found = {t.name: (ROLES[k], p) for t, k, p in zip(tracks, likeliest.tolist(), chance.tolist(), strict=True)}
+        intent = intent._replace(taken_for={name: guessed for name, guessed in found.items() if name not in told})
+        piece, part = excerpts(multitrack, EXCERPT_S), 0.5 if reference is not None else 1.0
+        loudness = {track.name: intent.loudness_lu[track.name] for track in tracks}
+        if told:
+            loudness |= _nearer(loudness, _usual(piece, told, style), told, part)
+        if untold := found.keys() - told.keys():
+            taken = {name: role for name, (role, _) in found.items()} | told
+            loudness |= _nearer(loudness, _usual(piece, taken, style), untold, GUESSED_SHARE * part)
+        return intent._replace(loudness_lu={**intent.loudness_lu, **_summing_up(loudness)})
 
     def _heard(self, mel_db: Tensor, measured: Tensor) -> tuple[Heard, Tensor]:
         """The telling windows of tracks, as the estimator hears them, and how much each track plays there (K, N)."""
@@ -173,10 +177,23 @@ class Automixer(nn.Module):
             console = Console.from_layout(config.get("console", {}), sample_rate)
         except (SettingsError, TypeError) as error:
             raise CheckpointError(f"{folder} describes a console that cannot be: {error}") from None
-        mixer = cls(console, config.get("listen_seconds", 6.0), **config["estimator"])
+        mixer = cls(console, config.get("listen_seconds", LISTEN_S), **config["estimator"])
         refuse_other_specs(mixer.specs, config["specs"], folder)
         fill(mixer.estimator, weights, folder)
         return mixer.eval()
+
+
+def _usual(multitrack: Multitrack, roles: Mapping[str, str], style: Style | None) -> Mapping[str, float]:
+    """How loud tracks are as a rule, by name, with these roles and no others."""
+    tracks = tuple(replace(track, role=roles.get(track.name)) for track in multitrack.tracks)
+    return class_mean(replace(multitrack, tracks=tracks), style).loudness_lu
+
+
+def _nearer(
+    loudness_lu: Mapping[str, float], usual: Mapping[str, float], names: Collection[str], part: float
+) -> dict[str, float]:
+    """The loudness of the tracks of these names, moved by ``part`` of the way to what is usual."""
+    return {name: part * usual[name] + (1 - part) * lu for name, lu in loudness_lu.items() if name in names}
 
 
 def _summing_up(loudness_lu: Mapping[str, float]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from diffmix.data.roles import ROLES
 from diffmix.errors import CheckpointError
 from diffmix.estimators.features import log_mel, measures
 from diffmix.intent import Intent
+from diffmix.systems import automixer
 from diffmix.systems.automixer import Automixer, balanced_sides, telling
 
 RATE = 22050
@@ -115,6 +116,23 @@ def test_what_is_usual_for_told_roles_decides_how_loud_they_are() -> None:
     assert others[0] == pytest.approx(others[1], abs=3)  # the network's, which hears of the roles
     halfway = made.intend(x, roles=roles, reference=mix)
     assert halfway.loudness_lu["t0"] - halfway.loudness_lu["t2"] < 0.9 * step
+
+
+def test_what_is_usual_for_guessed_roles_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, x = mixer(), song()
+    plain = made.intend(x)
+    intents = {}
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(automixer, "GUESSED_SHARE", share)
+        intents[share] = made.intend(x)
+    told = made.intend(x, roles={name: role for name, (role, _) in plain.taken_for.items()})
+    for name in plain.loudness_lu:  # a guess that is believed is as good as a role that is told
+        assert intents[1.0].loudness_lu[name] == pytest.approx(told.loudness_lu[name], abs=1e-6)
+
+    def step(intent: Intent) -> float:
+        return intent.loudness_lu["t0"] - intent.loudness_lu["t1"]
+
+    assert step(plain) == pytest.approx(0.6 * step(intents[0.0]) + 0.4 * step(intents[1.0]), abs=1e-6)
 
 
 def test_stereo_tracks_have_an_image_and_mono_ones_a_pan() -> None:

@@ -15,10 +15,10 @@ FLOOR_DB = -70.0
 MEASURES = 4
 SCALARS = MEASURES + 4
 RELATIONS = 4
-PIECE_FRAMES = 512
-"""Frames that are worked out at a time: more would not stay in the cache, and new memory costs more than the work."""
 
-_PIECE = 1 << 20  # samples, for the same reason
+# So much is worked out at a time: more would not stay in the cache, and new memory costs more than the work
+_PIECE_FRAMES = 512
+_PIECE = 1 << 20  # samples
 
 
 def mel_edges_hz(low_hz: float, high_hz: float, bands: int) -> Tensor:
@@ -86,10 +86,10 @@ def log_mel(x: Tensor, sample_rate: float) -> Tensor:
     if x.shape[-1] < 3 * n_fft // 2:
         x = pad(x, (0, 3 * n_fft // 2 - x.shape[-1]))
     frames = (2 * x.shape[-1] // n_fft - 1) // 2
-    if frames <= PIECE_FRAMES:
+    if frames <= _PIECE_FRAMES:
         return _log_mel(x, sample_rate, n_fft)
-    starts = range(0, frames, PIECE_FRAMES)
-    pieces = (x[..., at * n_fft : min(at + PIECE_FRAMES, frames) * n_fft + n_fft // 2] for at in starts)
+    starts = range(0, frames, _PIECE_FRAMES)
+    pieces = (x[..., at * n_fft : min(at + _PIECE_FRAMES, frames) * n_fft + n_fft // 2] for at in starts)
     return torch.cat([_log_mel(piece, sample_rate, n_fft) for piece in pieces], -1)
 
 

@@ -17,7 +17,7 @@ def song(batch: int = 2, n: int = 4, channels: int = 1, length: int = 22050, see
 def test_long_recordings_in_pieces_are_described_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 2, 3 * RATE + 777, generator=torch.Generator().manual_seed(0)) * torch.tensor([[[1.0], [0.3]]])
     whole = features.log_mel(x, RATE), features.measures(x)
-    monkeypatch.setattr(features, "PIECE_FRAMES", 7)
+    monkeypatch.setattr(features, "_PIECE_FRAMES", 7)
     monkeypatch.setattr(features, "_PIECE", 10_000)
     for pieces, expected in zip((features.log_mel(x, RATE), features.measures(x)), whole, strict=True):
         torch.testing.assert_close(pieces, expected, atol=1e-5, rtol=0)

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -92,8 +91,8 @@ def keep_edited(folder: Path, coming: Path) -> dict[str, Path]:
         if not (report.exists() and file.exists() and file.stat().st_mtime_ns > report.stat().st_mtime_ns):
             continue
         with contextlib.suppress(OSError, ValueError):
-            texts = (path.read_text(encoding="utf-8-sig") for path in (file, coming / file.name))
-            if operator.eq(*map(json.loads, texts)):
+            old, new = (json.loads(path.read_text(encoding="utf-8-sig")) for path in (file, coming / file.name))
+            if old == new:
                 continue
         names = (f"{file.stem}.edited{f'-{number}' if number else ''}.json" for number in itertools.count())
         other = next(path for path in (folder / name for name in names) if not path.exists())

@@ -17,7 +17,7 @@ from diffmix.data import audio
 from diffmix.data.engines import choose
 from diffmix.data.engines.voices import VOWELS, Syllable
 from diffmix.data.roles import guess_role
-from diffmix.data.synthesis import stream
+from diffmix.data.synthesis import between, stream
 from diffmix.data.synthetic import generate_song
 from diffmix.errors import AudioError
 from diffmix.types import Path as AnyPath
@@ -158,7 +158,7 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
 def talker(seed: int, seconds: float = 8.0) -> Content:
     """Somebody who talks: no words, but syllables in falling phrases, with pauses, in a room."""
     rng = stream(seed, "talker")
-    base_hz, scale = np.exp(rng.uniform(np.log(85), np.log(240))), rng.uniform(0.92, 1.2)
+    base_hz, scale = between(rng, 85, 240), rng.uniform(0.92, 1.2)
     pace, lively = rng.uniform(3.2, 6.5), rng.uniform(0.04, 0.2)
     line: list[Syllable] = []
     now = rng.uniform(0, 0.3)

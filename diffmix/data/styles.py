@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffmix.data.synthesis import between
 from diffmix.errors import SettingsError
 from diffmix.kernels.ballistics import ballistics, memory
 from diffmix.kernels.biquad import frequency_response, high_shelf, highpass, low_shelf, lowpass, peak
@@ -149,11 +150,11 @@ def random_style(rng: Random) -> Style:
     """Any three bands, +-20, 14 and 20 dB, and any compressor from -45 to -10 dB and up to 5:1."""
     u = rng.uniform
     bands = (
-        (_log(rng, 80, 400), u(-20, 20)),
-        (_log(rng, 400, 3000), u(-14, 14)),
-        (_log(rng, 4000, 9000), u(-20, 20)),
+        (between(rng, 80, 400), u(-20, 20)),
+        (between(rng, 400, 3000), u(-14, 14)),
+        (between(rng, 4000, 9000), u(-20, 20)),
     )
-    return Style("random", bands, -u(10, 45), u(1, 5), _log(rng, 0.001, 0.07), _log(rng, 0.01, 0.3))
+    return Style("random", bands, -u(10, 45), u(1, 5), between(rng, 0.001, 0.07), between(rng, 0.01, 0.3))
 
 
 def with_extra(style: Style, name: str, rng: Random) -> Style:
@@ -162,7 +163,7 @@ def with_extra(style: Style, name: str, rng: Random) -> Style:
     if name == "saturated":
         return replace(style, name=name, drive_db=u(6, 18))
     if name == "roomy":
-        return replace(style, name=name, room_s=_log(rng, 0.4, 1.5), room_db=u(-20, -1))
+        return replace(style, name=name, room_s=between(rng, 0.4, 1.5), room_db=u(-20, -1))
     if name == "wide":
         return replace(style, name=name, side_db=u(3, 9))
     if name == "limited":
@@ -182,7 +183,7 @@ def draw(rng: Random, kind: str | None = None, legacy: bool | None = None) -> St
     old = bool(rng.integers(2)) if legacy is None else legacy
     if kind is None:
         drawn = str(rng.choice(["family", "random", "part", "none"], p=[0.33, 0.33, 0.24, 0.1]))
-        style = draw(rng, drawn, old) if drawn != "part" else draw(rng, _either(rng), old).scaled(_log(rng, 0.1, 1))
+        style = draw(rng, drawn, old) if drawn != "part" else draw(rng, _either(rng), old).scaled(between(rng, 0.1, 1))
         return with_extra(style, str(rng.choice(EXTRAS)), rng) if rng.random() < 0.2 and drawn != "none" else style
     if kind == "none":
         return NOTHING
@@ -212,10 +213,6 @@ def room_tail(x: Tensor, decay_s: float, level_db: float, sample_rate: float, rn
 
 def _either(rng: Random) -> str:
     return ("family", "random")[rng.integers(2)]
-
-
-def _log(rng: Random, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _limited(x: Tensor, sample_rate: float) -> Tensor:

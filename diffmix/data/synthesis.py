@@ -33,6 +33,11 @@ def _word(key: int | str) -> int:
     return value
 
 
+def between(rng: Random, low: float, high: float) -> float:
+    """A draw between two positive ends, evenly in their ratio."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def times(seconds: float, sample_rate: int) -> Samples:
     """The sample times 0, 1/sample_rate, ... below `seconds`."""
     return np.arange(max(int(seconds * sample_rate), 1)) / sample_rate

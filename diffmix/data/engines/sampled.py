@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from diffmix.data.engines.instrument import Instrument
-from diffmix.data.synthesis import Random, Samples, lowpass
+from diffmix.data.synthesis import Random, Samples, between, lowpass
 from diffmix.errors import AudioError
 
 PROGRAMS: dict[tuple[str, str], tuple[int, ...]] = {
@@ -91,7 +91,7 @@ def _draw(programs: tuple[int, ...], font: str, sample_rate: int, bank: int, rng
 
 def _microphone(rng: Random, sample_rate: int) -> Any:
     """A shelf of up to 5 dB either way around some hundred Hz: the same font is another instrument in each song."""
-    hz, high = float(np.exp(rng.uniform(np.log(300), np.log(3000)))), 10 ** (rng.normal(0, 2.5) / 20)
+    hz, high = between(rng, 300, 3000), 10 ** (rng.normal(0, 2.5) / 20)
 
     def hear(x: Samples) -> Samples:
         low = lowpass(x, hz, sample_rate, 1)

@@ -11,11 +11,7 @@ import numpy as np
 from diffmix.data.engines.instrument import knock
 from diffmix.data.engines.membranes import hands, swept
 from diffmix.data.engines.metal import swell
-from diffmix.data.synthesis import Random, Samples, bandpass, highpass, lowpass, modes, saw, times
-
-
-def _log(rng: Random, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+from diffmix.data.synthesis import Random, Samples, bandpass, between, highpass, lowpass, modes, saw, times
 
 
 def _ring(hz: Samples, decay_s: Samples, share: Samples, t: Samples, sample_rate: int) -> Samples:
@@ -25,9 +21,9 @@ def _ring(hz: Samples, decay_s: Samples, share: Samples, t: Samples, sample_rate
 
 def _head(f: float, decay_s: float, t: Samples, c: Random, v: float, sample_rate: int) -> Samples:
     """What has a pitch: a sine, triangle or folded sine that falls, membrane modes, or a modulated sine."""
-    way, ratio, sweep_s = int(c.integers(4)), _log(c, 1.02, 5.0), _log(c, 0.005, 0.07)
+    way, ratio, sweep_s = int(c.integers(4)), between(c, 1.02, 5.0), between(c, 0.005, 0.07)
     ratios, shares = 1 + np.sort(c.uniform(0.3, 3.5, 6)), c.uniform(0.05, 0.6, 6)
-    index, other, settle_s = c.uniform(0.5, 5) * v, c.uniform(0.5, 4.7), _log(c, 0.005, 0.08)
+    index, other, settle_s = c.uniform(0.5, 5) * v, c.uniform(0.5, 4.7), between(c, 0.005, 0.08)
     edge = c.uniform(0.5, 3)
     if way == 0:
         return swept(ratio * f, f, sweep_s, decay_s, t)
@@ -40,10 +36,12 @@ def _head(f: float, decay_s: float, t: Samples, c: Random, v: float, sample_rate
     return np.sin(w + index * np.exp(-t / settle_s) * np.sin(other * w)) * np.exp(-t / decay_s)
 
 
-def _hiss(t: Samples, c: Random, take: Random, low: tuple[float, float], high: tuple[float, float], sample_rate: int):  # type: ignore[no-untyped-def]
+def _hiss(
+    t: Samples, c: Random, take: Random, low: tuple[float, float], high: tuple[float, float], sample_rate: int
+) -> Samples:
     """Noise of any colour: plain, sparse, of a sampler with few bits, or beating with a tone."""
-    way, low_hz, high_hz, order = int(c.integers(4)), _log(c, *low), _log(c, *high), int(c.integers(1, 3))
-    beat_hz, hold, sparse = _log(c, 300, 8_000), int(c.integers(1, 8)), _log(c, 0.05, 0.6)
+    way, low_hz, high_hz, order = int(c.integers(4)), between(c, *low), between(c, *high), int(c.integers(1, 3))
+    beat_hz, hold, sparse = between(c, 300, 8_000), int(c.integers(1, 8)), between(c, 0.05, 0.6)
     noise = take.standard_normal(len(t))
     if way == 1:
         noise = noise * (take.random(len(t)) < sparse) / np.sqrt(sparse)
@@ -56,7 +54,7 @@ def _hiss(t: Samples, c: Random, take: Random, low: tuple[float, float], high: t
 
 def _finished(x: Samples, c: Random, low: tuple[float, float], high: tuple[float, float], sample_rate: int) -> Samples:
     """Driven or not, dulled or not."""
-    drive, dull, high_hz, low_hz = c.uniform(0.4, 4), c.random() < 0.5, _log(c, *high), _log(c, *low)
+    drive, dull, high_hz, low_hz = c.uniform(0.4, 4), c.random() < 0.5, between(c, *high), between(c, *low)
     x = x / (np.abs(x).max() + 1e-9)
     x = np.tanh(drive * x) if c.random() < 0.6 else x
     return highpass(lowpass(x, high_hz, sample_rate, 1) if dull else x, low_hz, sample_rate, 1)
@@ -64,17 +62,22 @@ def _finished(x: Samples, c: Random, low: tuple[float, float], high: tuple[float
 
 def _stick(t: Samples, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Beater, stick or click."""
-    low_hz, high_hz, decay_s, size = _log(c, 300, 2_500), _log(c, 3_000, 9_000), _log(c, 0.001, 0.012), c.uniform(0, 1)
+    low_hz, high_hz, decay_s, size = (
+        between(c, 300, 2_500),
+        between(c, 3_000, 9_000),
+        between(c, 0.001, 0.012),
+        c.uniform(0, 1),
+    )
     return size * v * knock(len(t), decay_s, low_hz, high_hz, sample_rate, take)
 
 
 def wide_kick(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """A bass drum of any make."""
-    f, decay_s = _log(c, 38, 75), _log(c, 0.05, 0.5)
+    f, decay_s = between(c, 38, 75), between(c, 0.05, 0.5)
     t = times(5 * decay_s + 0.1, sample_rate)
-    x = _head(f, decay_s, t, c, v, sample_rate) * (1 - np.exp(-t / _log(c, 0.0003, 0.003)))
+    x = _head(f, decay_s, t, c, v, sample_rate) * (1 - np.exp(-t / between(c, 0.0003, 0.003)))
     x = x + _stick(t, c, take, v, sample_rate)
-    air_s, air = _log(c, 0.01, 0.08), c.uniform(0, 0.3)
+    air_s, air = between(c, 0.01, 0.08), c.uniform(0, 0.3)
     x = x + air * np.exp(-t / air_s) * _hiss(t, c, take, (100, 500), (1_000, 5_000), sample_rate)
     return _finished(x, c, (15, 35), (2_000, 9_000), sample_rate)
 
@@ -83,13 +86,15 @@ def wide_snare(piece: str, c: Random, take: Random, v: float, sample_rate: int) 
     """A snare drum, a cross stick or a clap of any make."""
     t = times(0.5, sample_rate)
     if piece == "rim":
-        x = _head(_log(c, 350, 1_600), _log(c, 0.006, 0.03), t, c, v, sample_rate) + _stick(t, c, take, v, sample_rate)
+        x = _head(between(c, 350, 1_600), between(c, 0.006, 0.03), t, c, v, sample_rate) + _stick(
+            t, c, take, v, sample_rate
+        )
         return _finished(x, c, (100, 300), (4_000, 9_000), sample_rate)
     if piece == "clap":
         x = _hiss(t, c, take, (400, 1_000), (1_800, 6_000), sample_rate) * hands(c, take, t)
         return _finished(x, c, (150, 500), (4_000, 10_000), sample_rate)
-    shell = _head(_log(c, 140, 330), _log(c, 0.025, 0.12), t, c, v, sample_rate)
-    wires_s, late_s = _log(c, 0.04, 0.22), _log(c, 0.001, 0.01)
+    shell = _head(between(c, 140, 330), between(c, 0.025, 0.12), t, c, v, sample_rate)
+    wires_s, late_s = between(c, 0.04, 0.22), between(c, 0.001, 0.01)
     rattle = np.exp(-t / (wires_s * (0.6 + 0.4 * v))) * (1 - c.uniform(0, 0.8) * np.exp(-t / late_s))
     noise = _hiss(t, c, take, (300, 2_500), (4_000, 13_000), sample_rate) * rattle
     noise = noise / (np.abs(noise).max() + 1e-9)
@@ -101,8 +106,8 @@ def wide_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) ->
     """A tom of any make."""
     f = {"tom1": 165.0, "tom2": 125.0, "tom3": 85.0}[piece] * c.uniform(0.75, 1.3)
     t = times(1.0, sample_rate)
-    x = _head(f, _log(c, 0.08, 0.35), t, c, v, sample_rate) + _stick(t, c, take, v, sample_rate)
-    puff_s, puff = _log(c, 0.02, 0.1), c.uniform(0, 0.4)
+    x = _head(f, between(c, 0.08, 0.35), t, c, v, sample_rate) + _stick(t, c, take, v, sample_rate)
+    puff_s, puff = between(c, 0.02, 0.1), c.uniform(0, 0.4)
     x = x + puff * np.exp(-t / puff_s) * _hiss(t, c, take, (150, 500), (1_500, 6_000), sample_rate)
     return _finished(x, c, (30, 60), (3_000, 9_000), sample_rate)
 
@@ -125,7 +130,7 @@ def _bronze(c: Random, take: Random, low_hz: float, high_hz: float, t: Samples, 
         for _ in range(1 + count // 4):
             w, index = 2 * np.pi * c.uniform(200, 1_500) * t + take.uniform(0, 6), c.uniform(2, 9)
             x += np.sin(
-                2 * np.pi * _log(c, low_hz, high_hz) * t + index * np.sin(w + c.uniform(0, 4) * np.sin(1.41 * w))
+                2 * np.pi * between(c, low_hz, high_hz) * t + index * np.sin(w + c.uniform(0, 4) * np.sin(1.41 * w))
             )
     elif way == 3:
         x = np.ones(len(t))
@@ -142,11 +147,18 @@ def wide_metal(piece: str, c: Random, take: Random, v: float, sample_rate: int) 
     """A hi-hat or cymbal of any make."""
     t = times({"hat": 0.3, "open": 1.4, "crash": 2.5, "ride": 1.8}[piece], sample_rate)
     hat = piece in ("hat", "open")
-    x = _bronze(c, take, _log(c, 700, 4_000) if hat else _log(c, 250, 900), _log(c, 7_000, 15_000), t, sample_rate)
-    decay_s = {"hat": _log(c, 0.015, 0.08), "open": _log(c, 0.12, 0.6)}.get(piece, _log(c, 0.35, 1.3))
+    x = _bronze(
+        c,
+        take,
+        between(c, 700, 4_000) if hat else between(c, 250, 900),
+        between(c, 7_000, 15_000),
+        t,
+        sample_rate,
+    )
+    decay_s = {"hat": between(c, 0.015, 0.08), "open": between(c, 0.12, 0.6)}.get(piece, between(c, 0.35, 1.3))
     x = x * (c.uniform(0.3, 1) * np.exp(-t / decay_s) + c.uniform(0, 0.5) * np.exp(-t / (0.3 * decay_s)))
     if not hat:
-        wash = np.exp(-t / _log(c, 0.2, 0.9)) * (1 - 0.8 * np.exp(-t / 0.02))
+        wash = np.exp(-t / between(c, 0.2, 0.9)) * (1 - 0.8 * np.exp(-t / 0.02))
         x = x + c.uniform(0, 1) * wash * _hiss(t, c, take, (1_000, 3_000), (6_000, 12_000), sample_rate)
     if piece == "ride":
         ping = c.uniform(0.1, 0.8)
@@ -165,17 +177,17 @@ def wide_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: 
     t = times(0.45, sample_rate)
     if piece in _SKIN_HZ:
         f = _SKIN_HZ[piece] * c.uniform(0.8, 1.25)
-        x = _head(f, _log(c, 0.04, 0.18), t, c, v, sample_rate) + _stick(t, c, take, v, sample_rate)
+        x = _head(f, between(c, 0.04, 0.18), t, c, v, sample_rate) + _stick(t, c, take, v, sample_rate)
         return _finished(x, c, (60, 150), (3_000, 9_000), sample_rate)
     if piece == "cowbell":
         ratios = np.array([1, c.uniform(1.4, 1.6), *c.uniform(2, 6, 3)])
-        x = _ring(_log(c, 450, 900) * ratios, c.uniform(0.03, 0.2, 5), c.uniform(0.2, 1, 5), t, sample_rate)
+        x = _ring(between(c, 450, 900) * ratios, c.uniform(0.03, 0.2, 5), c.uniform(0.2, 1, 5), t, sample_rate)
         return _finished(x + _stick(t, c, take, v, sample_rate), c, (200, 400), (3_000, 9_000), sample_rate)
     if piece == "shaker":
-        shape = swell(t * _log(c, 0.6, 1.8))
+        shape = swell(t * between(c, 0.6, 1.8))
         x = _hiss(t, c, take, (1_800, 5_000), (6_000, 14_000), sample_rate) * shape
         return _finished(x, c, (800, 2_500), (6_000, 14_000), sample_rate)
-    decay_s = _log(c, 0.025, 0.15)
-    x = _bronze(c, take, _log(c, 1_800, 4_500), _log(c, 8_000, 14_000), t, sample_rate) * np.exp(-t / decay_s)
+    decay_s = between(c, 0.025, 0.15)
+    x = _bronze(c, take, between(c, 1_800, 4_500), between(c, 8_000, 14_000), t, sample_rate) * np.exp(-t / decay_s)
     x = x + c.uniform(0, 1) * _hiss(t, c, take, (2_000, 4_500), (6_000, 12_000), sample_rate) * np.exp(-t / decay_s)
     return _finished(x, c, (800, 2_000), (6_000, 14_000), sample_rate)

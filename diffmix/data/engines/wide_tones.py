@@ -15,7 +15,19 @@ import numpy as np
 from diffmix.data.engines.instrument import Instrument, audible, envelope, harmonics, knock, vibrato
 from diffmix.data.engines.plucked import behind
 from diffmix.data.engines.struck import spread
-from diffmix.data.synthesis import Random, Samples, bandpass, highpass, lowpass, modes, pluck, saw, smooth, times
+from diffmix.data.synthesis import (
+    Random,
+    Samples,
+    bandpass,
+    between,
+    highpass,
+    lowpass,
+    modes,
+    pluck,
+    saw,
+    smooth,
+    times,
+)
 
 Range = tuple[float, float]
 
@@ -54,19 +66,14 @@ class Kind(NamedTuple):
     tremolo: float = 0.0
 
 
-def _log(rng: Random, ends: Range) -> float:
-    """Between two positive ends, evenly in their ratio."""
-    return float(np.exp(rng.uniform(np.log(ends[0]), np.log(ends[1]))))
-
-
 # ------------------------------------------------------------------ sources
 
 
 def _saws(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]:
     """Saws, pulses or something between, through a filter that follows the brightness."""
     pulse, second = rng.uniform(0.05, 0.5), float(rng.choice([0.0, rng.uniform(0.2, 1), 1.0]))
-    closed, opened, order = _log(rng, (1.2, 8)), _log(rng, (3, 30)), int(rng.integers(1, 4))
-    top_hz = _log(rng, kind.top_hz)
+    closed, opened, order = between(rng, 1.2, 8), between(rng, 3, 30), int(rng.integers(1, 4))
+    top_hz = between(rng, *kind.top_hz)
 
     def wave(f: float, cycles: Samples, bright: Samples, velocity: float, take: Random) -> Samples:
         step = np.diff(cycles, prepend=cycles[0] - f / sample_rate)
@@ -80,8 +87,8 @@ def _saws(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]:
 def _modulated(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]:
     """A sine modulated by one or two others at simple or slightly bent ratios."""
     ratio, other = rng.choice([0.5, 1, 1, 2, 3, 4, 5, 7], 2) * (1 + 0.002 * rng.standard_normal(2))
-    index, inner, floor = _log(rng, (0.5, 6)), float(rng.choice([0.0, rng.uniform(0.2, 2)])), rng.uniform(0, 0.7)
-    top_hz = _log(rng, kind.top_hz)
+    index, inner, floor = between(rng, 0.5, 6), float(rng.choice([0.0, rng.uniform(0.2, 2)])), rng.uniform(0, 0.7)
+    top_hz = between(rng, *kind.top_hz)
 
     def wave(f: float, cycles: Samples, bright: Samples, velocity: float, take: Random) -> Samples:
         w = 2 * np.pi * cycles
@@ -96,7 +103,7 @@ def _summed(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]
     """Harmonics of random strengths, the higher ones the weaker the duller it is."""
     slope, odd, place = rng.uniform(*kind.slope), rng.uniform(0, 1), rng.uniform(0.08, 0.5)
     rough, comb = np.exp(rng.uniform(0, 0.9) * rng.standard_normal(32)), rng.uniform(0, 1)
-    top_hz, dull = _log(rng, kind.top_hz), rng.uniform(0.02, 0.3)
+    top_hz, dull = between(rng, *kind.top_hz), rng.uniform(0.02, 0.3)
 
     def wave(f: float, cycles: Samples, bright: Samples, velocity: float, take: Random) -> Samples:
         n = audible(f, sample_rate, 32, top_hz)
@@ -110,8 +117,8 @@ def _summed(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]
 
 def _folded(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]:
     """A sine through a curve, further into it the brighter."""
-    way, drive, lean = int(rng.integers(3)), _log(rng, (0.7, 5)), rng.uniform(0, 0.6)
-    top_hz = _log(rng, kind.top_hz)
+    way, drive, lean = int(rng.integers(3)), between(rng, 0.7, 5), rng.uniform(0, 0.6)
+    top_hz = between(rng, *kind.top_hz)
     powers = rng.standard_normal(7) * 0.7 ** np.arange(7)
 
     def wave(f: float, cycles: Samples, bright: Samples, velocity: float, take: Random) -> Samples:
@@ -129,7 +136,11 @@ def _folded(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]
 
 def _strung(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]:
     """One or two delay loops (`synthesis.pluck`)."""
-    ring_s, damping_hz, bright_hz = 5 * _log(rng, kind.decay_s), _log(rng, (200, 3_000)), _log(rng, (500, 5_000))
+    ring_s, damping_hz, bright_hz = (
+        5 * between(rng, *kind.decay_s),
+        between(rng, 200, 3_000),
+        between(rng, 500, 5_000),
+    )
     place, apart, strings = rng.uniform(0.06, 0.45), rng.uniform(1e-4, 1.5e-3), int(rng.integers(1, 3))
 
     def wave(f: float, cycles: Samples, bright: Samples, velocity: float, take: Random) -> Samples:
@@ -150,8 +161,12 @@ def _strung(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]
 
 def _modal(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]:
     """Stiff partials that decay each at its own speed, or the few of a bar."""
-    slope, place, stiffness = rng.uniform(*kind.slope), rng.uniform(0.06, 0.45), _log(rng, kind.stiffness)
-    ring_s, damping_hz, top_hz = _log(rng, kind.decay_s), _log(rng, (500, 4_000)), _log(rng, kind.top_hz)
+    slope, place, stiffness = rng.uniform(*kind.slope), rng.uniform(0.06, 0.45), between(rng, *kind.stiffness)
+    ring_s, damping_hz, top_hz = (
+        between(rng, *kind.decay_s),
+        between(rng, 500, 4_000),
+        between(rng, *kind.top_hz),
+    )
     rough = np.exp(rng.uniform(0, 0.8) * rng.standard_normal(28))
 
     def wave(f: float, cycles: Samples, bright: Samples, velocity: float, take: Random) -> Samples:
@@ -169,7 +184,7 @@ def _bar(rng: Random, sample_rate: int, kind: Kind) -> Callable[..., Samples]:
     """The few partials of a bar, a tine or a bell."""
     ratios = np.array([1.0, rng.choice([2.0, 2.76, 3.0, 3.93, 4.0]), rng.uniform(5, 11)])
     weights, fade = np.array([1, *rng.uniform(0.05, 0.7, 2)]), rng.uniform(0.3, 1)
-    ring_s = _log(rng, kind.decay_s)
+    ring_s = between(rng, *kind.decay_s)
 
     def wave(f: float, cycles: Samples, bright: Samples, velocity: float, take: Random) -> Samples:
         decay = 2 * ring_s * (220 / f) ** 0.3 / ratios**fade
@@ -187,16 +202,20 @@ def instrument(kind: Kind, rng: Random, sample_rate: int, flavour: str = "") -> 
     source = kind.sources[int(rng.integers(len(kind.sources)))]
     wave = source(rng, sample_rate, kind)
     held = rng.random() < kind.held
-    attack_s, decay_s, release_s = _log(rng, kind.attack_s), _log(rng, kind.decay_s), rng.uniform(*kind.release_s)
-    settle_s, floor = _log(rng, (0.03, 0.6)), rng.uniform(0.05, 0.9 if held else 0.5)
+    attack_s, decay_s, release_s = (
+        between(rng, *kind.attack_s),
+        between(rng, *kind.decay_s),
+        rng.uniform(*kind.release_s),
+    )
+    settle_s, floor = between(rng, 0.03, 0.6), rng.uniform(0.05, 0.9 if held else 0.5)
     first, late = rng.uniform(0, 0.7), rng.uniform(0.15, 0.5)  # of a decay in two steps
-    swells, swell_s = held and rng.random() < 0.5, _log(rng, (0.03, 0.2))
-    noise, noise_s = rng.uniform(*kind.noise), _log(rng, kind.noise_s)
-    noise_low_hz, noise_top_hz = (_log(rng, ends) for ends in kind.noise_hz)
+    swells, swell_s = held and rng.random() < 0.5, between(rng, 0.03, 0.2)
+    noise, noise_s = rng.uniform(*kind.noise), between(rng, *kind.noise_s)
+    noise_low_hz, noise_top_hz = (between(rng, *ends) for ends in kind.noise_hz)
     breath = rng.uniform(*kind.breath)
     depth, rate_hz, wait_s = rng.uniform(*kind.vibrato), rng.uniform(4.2, 6.8), rng.uniform(0.05, 0.4)
-    scoop, scoop_s = rng.uniform(-0.03, 0.01) * (rng.random() < 0.4), _log(rng, (0.01, 0.05))
-    voices, detune = int(rng.integers(kind.voices[0], kind.voices[1] + 1)), _log(rng, kind.detune)
+    scoop, scoop_s = rng.uniform(-0.03, 0.01) * (rng.random() < 0.4), between(rng, 0.01, 0.05)
+    voices, detune = int(rng.integers(kind.voices[0], kind.voices[1] + 1)), between(rng, *kind.detune)
     wide = rng.random() < kind.stereo
     solid = source in (_strung, _modal, _bar)  # these decay by themselves
 
@@ -238,9 +257,9 @@ def _behind(kind: Kind, rng: Random, sample_rate: int) -> Callable[[Samples], Sa
     """A body with up to four resonances, then perhaps drive, a tremolo, a dull end and a highpass."""
     count, strength = int(rng.integers(5)), rng.uniform(*kind.body)
     hz, gains = np.exp(rng.uniform(np.log(150), np.log(4_000), 4)), strength * rng.uniform(0.3, 1.5, 4)
-    low_hz, top_hz, order = _log(rng, kind.low_hz), _log(rng, (3_000, 16_000)), int(rng.integers(1, 3))
+    low_hz, top_hz, order = between(rng, *kind.low_hz), between(rng, 3_000, 16_000), int(rng.integers(1, 3))
     drive = rng.uniform(*kind.drive)
-    rate_hz, depth = _log(rng, (0.7, 7)), rng.uniform(0.1, 0.5) * (rng.random() < kind.tremolo)
+    rate_hz, depth = between(rng, 0.7, 7), rng.uniform(0.1, 0.5) * (rng.random() < kind.tremolo)
     dull = rng.random() < 0.4
 
     def amp(x: Samples) -> Samples:

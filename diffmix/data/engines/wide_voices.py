@@ -9,13 +9,13 @@ from scipy import fft
 
 from diffmix.data.engines.instrument import Instrument
 from diffmix.data.engines.voices import VOWELS, Syllable, course_of, finish, formants
-from diffmix.data.synthesis import Random, Samples, bandpass, highpass, lowpass, modes, saw, times
+from diffmix.data.synthesis import Random, Samples, bandpass, between, highpass, lowpass, modes, saw, times
 
 
 def wide_voice(line: Sequence[Syllable], length: int, scale: float, sample_rate: int, rng: Random) -> Samples:
     """Any glottis and any throat: saw, pulse or rounded source and breath through formants of any place and width."""
     course = course_of(line, length, sample_rate, rng)
-    way, width, tilt_hz = int(rng.integers(3)), rng.uniform(0.08, 0.45), np.exp(rng.uniform(np.log(600), np.log(7_000)))
+    way, width, tilt_hz = int(rng.integers(3)), rng.uniform(0.08, 0.45), between(rng, 600, 7_000)
     if way == 0:
         source = saw(course.phase, course.step)
     elif way == 1:
@@ -43,7 +43,7 @@ def wide_voice(line: Sequence[Syllable], length: int, scale: float, sample_rate:
 def wide_fx(rng: Random, sample_rate: int, flavour: str) -> Instrument:
     """Sweeps, drops, glides, swells and drones of noise and tones."""
     noisy, shape, falls = rng.uniform(0, 1), rng.uniform(0.5, 4), rng.random() < 0.4
-    low_hz, octaves = np.exp(rng.uniform(np.log(80), np.log(900))), rng.uniform(0.3, 5)
+    low_hz, octaves = between(rng, 80, 900), rng.uniform(0.3, 5)
     hit, hit_s, pulse_hz = rng.random() < 0.3, rng.uniform(0.2, 1.5), rng.uniform(1, 12) * (rng.random() < 0.4)
     tones, bent = rng.uniform(150, 5_000, 24), rng.uniform(0, 6)
     wide = rng.uniform(0, 0.02)

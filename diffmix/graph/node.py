@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -132,12 +132,13 @@ class Node:
 
     def setting(self, knob: str) -> float:
         """A knob's value, its default if not given."""
-        return self.values[knob] if knob in self.values else shortest(self.params[knob].default)
+        return self.settings[knob]
 
-    @property
-    def settings(self) -> dict[str, float]:
+    @cached_property
+    def settings(self) -> Mapping[str, float]:
         """Every knob's value."""
-        return {knob: self.setting(knob) for knob in self.params}
+        found = {k: self.values[k] if k in self.values else shortest(p.default) for k, p in self.params.items()}
+        return MappingProxyType(found)
 
     def inlet(self, name: str) -> Port:
         """A port by name; a modulatable knob is a control inlet that hears the first channel. Raises GraphError."""

@@ -1,7 +1,8 @@
 """What every benchmark shares: fair timing, results as JSON, and RESULTS.md made of them.
 
-Competitors run in turns, so that a busy machine slows all of them alike. Times are the median and the minimum over
-the turns; CPU time counts all threads and, unlike wall time, hardly depends on other load.
+Competitors run in turns of half a second or of one call that takes longer, so that a busy machine slows all of them
+alike and each finds the caches as its own last call left them. Times are the median and the minimum over all calls;
+CPU time counts all threads and, unlike wall time, hardly depends on other load.
 Linux only (memory is read from /proc).
 """
 
@@ -35,7 +36,7 @@ Cell = str | float | int | None
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds over the turns and the peak of resident memory above its level at entry, in MiB."""
+    """Milliseconds of each call and the peak of resident memory above its level at entry, in MiB."""
 
     wall_ms: list[float]
     cpu_ms: list[float]
@@ -85,8 +86,12 @@ def peak_mib() -> Iterator[Peak]:
     found.resident = _status_mib("VmHWM")
 
 
+TURN_S = 0.5
+"""The least wall time of a turn, s: short calls are repeated, as in ``timeit``, and one that is longer is a turn."""
+
+
 def in_turns(runs: Mapping[str, Callable[[], Any]], turns: int = 5) -> dict[str, Timing]:
-    """Time each callable ``turns`` times, round robin, after a call of each that compiles and measures memory."""
+    """Time every call of ``turns`` turns of each callable, round robin, after two that compile and measure memory."""
     found: dict[str, Timing] = {}
     for name, run in runs.items():
         run()
@@ -97,10 +102,12 @@ def in_turns(runs: Mapping[str, Callable[[], Any]], turns: int = 5) -> dict[str,
     for _ in range(turns):
         for name, run in runs.items():
             gc.collect()
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            found[name].cpu_ms.append(1e3 * (time.process_time() - cpu))
-            found[name].wall_ms.append(1e3 * (time.perf_counter() - wall))
+            end = time.perf_counter() + TURN_S
+            while (wall := time.perf_counter()) < end:
+                cpu = time.process_time()
+                run()
+                found[name].cpu_ms.append(1e3 * (time.process_time() - cpu))
+                found[name].wall_ms.append(1e3 * (time.perf_counter() - wall))
     return found
 
 

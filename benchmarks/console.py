@@ -200,10 +200,11 @@ def main() -> None:
             "Time and memory",
             ["console", "threads", *columns(passes, (wall, cpu, mib)), *columns(passes, (ratio,))],
             [row for medians, _ in measured for row in medians],
-            f"{size}; median of {a.turns} turns after a warm-up. Memory is the peak above the level at entry.",
+            f"{size}; median over {a.turns} turns of half a second or one call, after a warm-up. "
+            "Memory is the peak above the level at entry.",
         ),
         table(
-            "Fastest turn",
+            "Fastest call",
             ["console", "threads", *columns(passes, (wall, cpu))],
             [row for _, minima in measured for row in minima],
         ),

@@ -197,7 +197,8 @@ def main() -> None:
     for items in (1, 8):
         x = noise(items, a.seconds, generator)
         w = torch.randn(x.shape, generator=generator)
-        size = f"{items} stereo signal{'s' if items > 1 else ''} × {a.seconds:g} s, CPU ms, median of {a.turns} turns"
+        size = f"{items} stereo signal{'s' if items > 1 else ''} × {a.seconds:g} s"
+        text = f"{size}, CPU ms, median over {a.turns} turns of half a second or one call."
         eq = eq_values(items, generator)
         groups: Sequence[tuple[str, Makers, tuple[np.ndarray, Gradients] | None]] = (
             ("Six-band EQ", equalizers(ParametricEQ(SAMPLE_RATE), x, eq, w), exact_eq(x, eq, w)),
@@ -205,7 +206,7 @@ def main() -> None:
             ("Reverb", reverbs(Reverb(SAMPLE_RATE), x, drawn(Reverb, items, generator), w), None),
         )
         for title, makers, exact in groups:
-            found, missing = beside(f"{title}, {items} stereo", size + ".", makers, a.turns, exact)
+            found, missing = beside(f"{title}, {items} stereo", text, makers, a.turns, exact)
             tables.append(found)
             notes += [note for note in missing if note not in notes]
     tables += [
@@ -213,7 +214,7 @@ def main() -> None:
             "Twins beside Pedalboard's C++",
             ["effect", "ours", "Pedalboard", "Pedalboard / ours", "ours with backward"],
             twins(a.seconds, a.turns, generator),
-            f"One stereo signal × {a.seconds:g} s, random settings; CPU ms, fastest of {a.turns} turns.",
+            f"One stereo signal × {a.seconds:g} s, random settings; CPU ms, fastest call of {a.turns} turns.",
         ),
         table(
             "Cost of length",

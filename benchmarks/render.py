@@ -274,7 +274,10 @@ def main() -> None:
     passes, figures = ("forward", "with backward"), ("CPU ms", "peak MiB")
     ratios = columns(passes, ("CPU × diffmix", "memory × diffmix"))
     size = f"{SAMPLES} samples at {SAMPLE_RATE} Hz, stereo"
-    median = f"one thread; median of {turns} turns after a warm-up. Memory is the peak above the level at entry."
+    median = (
+        f"one thread; median over {turns} turns of half a second or one call, after a warm-up. "
+        "Memory is the peak above the level at entry."
+    )
     tables = [
         table(
             "grafx-prune's full console",

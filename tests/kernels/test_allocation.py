@@ -1,6 +1,8 @@
 """Memory that outputs share, one after the other and never at once."""
 
 import multiprocessing
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -68,9 +70,21 @@ def test_small_and_empty_arrays_do_not_wait() -> None:
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-def test_a_fork_while_the_lock_is_held_can_go_on() -> None:
-    with allocation._lock:
-        worker = multiprocessing.get_context("fork").Process(target=lambda: empty(LARGE, np.float32))
-        worker.start()
+def test_a_fork_while_another_thread_has_the_lock_can_go_on() -> None:
+    held = threading.Event()
+
+    def hold() -> None:
+        with allocation._lock:
+            held.set()
+            time.sleep(0.2)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    worker = multiprocessing.get_context("fork").Process(target=lambda: empty(LARGE, np.float32))
+    worker.start()
     worker.join(20)
-    assert worker.exitcode == 0
+    holder.join()
+    alive = worker.is_alive()
+    worker.kill()
+    assert not alive and worker.exitcode == 0

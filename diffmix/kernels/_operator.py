@@ -97,13 +97,13 @@ def operator(
 def unwatched(tensors: Sequence[Tensor]) -> bool:
     """Whether a call is of plain values, to which the dispatcher would add nothing but its time, twice 25 µs.
 
-    Not where gradients, a transform, a mode (of fake tensors, say) or a kind of tensor looks at it.
+    Not where gradients, a transform, a mode (of fake tensors, say), a kind of tensor or one without data looks at it.
     """
     return (
         torch._C._functorch.peek_interpreter_stack() is None
         and torch._C._len_torch_dispatch_stack() == 0
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
-        and all(type(t) is Tensor and not _has_tangent(t) for t in tensors)
+        and all(type(t) is Tensor and not t.is_meta and not _has_tangent(t) for t in tensors)
     )
 
 
@@ -201,7 +201,7 @@ def run(
     Computes in float32, or in float64 if x is; the result has the dtype of x. Raises AudioError if the coefficients are
     of another number of rows or samples: the loops do not look.
     """
-    coefficients = _fitting(coefficients, x.shape[0], x.shape[-1])
+    coefficients = _fitting(x, coefficients)
     signal = x if x.dtype == torch.float64 else x.to(torch.float32)
     start = stream.memory((x.shape[0], memory), signal)
     outputs = x.shape[1] if outputs is None else outputs
@@ -211,19 +211,28 @@ def run(
     return y.to(x.dtype)
 
 
-def _fitting(coefficients: Tensor, rows: int, samples: int) -> Tensor:
-    """Coefficients (R, F, P) for so many rows; one for all is repeated."""
-    given, frames, _ = coefficients.shape
-    if given not in (1, rows) or frames not in (1, samples):
+def check(x: Tensor, items: int, samples: int = 1) -> None:
+    """Raise AudioError unless x is floats (B, C, T), and settings of so many items and samples are for them.
+
+    Axes would be confused otherwise, and outputs rounded to whole numbers like the signal.
+    """
+    if x.ndim != 3 or not x.is_floating_point():
+        raise AudioError(f"the signal is {tuple(x.shape)} {x.dtype}; allowed are floats (B, C, T)")
+    if items not in (1, x.shape[0]) or samples not in (1, x.shape[-1]):
         raise AudioError(
-            f"settings are of {given} items and {frames} samples, the audio has {rows} items of {samples}; "
+            f"settings are of {items} items and {samples} samples, the audio has {x.shape[0]} items of {x.shape[-1]}; "
             "allowed are as many of each, or one"
         )
-    return coefficients if given == rows else coefficients.expand(rows, -1, -1)
+
+
+def _fitting(x: Tensor, coefficients: Tensor) -> Tensor:
+    """Coefficients (R, F, P) for the rows of x; one for all is repeated."""
+    check(x, *coefficients.shape[:2])
+    return coefficients if len(coefficients) == len(x) else coefficients.expand(len(x), -1, -1)
 
 
 def rows(x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Channels as rows of their own: x (B, C, T) to (B C, 1, T), coefficients (B, P) or (B, T, P) to (B C, F, P)."""
     c = coefficients if coefficients.ndim == 3 else coefficients[:, None]
-    c = _fitting(c, x.shape[0], x.shape[-1])
-    return x.reshape(-1, 1, x.shape[-1]), c.repeat_interleave(x.shape[1], 0) if x.shape[1] > 1 else c
+    c, channels = _fitting(x, c), x.shape[1]
+    return x.reshape(len(x) * channels, 1, x.shape[-1]), c.repeat_interleave(channels, 0) if channels != 1 else c

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.kernels import stream
 from diffmix.kernels._arithmetic import aligned, evaluate, formula
 from diffmix.kernels._operator import Loops, recursion, rows, run
@@ -74,7 +75,7 @@ def detected(x: Tensor, attack: Tensor, release: Tensor, power: bool = False, li
     both = _together(attack, release)
     signals, c = (x, both if both.ndim == 3 else both[:, None]) if link else rows(x, both)
     y = run(_smooth, signals, c, memory=1, outputs=1, options=[_POWER if power else _PEAK])
-    return y.view(len(x), -1, x.shape[-1])
+    return y.view(len(x), 1 if link else x.shape[1], x.shape[-1])
 
 
 def sliding_maximum(level: Tensor, length: int) -> Tensor:
@@ -85,7 +86,7 @@ def sliding_maximum(level: Tensor, length: int) -> Tensor:
     """
     if length == 1:
         return level
-    x = level.reshape(-1, 1, level.shape[-1])
+    x = level.reshape(level.shape[0] * level.shape[1], 1, level.shape[-1])
     nothing = x.new_zeros(len(x), 1, 1, dtype=torch.float64)
     return run(_maximum, x, nothing, memory=length - 1, options=[length]).view(level.shape)
 
@@ -160,6 +161,9 @@ def gate_db(level_db: Tensor, threshold_db: Tensor, knee_db: Tensor, range_db: T
 
 def _together(attack: Tensor, release: Tensor) -> Tensor:
     """Memories (B,) or (B, T) as (B, 2), or (B, T, 2) if one of them moves."""
+    for name, k in (("attack", attack), ("release", release)):
+        if k.ndim not in (1, 2):
+            raise AudioError(f"{name} is {tuple(k.shape)}; allowed are (B,), or (B, T) where it changes each sample")
     return torch.stack(aligned(attack, release), -1)
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from diffmix.kernels._operator import Loops, recursion, rows, run
+from diffmix.errors import AudioError
+from diffmix.kernels._operator import Loops, check, recursion, rows, run
 from diffmix.kernels.backend import portable
 from diffmix.kernels.linear import blocked_state_space
 
@@ -25,13 +26,20 @@ def sos_cascade(x: Tensor, sos: Tensor) -> Tensor:
     different states: what moves in one chunk of a stream is given as moving in all.
 
     Shape: ``x`` (B, C, T) and ``sos`` (B, K, 5), or (B, T, K, 5) where it moves, rows ``[b0 b1 b2 a1 a2]`` with
-    a0 = 1, give (B, C, T) of x's dtype.
+    a0 = 1, give (B, C, T) of x's dtype; B or T of the sections may be 1, for all.
     Gradients: to ``x`` and ``sos``, exact; the portable path also has higher derivatives.
+    Raises AudioError for another shape: SciPy's rows of six divide by a0.
     """
+    if sos.ndim not in (3, 4) or sos.shape[-1] != 5 or not sos.shape[-2]:
+        raise AudioError(
+            f"the sections are {tuple(sos.shape)}; allowed are (B, K, 5), or (B, T, K, 5) where they move, "
+            "rows [b0 b1 b2 a1 a2] with a0 = 1"
+        )
+    check(x, *sos.shape[:-2])
     sos = sos.to(torch.float64)
     if sos.ndim == 4:
-        memory = 2 * sos.shape[2] * x.shape[1]
-        return run(_moving_cascade, x.to(torch.float64), sos.flatten(2), memory).to(x.dtype)
+        each = sos.flatten(2).expand(-1, x.shape[-1], -1)
+        return run(_moving_cascade, x.to(torch.float64), each, 2 * sos.shape[2] * x.shape[1]).to(x.dtype)
     if portable(x):
         a, b, c, d = _series(sos)
         system = a, b[..., None], c[:, None], d[:, None, None]

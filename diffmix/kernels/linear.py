@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from diffmix.kernels._operator import Loops, recursion, rows, run
+from diffmix.errors import AudioError
+from diffmix.kernels._operator import Loops, check, recursion, rows, run
 from diffmix.kernels.backend import portable
 
 _TILE = 512  # samples between two states saved for the backward
@@ -29,7 +30,10 @@ def one_pole(x: Tensor, a: Tensor) -> Tensor:
 
     Returns:
         (B, C, T) of x's dtype.
+
+    Raises AudioError for another shape.
     """
+    _check_filter(x, a, 1)
     if portable(x):
         b = x.to(torch.float64)
         each = (a if a.ndim == 2 else a[:, None]).to(torch.float64)[:, None]
@@ -46,7 +50,10 @@ def all_pole(x: Tensor, a: Tensor) -> Tensor:
 
     Returns:
         (B, C, T) of x's dtype.
+
+    Raises AudioError for another shape.
     """
+    _check_filter(x, a, 2)
     if portable(x) and a.ndim == 2:
         values = a.to(torch.float64)
         order, one = a.shape[1], torch.ones_like(values[:, :1, None])
@@ -69,13 +76,32 @@ def state_space(x: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor
 
     Returns:
         O output channels (B, O, T) of x's dtype.
+
+    Raises AudioError for matrices of other shapes.
     """
+    inputs, outputs, states = x.shape[1], c.shape[-2], a.shape[-1]
+    shapes = (states, states), (states, inputs), (outputs, states), (outputs, inputs)
+    if a.ndim not in (3, 4) or any(m.shape != (*a.shape[:-2], *s) for m, s in zip((a, b, c, d), shapes, strict=True)):
+        came = ", ".join(str(tuple(m.shape)) for m in (a, b, c, d))
+        raise AudioError(
+            f"A, B, C, D are {came} and the input has {inputs} channels; "
+            "allowed are (B, S, S), (B, S, I), (B, O, S), (B, O, I), or all four with T behind B"
+        )
+    check(x, *a.shape[:-2])
     if portable(x) and a.ndim == 3:
         system = (m.to(torch.float64) for m in (a, b, c, d))
         return blocked_state_space(x.to(torch.float64)[:, None], *system)[:, 0].to(x.dtype)
     values = torch.cat([m.flatten(-2).to(torch.float64) for m in (a, b, c, d)], -1)
     each = values if values.ndim == 3 else values[:, None]
     return run(_state_space, x.to(torch.float64), each, a.shape[-1], outputs=c.shape[-2]).to(x.dtype)
+
+
+def _check_filter(x: Tensor, a: Tensor, ndim: int) -> None:
+    """Raise AudioError unless coefficients have ``ndim`` dimensions, or one more where they change each sample."""
+    if a.ndim not in (ndim, ndim + 1):
+        constant, moving = ("(B,)", "(B, T)") if ndim == 1 else ("(B, N)", "(B, T, N)")
+        raise AudioError(f"a is {tuple(a.shape)}; allowed are {constant}, or {moving} where it changes each sample")
+    check(x, *(a.shape if ndim == 1 else a.shape[:-1]))
 
 
 def first_order(a: Tensor, b: Tensor) -> Tensor:
@@ -85,7 +111,7 @@ def first_order(a: Tensor, b: Tensor) -> Tensor:
     recursion of half the length, and each even one follows from the odd one before it.
     """
     length = a.shape[-1]
-    if length == 1:
+    if length < 2:
         return b
     even_a, odd_a = a[..., 0 : length - 1 : 2], a[..., 1::2]
     even_b, odd_b = b[..., 0 : length - 1 : 2], b[..., 1::2]

@@ -94,6 +94,16 @@ def test_shape_and_dtype_are_kept(effect: Processor) -> None:
     assert run(effect, x, u.double()).dtype == x.dtype
 
 
+def test_shapes_are_told_without_data(effect: Processor) -> None:
+    x, u = noise(effect, length=50).to("meta").requires_grad_(), controls(effect).to("meta")
+    y = run(effect.to("meta"), x, u)
+    assert y.is_meta
+    assert y.shape == (2, outputs(effect, x), 50)
+    if y.requires_grad:
+        y.sum().backward()
+        assert x.grad is None or x.grad.shape == x.shape
+
+
 def test_items_do_not_see_each_other(effect: Processor) -> None:
     x, u = noise(effect, 3), controls(effect, 3)
     together = run(effect, x, u)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from diffmix.errors import AudioError
 from diffmix.kernels import ballistics as family
 from diffmix.kernels import stream
 from diffmix.kernels.ballistics import (
@@ -118,6 +119,15 @@ def test_chunks_equal_the_whole() -> None:
             parts.append(effect(x[..., a:b]))
         state = tuple(tape.after)
     assert torch.equal(torch.cat(parts, -1), effect(x))
+
+
+def test_no_samples_and_other_shapes() -> None:
+    empty, k = torch.zeros(2, 3, 0), torch.tensor([0.5, 0.9])
+    assert ballistics(empty, k, k).shape == sliding_maximum(empty, 4).shape == (2, 3, 0)
+    assert family.detected(empty, k, k).shape == (2, 1, 0)
+    assert family.detected(empty, k, k, link=False).shape == (2, 3, 0)
+    with pytest.raises(AudioError, match=r"release is \(\); allowed are \(B,\), or \(B, T\)"):
+        ballistics(torch.zeros(2, 3, 4), k, k[0])
 
 
 def test_delayed_and_held() -> None:

@@ -351,6 +351,22 @@ def test_graphs_on_disk_of_another_tile_are_others() -> None:
     assert iir._moving_cascade.overload.name() == f"diffmix::moving_sos_cascade_{iir._TILE}"
 
 
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_other_shapes_are_refused(name: str) -> None:
+    x, sos = torch.randn(2, 3, 9), 0.1 * torch.randn(2, 2, 5, generator=torch.Generator().manual_seed(1))
+    with backend(name):  # type: ignore[arg-type]
+        for wrong in (torch.ones(2, 2, 6), sos[0], sos[:, :0]):  # six: SciPy's, with a0
+            with pytest.raises(AudioError, match=r"allowed are \(B, K, 5\), or \(B, T, K, 5\)"):
+                sos_cascade(x, wrong)
+        with pytest.raises(AudioError, match="settings are of 3 items"):
+            sos_cascade(x, sos[:1].expand(3, -1, -1))
+        with pytest.raises(AudioError, match=r"torch.int64; allowed are floats \(B, C, T\)"):
+            sos_cascade(x.long(), sos)
+        for empty in (x[..., :0], x[:0], x[:, :0]):
+            assert sos_cascade(empty, sos[: len(empty)]).shape == empty.shape
+        assert torch.allclose(sos_cascade(x, sos[:, None]), sos_cascade(x, sos), atol=1e-6)  # (B, 1, K, 5): one for all
+
+
 def test_what_moves_in_one_chunk_is_a_curve_in_all() -> None:
     effect = PeakFilter(44100)
     x = torch.randn(1, 2, 3000, generator=torch.Generator().manual_seed(1))

@@ -7,6 +7,7 @@ import torch
 from scipy.signal import dlsim, lfilter
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.kernels import linear, stream
 from diffmix.kernels.backend import backend
 from diffmix.kernels.linear import all_pole, one_pole, state_space
@@ -129,6 +130,34 @@ def test_chunks_equal_the_whole(name: str) -> None:
                 parts.append(function(x[..., a:b], *(v[:, a:b] if moves else v for v in values)))
             state = tuple(tape.after)
         assert torch.equal(torch.cat(parts, -1), whole)
+
+
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_what_loops_would_misread_is_refused(name: str) -> None:
+    x, (a, b, c, d) = torch.randn(2, 2, 9, dtype=torch.float64), system(2)
+    with backend(name):  # type: ignore[arg-type]
+        for wrong in ((a, b, c, d[:, :1]), (a, b, c[..., :2], d), (a, b[..., :1], c, d), (a[:1], b, c, d)):
+            with pytest.raises(AudioError, match="and the input has 2 channels; allowed are"):
+                state_space(x, *wrong)
+        for values in (torch.tensor(0.5), torch.rand(2, 9, 1)):
+            with pytest.raises(AudioError, match=r"allowed are \(B,\), or \(B, T\)"):
+                one_pole(x, values)
+        with pytest.raises(AudioError, match=r"allowed are \(B, N\), or \(B, T, N\)"):
+            all_pole(x, torch.rand(2))
+        with pytest.raises(AudioError, match="settings are of 2 items and 5 samples"):
+            one_pole(x, torch.rand(2, 5))
+        with pytest.raises(AudioError, match=r"the signal is \(2, 2, 9\) torch.int64; allowed are floats"):
+            one_pole(x.long(), torch.rand(2))
+
+
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_no_samples_and_no_items(name: str) -> None:
+    poles, matrices = stable(2, 3), system(2)
+    with backend(name):  # type: ignore[arg-type]
+        for x in (torch.zeros(2, 2, 0), torch.zeros(0, 2, 9), torch.zeros(2, 0, 9)):
+            assert one_pole(x, poles[: len(x), 0]).shape == all_pole(x, poles[: len(x)]).shape == x.shape
+            if x.shape[1]:
+                assert state_space(x, *(m[: len(x)] for m in matrices)).shape == (len(x), 4, x.shape[-1])
 
 
 def test_an_envelope_is_learned_through_float32() -> None:

@@ -4,6 +4,9 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,52 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def workshop(folder: Path) -> Iterator[Path]:
+    """Give an empty hidden folder in ``folder``, which is made, for files that are to appear there all at once.
+
+    It goes at the end, whatever happens; those that killed programs have left behind go at the beginning.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(".diffmix.????????"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _GRACE_S and (lock := _lock(old)) is not None:
+                shutil.rmtree(old, ignore_errors=True)
+                os.close(lock)
+    temporary = Path(tempfile.mkdtemp(prefix=".diffmix.", dir=folder))
+    lock = _lock(temporary)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+_GRACE_S = 5.0
+"""How old a hidden folder without a lock has to be: one that was just made is locked in a moment."""
+
+
+def _lock(folder: Path) -> int | None:
+    """Take the lock of a folder, which the system gives back when the program ends, be it killed.
+
+    Returns its descriptor, or None if it is another program's or there are no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = -1
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if descriptor >= 0:
+            os.close(descriptor)
+        return None
+    return descriptor
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from diffmix.console import Console, Controls, Limits, Tracks
+from diffmix.console import Console, Controls, Limits, Tracks, fits
 from diffmix.data.multitrack import Multitrack
+from diffmix.data.roles import roles_called
 from diffmix.errors import AudioError, OutputError, PresetError, SettingsError
-from diffmix.files import keep_edited, spare
+from diffmix.files import keep_edited, spare, workshop
 from diffmix.graph import Graph
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
 from diffmix.params import Param
@@ -84,8 +83,8 @@ class Mix:
     ) -> "Mix":
         """The same tracks under other settings, exactly as given (no loudness target is applied).
 
-        ``mute`` names tracks that are not heard, ``solo`` the only ones that are, both by patterns: ``"drum*"``.
-        Raises SettingsError for a pattern that fits no track.
+        ``mute`` names tracks that are not heard, ``solo`` the only ones that are, both by patterns, ``"gtr*"``, or by
+        roles and families, ``"drums"``, where no track is called so. Raises SettingsError for what is no track.
         """
         settings = self.settings if settings is None else settings
         audio = render(self.console, self.multitrack, settings, mute, solo).numpy()
@@ -181,43 +180,37 @@ class Mix:
         folder = FilePath(folder)
         self._spare_tracks(folder, stems)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = FilePath(tempfile.mkdtemp(prefix=".diffmix.", dir=folder))
-        except OSError as error:
-            raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
-        try:
-            self._write_audio(temporary / self.AUDIO)
-            self.settings.to_json(temporary / "settings.json")
-            if self.console.description != Console(self.sample_rate).description:
-                layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
-                (temporary / "console.json").write_text(layout + "\n", encoding="utf-8")
-            graph = self.graph
-            graph.to_json(temporary / "graph.json")
-            (temporary / "graph.svg").write_text(to_svg(graph), encoding="utf-8")
-            if not self.unplayable:
-                preset.save(self.preset(), temporary / "preset.json")
-                preset.write_player(temporary / "preset.py")
-            self.write_report(temporary)
-            if stems:
-                (temporary / "stems").mkdir()
-                self._write_stems(temporary / "stems")
-            written = keep_edited(folder, temporary)
-            for file in sorted(temporary.rglob("*")):
-                if file.is_dir():
-                    (folder / file.name).mkdir(exist_ok=True)
-                    continue
-                name = file.relative_to(temporary).as_posix()
-                os.replace(file, folder / name)
-                written[name] = folder / name
-            for name in set(self.PERHAPS) - written.keys():
-                (folder / name).unlink(missing_ok=True)
-            return written
+            with workshop(folder) as temporary:
+                self._write_audio(temporary / self.AUDIO)
+                self.settings.to_json(temporary / "settings.json")
+                if self.console.description != Console(self.sample_rate).description:
+                    layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
+                    (temporary / "console.json").write_text(layout + "\n", encoding="utf-8")
+                graph = self.graph
+                graph.to_json(temporary / "graph.json")
+                (temporary / "graph.svg").write_text(to_svg(graph), encoding="utf-8")
+                if not self.unplayable:
+                    preset.save(self.preset(), temporary / "preset.json")
+                    preset.write_player(temporary / "preset.py")
+                self.write_report(temporary)
+                if stems:
+                    (temporary / "stems").mkdir()
+                    self._write_stems(temporary / "stems")
+                written = keep_edited(folder, temporary)
+                for file in sorted(temporary.rglob("*")):
+                    if file.is_dir():
+                        (folder / file.name).mkdir(exist_ok=True)
+                        continue
+                    name = file.relative_to(temporary).as_posix()
+                    os.replace(file, folder / name)
+                    written[name] = folder / name
+                for name in set(self.PERHAPS) - written.keys():
+                    (folder / name).unlink(missing_ok=True)
+                return written
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
         except OutputError as error:
             raise OutputError(str(error).replace(str(temporary), str(folder))) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
     def _write_audio(self, file: FilePath) -> None:
         """Write the audio to a new file, at whatever level."""
@@ -287,9 +280,16 @@ def ordered(settings: Settings, names: list[str]) -> Settings:
 def muted_tracks(
     console: Console, multitrack: Multitrack, mute: str | Sequence[str], solo: str | Sequence[str]
 ) -> tuple[str, ...]:
-    """The tracks that mute and solo leave unheard, in the multitrack's order; errors as `Console.silent`."""
+    """The tracks that mute and solo leave unheard, in the multitrack's order; errors as `Mix.rendered`."""
     names = [track.name for track in multitrack.tracks]
-    silent = console.silent(names, mute, solo)
+
+    def named(given: str | Sequence[str]) -> Iterator[str]:
+        for text in [given] if isinstance(given, str) else given:
+            meant = roles_called(text)
+            alike = [track.name for track in multitrack.tracks if track.role in meant]
+            yield from [text] if any(fits(name.lower(), text.lower()) for name in names) else alike or [text]
+
+    silent = console.silent(names, list(named(mute)), list(named(solo)))
     return tuple(name for name in names if name in silent)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffmix.console import Console, fits
 from diffmix.data.multitrack import Multitrack
+from diffmix.data.roles import roles_called
 from diffmix.errors import SettingsError
 from diffmix.params import Param, ParamSpec, number, split_name
 from diffmix.settings import Settings, shortest
@@ -45,17 +46,6 @@ STAGES: dict[str, tuple[str, ...]] = {
     "send": ("{send}",),
 }
 """What ``only`` leaves free under each name: stages, or single knobs of them."""
-
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "drums": ("kick", "snare", "hihat", "tom", "cymbal", "overhead", "room", "percussion", "drums"),
-    "vocals": ("lead_vocal", "backing_vocal"),
-    "vocal": ("lead_vocal", "backing_vocal"),
-    "vox": ("lead_vocal",),
-    "guitars": ("guitar",),
-    "keyboards": ("keys", "piano", "synth"),
-    "synths": ("synth",),
-}
-"""Roles that are called by one name."""
 
 _RANGE = re.compile(r"^(?P<low>[-+−]?[\d.]+)\s*(?:\.\.|…|:)\s*(?P<high>[-+−]?[\d.]+)$")
 
@@ -243,7 +233,7 @@ class _Knobs:
             return exact
         if matched := [name for name in self.tracks if fits(name.casefold(), wanted)]:
             return matched
-        roles = FAMILIES.get(wanted, (wanted.replace(" ", "_"), wanted.rstrip("s")))
+        roles = roles_called(wanted)
         return [name for name, (role, _) in self.tracks.items() if role in roles]
 
     def _of(self, strip: str, knob: str) -> dict[str, Param]:

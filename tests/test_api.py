@@ -15,7 +15,7 @@ from diffmix.console import Console
 from diffmix.data.multitrack import load
 from diffmix.errors import AudioError, CheckpointError, OutputError, PresetError, SettingsError
 from diffmix.graph import Graph, render
-from diffmix.mix import finished
+from diffmix.mix import finished, muted_tracks
 from diffmix.systems.automixer import Automixer
 
 RATE = 16000
@@ -320,6 +320,11 @@ def test_groups_mute_and_solo() -> None:
         mix.rendered(mute=["drum*"])
     with pytest.raises(SettingsError, match="every track is muted"):
         mix.rendered(mute=["*"])
+    band = load(dict(zip(("Kick In", "snare", "Vox", "Audio 4"), stems(4).values(), strict=True)), RATE)
+    assert muted_tracks(mix.console, band, "drums", ()) == ("Kick In", "snare")
+    assert muted_tracks(mix.console, band, "Snares", "Lead vocal") == ("Kick In", "snare", "Audio 4")
+    band = load({"Drums": band.tracks[0].audio, "kick": band.tracks[1].audio}, RATE)
+    assert muted_tracks(mix.console, band, "drums", ()) == ("Drums",)  # a name goes before a family
 
 
 def test_loudness_is_set_in_front_of_a_limiter_too() -> None:

@@ -1,6 +1,7 @@
 """Folders of results: nothing that cannot be made again is written over, and nothing of an earlier result misleads."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import diffmix
 from diffmix.cli import main
 from diffmix.cli.showing import show_mix
 from diffmix.errors import OutputError
-from diffmix.files import left_behind, spare
+from diffmix.files import left_behind, spare, workshop
 from diffmix.transferring.through import Played
 
 RATE = 16000
@@ -144,3 +145,15 @@ def test_a_transfer_by_plugins_leaves_no_report_of_an_earlier_one(tmp_path: Path
     assert sorted(f.name for f in tmp_path.iterdir()) == ["before.wav", "mine.wav", "settings.json", "transfer.wav"]
     with pytest.raises(OutputError, match="is the recording itself"):
         replace(made, files=(str(tmp_path / "transfer.wav"),)).save(tmp_path)
+
+
+def test_what_killed_programs_left_goes_and_work_of_others_stays(tmp_path: Path) -> None:
+    long_ago = time.time() - 60
+    (tmp_path / ".diffmix.killed12" / "stems").mkdir(parents=True)
+    (tmp_path / ".diffmix.mine").mkdir()
+    os.utime(tmp_path / ".diffmix.killed12", (long_ago, long_ago))
+    with workshop(tmp_path) as one:
+        os.utime(one, (long_ago, long_ago))
+        with workshop(tmp_path) as other:
+            assert {file.name for file in tmp_path.iterdir()} == {".diffmix.mine", one.name, other.name}
+    assert [file.name for file in tmp_path.iterdir()] == [".diffmix.mine"]

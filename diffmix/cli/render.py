@@ -13,7 +13,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     asking.stems(parser)
     parser.add_argument("settings", type=Path, help="a settings.json")
     asking.output(parser)
-    parser.add_argument("--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*'")
+    parser.add_argument(
+        "--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*', drums"
+    )
     parser.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
     asking.console(parser)
 

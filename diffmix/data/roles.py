@@ -40,6 +40,23 @@ ROLES = tuple(_KEYWORDS)
 LABELS = {role: k + 1 for k, role in enumerate(ROLES)}
 """The numbers of roles for an estimator; 0 is unknown."""
 
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "drums": ("kick", "snare", "hihat", "tom", "cymbal", "overhead", "room", "percussion", "drums"),
+    "vocals": ("lead_vocal", "backing_vocal"),
+    "vocal": ("lead_vocal", "backing_vocal"),
+    "vox": ("lead_vocal",),
+    "guitars": ("guitar",),
+    "keyboards": ("keys", "piano", "synth"),
+    "synths": ("synth",),
+}
+"""Roles that are called by one name."""
+
+
+def roles_called(text: str) -> tuple[str, ...]:
+    """The roles that a person may mean by a word: "drums" is a family, "Lead vocals" is "lead_vocal"."""
+    word = text.strip().casefold().replace(" ", "_")
+    return FAMILIES.get(word, (word, word.rstrip("s")))
+
 
 def guess_role(name: str) -> str | None:
     """Guess a role of `ROLES` from a track's name, or None: "07_LeadVoxDT" gives "lead_vocal"."""

@@ -294,7 +294,12 @@ def test_faults_are_found_and_sound_tracks_are_not() -> None:
     for name, kind in {**expected, "left only": "one_sided"}.items():
         assert kind in found[name]
     assert kinds(song(4.0, {"copy": 0.5 * snare}), "copy") == {"copy"}
-    assert kinds(song(4.0, {"late": torch.roll(snare, 40, -1)}), "late") == {"delay"}
+    late = torch.roll(snare, 40, -1)
+    assert kinds(song(4.0, {"late": late}), "late") == {"delay"}
+    assert kinds(song(4.0, {"room": late}), "room") == set()  # it is to be late
+    assert kinds(song(4.0, {"far": -torch.roll(snare, 300, -1)}), "far") == set()
+    several = inspect(song(4.0, {"Bottom": -snare, "OH": 0.9 * snare + 0.001 * torch.randn_like(snare)}))
+    assert [finding.track for finding in several] == ["Bottom"]  # the one that is opposite to both others
 
 
 def test_a_mix_among_the_stems_is_left_out() -> None:

@@ -5,6 +5,7 @@ Each test would rather miss a fault than call a sound one: it asks for evidence 
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -18,6 +19,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _WINDOWS, _WINDOW = 4, 1 << 16  # what tracks are compared by: the fullest moments of the song
 _LONGEST_LAG_S = 0.02
+_NEAR_MS = 3.0  # microphones a metre apart: beyond that one cannot tell what inverts them from what delays them
+_DISTANT = {"overhead", "room"}  # microphones that are to hear everything later
 _MIX_NAME = re.compile(
     r"(^|[ _.-])(\d*mix\w*|master\w*|bounce|premaster|print|rough|ref(erence)?|full)($|[ _.-])", re.I
 )
@@ -170,10 +173,12 @@ def _beside(multitrack: Multitrack) -> Iterator[Finding]:
     sounding = (size > 0) & (energy > 1e-8)
     likeness = envelope @ envelope.T / np.maximum(np.outer(size, size), 1e-20)
     spectra: dict[int, Array] = {}
-    said: set[int] = set()
+    distant = {n for n, track in enumerate(multitrack.tracks) if track.role in _DISTANT}
+    copies: set[int] = set()
+    faults: list[_Fault] = []
     span = round(_LONGEST_LAG_S * rate)
     for a, b in combinations(range(len(names)), 2):
-        if not (sounding[a] and sounding[b]) or likeness[a, b] < 0.6 or said & {a, b}:  # one fault is said once
+        if not (sounding[a] and sounding[b]) or likeness[a, b] < 0.6 or copies & {a, b}:
             continue
         for n in (a, b):
             if n not in spectra:
@@ -183,18 +188,43 @@ def _beside(multitrack: Multitrack) -> Iterator[Finding]:
         best = int(np.abs(lags).argmax())
         lag_ms, match = 1000 * (best - span) / rate, float(lags[best])
         opposite = float((-lags if match > 0 else lags).max())
+        inverted = match < -0.6 and -match > 1.4 * opposite and abs(lag_ms) <= _NEAR_MS
+        late = match > 0.6 and match > 1.4 * abs(float(lags[span])) and abs(lag_ms) >= 0.2
         if match > 0.9999 and best == span:
-            found = Finding(names[b], "copy", f"it is a copy of {names[a]}: mute one of them")
-        elif match < -0.6 and -match > 1.4 * opposite:
-            late = f", {abs(lag_ms):.1f} ms apart" if best != span else ""
-            found = Finding(names[b], "polarity", f"its polarity is opposite to that of {names[a]}{late}: invert one")
-        elif match > 0.6 and abs(lag_ms) >= 0.2 and match > 1.4 * abs(float(lags[span])):
-            first, last = (names[a], names[b]) if lag_ms > 0 else (names[b], names[a])
-            found = Finding(last, "delay", f"it comes {abs(lag_ms):.1f} ms after the same sound in {first}: align them")
-        else:
+            yield Finding(names[b], "copy", f"it is a copy of {names[a]}: mute one of them")
+            copies.add(b)
+        elif inverted or (late and not {a, b} & distant):
+            faults.append(_Fault(a, b, match, lag_ms))
+    yield from _told([fault for fault in faults if not copies & {fault.a, fault.b}], names)
+
+
+class _Fault(NamedTuple):
+    """That two tracks hold the same sound, ``b`` after ``a`` and, where ``match`` is below 0, inverted."""
+
+    a: int
+    b: int
+    match: float
+    lag_ms: float
+
+
+def _told(faults: list[_Fault], names: list[str]) -> Iterator[Finding]:
+    """Each track's fault once, beside the track that is likest: what is inverted to several is the odd one."""
+    inverted = Counter(n for fault in faults if fault.match < 0 for n in (fault.a, fault.b))
+    said: set[int] = set()
+    for a, b, match, lag_ms in sorted(faults, key=lambda fault: -abs(fault.match)):
+        if said & {a, b}:  # one fault is said once
             continue
-        said.add(names.index(found.track))
-        yield found
+        if match < 0:
+            odd, other = (a, b) if inverted[a] > inverted[b] else (b, a)
+            late = f", {abs(lag_ms):.1f} ms apart" if lag_ms else ""
+            yield Finding(
+                names[odd], "polarity", f"its polarity is opposite to that of {names[other]}{late}: invert one"
+            )
+        else:
+            odd, other = (b, a) if lag_ms > 0 else (a, b)
+            text = f"it comes {abs(lag_ms):.1f} ms after the same sound in {names[other]}: align them"
+            yield Finding(names[odd], "delay", text)
+        said.add(odd)
 
 
 def _envelope(rows: Array, rate: int) -> Array:

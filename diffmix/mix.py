@@ -75,6 +75,13 @@ class Mix:
         for name, end in zip(player.names, player.wired.ends, strict=True):
             yield name, player.whole(self.settings, end).numpy()
 
+    @property
+    def returns(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Each bus of effects as it reaches the master, as `processed`: without groups both add up to what it gets."""
+        player = Player(self.console, self.multitrack, self.muted)
+        for name, end in player.wired.returns.items():
+            yield name, player.whole(self.settings, end).numpy()
+
     def rendered(
         self,
         settings: Settings | None = None,
@@ -165,7 +172,8 @@ class Mix:
 
         These are mix.wav, settings.json, graph.json and graph.svg, report.html, report.png and report.json; if
         Pedalboard can play the mix (see `unplayable`), preset.json and preset.py; for another console than the default
-        one its layout, console.json; and with ``stems`` every track as it reaches the master, ``stems/NAME.wav``.
+        one its layout, console.json; and with ``stems`` every track as it reaches its group or the master, and every
+        bus of effects, ``stems/NAME.wav``: without groups they add up to what the master gets.
 
         Audio is in 24 bits; where a sample passes 0 dBFS it is in floating point, so that nothing is clipped or lost,
         and the report says so. The files are made beside the folder first and moved in when all are complete. Settings,
@@ -222,7 +230,7 @@ class Mix:
         """Raise OutputError if a folder holds the tracks that were mixed, or another's result."""
         sounds = [self.AUDIO, *self.BESIDES]
         if stems:
-            sounds += (f"stems/{file}" for file in self._stem_files().values())
+            sounds += (f"stems/{file}" for file in self._stem_files())
             if (folder / "stems").resolve() in {FilePath(file).resolve().parent for file in self.recordings}:
                 raise OutputError(
                     f"{folder / 'stems'} holds the tracks themselves: choose another folder for the results"
@@ -234,29 +242,31 @@ class Mix:
         """The files that the tracks came from."""
         return [file for track in self.multitrack.tracks for file in track.files]
 
-    def _stem_files(self) -> dict[str, str]:
-        """What the file of each track after processing is called."""
-        files: dict[str, str] = {}
-        taken: set[str] = set()
-        for name in (track.name for track in self.multitrack.tracks):
+    def _stem_files(self) -> list[str]:
+        """What the files of the tracks after processing, and of the returns behind them, are called."""
+        files: list[str] = []
+        for name in (*(track.name for track in self.multitrack.tracks), *self.console.buses):
             file = name.replace("/", "_").replace("\0", "_").strip(". ") or "track"
-            while file.casefold() in taken:
+            while f"{file}.wav".casefold() in map(str.casefold, files):
                 file += "_"
-            taken.add(file.casefold())
-            files[name] = f"{file}.wav"
+            files.append(f"{file}.wav")
         return files
 
     def _write_stems(self, folder: FilePath) -> None:
         from diffmix.data.audio import WavWriter
 
-        player = Player(self.console, self.multitrack, self.muted)
-        peaks, files = self.report["tracks"], self._stem_files()
-        writers = []
-        for name in player.names:
-            loudest = 10 ** ((peaks[name]["peak_after_db"] + 0.01) / 20)
-            writers.append(WavWriter(folder / files[name], self.sample_rate, 2, loudest))
-        for found in player.played(self.settings, player.wired.ends):
-            for writer, end in zip(writers, player.wired.ends, strict=True):
+        player, measured = Player(self.console, self.multitrack, self.muted), self.report
+        names = [track.name for track in self.multitrack.tracks]
+        ends = dict(zip(player.names, player.wired.ends, strict=True))
+        ends_of = [*(ends[name] for name in names), *player.wired.returns.values()]
+        peaks = [measured["tracks"][name]["peak_after_db"] for name in names]
+        peaks += [found["peak_db"] for found in measured["returns"].values()]
+        writers = [
+            WavWriter(folder / file, self.sample_rate, 2, 10 ** ((peak_db + 0.01) / 20))
+            for file, peak_db in zip(self._stem_files(), peaks, strict=True)
+        ]
+        for found in player.played(self.settings, ends_of):
+            for writer, end in zip(writers, ends_of, strict=True):
                 writer.write(found[end])
         for writer in writers:
             writer.close()

@@ -142,10 +142,13 @@ class Player:
         return self.levels_and_peaks(settings, progress)[0]
 
     def levels_and_peaks(
-        self, settings: Settings, progress: Callable[[float], None] | None = None
+        self,
+        settings: Settings,
+        progress: Callable[[float], None] | None = None,
+        ends: Sequence[Value] = (),
     ) -> tuple[Tensor, Tensor]:
-        """`levels`, and the largest magnitudes (N,)."""
-        ends = self.wired.ends
+        """`levels`, and the largest magnitudes (N,); of other stereo signals than the tracks' with ``ends``."""
+        ends = ends or self.wired.ends
         meter = LoudnessMeter(self.console.sample_rate)
         for found in self.played(settings, ends, progress):
             meter.add(torch.stack([found[end] for end in ends]))

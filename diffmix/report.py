@@ -20,7 +20,7 @@ from diffmix import plots
 from diffmix.data.audio import FULL_SCALE
 from diffmix.errors import OutputError
 from diffmix.explain import explained, hertz, master_bypass, ordered_changes
-from diffmix.kernels.loudness import LoudnessMeter, integrated_loudness, true_peak_db
+from diffmix.kernels.loudness import HEARD_LUFS, LoudnessMeter, integrated_loudness, true_peak_db
 from diffmix.playback import Player
 from diffmix.processors import Gain
 from diffmix.types import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from diffmix.data.multitrack import Multitrack
     from diffmix.mix import Mix
+    from diffmix.settings import Settings
 
 _SOUND_BYTES = 1_100_000
 """Size of each of the two excerpts in the page."""
@@ -54,7 +55,8 @@ def measure(mix: "Mix") -> dict[str, Any]:
 
     ``mix`` and ``unmixed``: loudness_lufs (ITU-R BS.1770, -70 for silence) and true_peak_db; ``spectrum``: third
     octaves in dB of the total; ``master``: curves of its filters and dynamics, gain_db (None without a Gain);
-    ``buses``: their knobs; ``sends``: the bus that each goes to.
+    ``buses``: their knobs; ``returns``: their loudness_lufs and peak_db in the mix; ``sends``: the bus that each goes
+    to.
 
     ``tracks`` by name: loudness_before_lufs (of the stem), loudness_after_lufs (behind fader and pan), group,
     fader_db, pan from -1 to 1 (for a stereo track its balance), width (None for a mono track), a level for each send
@@ -67,6 +69,7 @@ def measure(mix: "Mix") -> dict[str, Any]:
     rate = mix.sample_rate
     settings = mix.console.check(mix.settings)
     player = Player(mix.console, mix.multitrack, mix.muted)
+    levels, of_returns = _levels(player, mix.settings)
     centres, mix_db = plots.third_octaves(mix.audio, rate)
     return {
         "name": mix.multitrack.name,
@@ -87,7 +90,8 @@ def measure(mix: "Mix") -> dict[str, Any]:
         },
         "buses": {name: settings["buses"][name] for name in mix.console.buses},
         "sends": dict(mix.console.layout["sends"]),
-        "tracks": _tracks(mix, player, settings["tracks"]),
+        "returns": {name: {"loudness_lufs": lufs, "peak_db": peak} for name, (lufs, peak) in of_returns.items()},
+        "tracks": _tracks(mix, player, settings["tracks"], levels),
         "groups": _groups(mix, settings["buses"]),
         "notes": [*mix.notes, *_further_notes(mix)],
     }
@@ -120,11 +124,21 @@ def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:
     return sum(settings["master"][name]["gain_db"] for name in gains) if gains else None
 
 
-def _tracks(mix: "Mix", player: Player, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    loudness, peaks = player.levels_and_peaks(mix.settings)
-    after = dict(zip(player.names, loudness.tolist(), strict=True))
-    peak = dict(zip(player.names, peaks.tolist(), strict=True))
-    about = explained(player, mix.settings, after, mix.wished)
+def _levels(player: Player, settings: "Settings") -> tuple[dict[str, tuple[float, float]], ...]:
+    """Loudness in LUFS and highest sample in dBFS of the tracks, and of the returns, by name."""
+    returns = player.wired.returns
+    loudness, peaks = player.levels_and_peaks(settings, ends=[*player.wired.ends, *returns.values()])
+    levels = [
+        (lufs, 20 * math.log10(max(peak, 1e-6))) for lufs, peak in zip(loudness.tolist(), peaks.tolist(), strict=True)
+    ]
+    count = len(player.names)
+    return dict(zip(player.names, levels[:count], strict=True)), dict(zip(returns, levels[count:], strict=True))
+
+
+def _tracks(
+    mix: "Mix", player: Player, settings: Mapping[str, Any], levels: Mapping[str, tuple[float, float]]
+) -> dict[str, dict[str, Any]]:
+    about = explained(player, mix.settings, {name: lufs for name, (lufs, _) in levels.items()}, mix.wished)
     found = {}
     for track in mix.multitrack.tracks:
         knobs, mono = settings[track.name], track.audio.shape[0] == 1
@@ -133,8 +147,8 @@ def _tracks(mix: "Mix", player: Player, settings: Mapping[str, Any]) -> dict[str
             "channels": track.audio.shape[0],
             "group": mix.console.group_of(track.name),
             "loudness_before_lufs": mix.multitrack.loudness_lufs[track.name],
-            "loudness_after_lufs": after[track.name],
-            "peak_after_db": 20 * math.log10(max(peak[track.name], 1e-6)),
+            "loudness_after_lufs": levels[track.name][0],
+            "peak_after_db": levels[track.name][1],
             **about[track.name],
             "warnings": [n.removeprefix(f"{track.name}: ") for n in mix.notes if n.startswith(f"{track.name}: ")],
             "fader_db": knobs["fader"]["gain_db"],
@@ -309,7 +323,9 @@ def _others(measured: Mapping[str, Any]) -> str:
             about = knobs(next(iter(stages.values())))
         else:
             about = "; ".join(f"{stage} {knobs(values)}" for stage, values in stages.items()) or "no effects"
-        text.append(f"{_capital(bus)} bus: {about}.")
+        heard = measured["returns"][bus]["loudness_lufs"]
+        level = "silent" if heard <= HEARD_LUFS else f"returning at {plots.number(heard)} LUFS"
+        text.append(f"{_capital(bus)} bus: {about}, {level}.")
     return " ".join(text)
 
 

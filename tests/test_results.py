@@ -47,6 +47,21 @@ def test_processed_tracks_add_up_to_the_mix(stems: Path) -> None:
 
 
 @pytest.mark.usefixtures("sketched")
+def test_stems_add_up_to_the_mix_with_their_reverb(stems: Path, tmp_path: Path) -> None:
+    (stems / "b.wav").rename(stems / "reverb.wav")
+    layout = {"strip": {}, "sends": {"send": "reverb"}, "buses": {"reverb": {"reverb": "Reverb"}}, "master": {}}
+    knobs = {"send": {"gain_db": -6.0}}
+    made = diffmix.render(stems, diffmix.Settings(tracks={"a": knobs, "reverb": knobs}), layout)
+    files = made.save(tmp_path / "out", stems=True)
+    written = [name for name in files if name.startswith("stems/")]
+    assert written == ["stems/a.wav", "stems/reverb.wav", "stems/reverb_.wav"]
+    total = sum(soundfile.read(files[name])[0] for name in written)
+    np.testing.assert_allclose(total, made.audio.T, atol=5e-7)
+    ((name, returned),) = made.returns
+    assert made.report["returns"][name]["peak_db"] == pytest.approx(20 * np.log10(np.abs(returned).max()), abs=1e-4)
+
+
+@pytest.mark.usefixtures("sketched")
 def test_a_mix_by_others_among_the_tracks_stays(stems: Path, tmp_path: Path) -> None:
     rough = write(stems / "mix.wav", 7, 2)
     before = rough.read_bytes()

@@ -40,7 +40,8 @@ def show_mix(mix: "Mix", files: Mapping[str, Path]) -> None:
     stems = [file for file in files.values() if file.parent.name == "stems"]
     show(_table(mix), {name: file for name, file in files.items() if file not in stems})
     if stems:
-        print(f"{stems[0].parent} ({len(stems)} tracks after processing)")
+        returns = "".join(f", {bus}" for bus in mix.console.buses)
+        print(f"{stems[0].parent} ({len(mix.multitrack.tracks)} tracks after processing{returns})")
 
 
 def show_left(folder: Path, files: Iterable[Path], recordings: Iterable[str]) -> None:

@@ -30,6 +30,7 @@ class Desk:
         self.count = channels.count(1)
         strips = {s.name: s for s in strips_of(console, self.tracks, channels, groups)}
         self.ends = [strips[name].end for name in self.tracks]
+        self.returns = {name: strips[name].end for name in console.buses}
         self.renderer = Renderer(desk(list(strips.values()), "master"), console.sample_rate)
         self.parts: dict[tuple[Any, ...], Renderer] = {}
         self.columns: list[tuple[str, slice, tuple[str, ...]]] = []

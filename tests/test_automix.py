@@ -380,12 +380,16 @@ def test_reasons_tell_places_sends_and_what_was_wished(multitrack: Multitrack) -
     mix = api.automix(multitrack, model="rules", **asked)
     tracks = {name: {**stages} for name, stages in mix.settings["tracks"].items()}
     tracks["vox"]["pan"] = {"pan": -0.5}  # turned by hand: the wish is no reason any more
+    tracks["pad"]["image"] = {**tracks["pad"]["image"], "width": 1.3}
     mix = replace(mix, settings=diffmix.Settings({**mix.settings, "tracks": tracks}))
     why = {name: "\n".join(track["why"]) for name, track in mix.report["tracks"].items()}
     assert "wished" not in why["vox"]
     assert "left of the centre" in why["vox"]
     assert why["pad"].startswith("as you wished: pad.gain=-3\n")
     assert "the fader follows" not in why["pad"]
+    left, right = next(t.audio for t in multitrack.tracks if t.name == "pad")
+    under_db = 20 * torch.log10((left + right).norm() / (left - right).norm())
+    assert f"its sides are {under_db:.0f} dB under its middle: wider" in why["pad"]
     assert "as you wished: bass.send=-40..-30" in why["bass"]
     assert "reverb" not in why["bass"]
     assert "less than most tracks get: the low end stays clear" in why["kick"]

@@ -47,7 +47,8 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 """What ``only`` leaves free under each name: stages, or single knobs of them."""
 
-_RANGE = re.compile(r"^(?P<low>[-+−]?[\d.]+)\s*(?:\.\.|…|:)\s*(?P<high>[-+−]?[\d.]+)$")
+_RANGE = re.compile(r"^(.+?)\s*(?:\.\.|…)\s*(.+)$|^([-+−]?[\d.]+)\s*:\s*([-+−]?[\d.]+)$")
+_UNIT = re.compile(r"\s*(?:db|khz|hz|%|:1)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -303,12 +304,17 @@ def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tup
     for text in _texts(given):
         knob, _, value = text.rpartition("=")
         where = f"bound {text!r}"
-        value = re.sub(r"\s*(db|hz)$", "", value.strip(), flags=re.IGNORECASE)
+        value = value.strip()
         if reach := re.match(r"^(±|\+-|\+/-)\s*(.*)$", value):
             high = _number(reach[2], where)
             yield text, (-abs(high), abs(high))
-        elif found := _RANGE.match(value):
-            yield text, (_number(found["low"], where), _number(found["high"], where))
+        elif (found := _RANGE.match(value)) and not re.fullmatch(
+            r"(?!1(\.0*)?:)[1-9][\d.]*:1", value
+        ):  # 4:1 is a ratio
+            low, high = filter(None, found.groups())
+            if (unit := _UNIT.search(high)) and re.fullmatch(r"[-+−\d.]+", low):  # said once, it is meant of both
+                low += unit[0]
+            yield text, (_number(low, where), _number(high, where))
         elif knob and value:
             yield text, (_number(value, where),) * 2
         else:

@@ -180,6 +180,19 @@ def test_wishes_for_tracks_with_signs_in_their_names() -> None:
     assert limits(lock=["GTR (l=r).v2"]) == limits(lock=["gtr*"])
     assert limits(bound=["gtr (L=R).v2.gain=±2"]) == {"gtr (L=R).v2.fader.gain_db": (-2, 2)}
     assert limits(bound=["Drums *loop*.gain=-2..1"]) == {"Drums *loop*.fader.gain_db": (-2, 1)}
+    for knob, value, low, high in (
+        ("fader.gain_db", "-3dB..-1 dB", -3, -1),
+        ("fader.gain_db", "-3…-1dB", -3, -1),
+        ("fader.gain_db", "-2:1", -2, 1),
+        ("fader.gain_db", "±2 dB", -2, 2),
+        ("pan.pan", "L30..r 20", -0.3, 0.2),
+        ("pan.pan", "-30..20%", -0.3, 0.2),
+        ("compressor.ratio", "2:1..4:1", 2, 4),
+        ("compressor.ratio", "4:1", 4, 4),
+        ("highpass.cutoff_frequency_hz", "0.1..0.2 kHz", 100, 200),
+    ):
+        found = limits(bound=[f"gtr*.{knob}={value}"])
+        assert found == {f"gtr (L=R).v2.{knob}": (pytest.approx(low), pytest.approx(high))}
     for value, at in (("30%", 0.3), ("L30", -0.3), ("r 5", 0.05), ("-50 %", -0.5), ("left", -1), ("0.25", 0.25)):
         assert limits(lock=[f"gtr*.pan={value}"])["gtr (L=R).v2.pan.pan"] == pytest.approx((at, at))
     assert limits(lock=["gtr*.highpass=0.1 kHz"])["gtr (L=R).v2.highpass.cutoff_frequency_hz"] == pytest.approx(

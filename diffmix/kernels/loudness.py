@@ -224,8 +224,9 @@ class _Ear:
 
 def _gated(power: Tensor) -> Tensor:
     """Loudness (B,) of the mean squares of blocks (B, blocks)."""
-    relative = 0.1 * _mean(power, power >= _FLOOR)
-    return _lufs(_mean(power, (power > relative[:, None]) & (power > _FLOOR)))
+    # what is not below counts, so that audio that is no number has no loudness, instead of that of silence
+    relative = 0.1 * _mean(power, ~(power < _FLOOR))
+    return _lufs(_mean(power, ~((power <= relative[:, None]) | (power <= _FLOOR))))
 
 
 def _mean(power: Tensor, counted: Tensor) -> Tensor:

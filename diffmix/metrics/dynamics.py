@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
 from diffmix.kernels.loudness import SILENCE_LUFS, block_loudness, integrated_loudness, true_peak_db
+from diffmix.losses._audio import pair
 
 DYNAMICS_MS = ((50, 1000), (100, 2000))
 """Short and long windows between which `dynamics_db` tells the difference."""
@@ -17,7 +18,7 @@ def crest_db(x: Tensor) -> Tensor:
         peak = torch.maximum(peak, torch.linalg.vector_norm(piece, float("inf"), dim=-1))
         power = power + piece.double().square().sum(-1)
     rms = (power / x.shape[-1]).clamp_min(1e-24).sqrt().to(x.dtype)
-    ratio = torch.where(rms > 1e-6, peak / rms.clamp_min(1e-6), 1.0)
+    ratio = torch.where(rms <= 1e-6, 1.0, peak / rms.clamp_min(1e-6))
     return (20 * ratio.log10()).mean(1)
 
 
@@ -50,6 +51,7 @@ def dynamics_error_db(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
 
     The multi-resolution loudness dynamic range of C.-Y. Yu et al. (DiffVox, 2025), in decibels: see `dynamics_db`.
     """
+    y, target = pair(y, target, channels=None)
     errors = [
         (dynamics_db(y, sample_rate, *ms) - dynamics_db(target, sample_rate, *ms)).abs().mean(1) for ms in DYNAMICS_MS
     ]

@@ -3,9 +3,16 @@
 import torch
 from torch import Tensor
 
+from diffmix.errors import AudioError
+
 
 def error_to_signal(y: Tensor, reference: Tensor) -> Tensor:
-    """Energy of ``y - reference`` relative to the reference's, (scalar): 0 if they are equal, 1 for silence."""
+    """Energy of ``y - reference`` relative to the reference's, (scalar): 0 if they are equal, 1 for silence.
+
+    Shape: any, that of both. Raises AudioError for two.
+    """
+    if y.shape != reference.shape:
+        raise AudioError(f"the audio is {tuple(y.shape)}, its target {tuple(reference.shape)}; they have to be alike")
     error = (y.double() - reference.double()).square().sum()
     return error / reference.double().square().sum().clamp_min(1e-300)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.kernels.backend import uncast
+from diffmix.losses._audio import pair
 from diffmix.losses.audio_features import bark_weights
 
 FFT_SIZES = (512, 2048, 8192)
@@ -42,8 +43,10 @@ def stft_distance(
 
     The log term is the mean |log |Y| - log |X||. The linear term is the spectral convergence ``||Y| - |X|| / ||X||``
     (``"convergence"``, Yamamoto et al., 2020) or the mean ||Y| - |X|| (``"magnitude"``, Steinmetz et al., 2022).
-    Windows hop by a half; audio shorter than half the longest window is padded with silence.
+    Windows hop by a half; audio shorter than half the longest window is padded with silence. Raises AudioError for
+    audio of two shapes.
     """
+    y, target = pair(y, target, channels=None)
     if (short := max(fft_sizes) // 2 + 1 - y.shape[-1]) > 0:
         y, target = pad(y, (0, short)), pad(target, (0, short))
     total = y.new_zeros(len(y))
@@ -63,6 +66,7 @@ def sum_difference_distance(y: Tensor, target: Tensor, linear: str = "convergenc
 
     A mirrored target costs nothing; nor, nearly, does a track on the wrong side: see `pan_error`.
     """
+    y, target = pair(y, target)
     return stft_distance(_sum_difference(y), _sum_difference(target), linear=linear)
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
+from diffmix.losses._audio import pair
 from diffmix.metrics.spectrum import FLOOR_DB, SIDE_FLOOR_DB
 
 SPS_BANDS_HZ = ((0.0, None), (0.0, 250.0), (250.0, 2500.0), (2500.0, None))
@@ -56,6 +57,7 @@ def panning_rms(x: Tensor, sample_rate: float) -> Tensor:
 
 def panning_error(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
     """Mean difference (B,), from 0 to 1, of `panning_rms` over the four bands and over time (running mean of ~1 s)."""
+    y, target = pair(y, target)
     mine, theirs = _running(panning_rms(y, sample_rate)), _running(panning_rms(target, sample_rate))
     return (mine - theirs).abs().mean((1, 2))
 
@@ -65,6 +67,7 @@ def panning_mape(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
 
     Frames in which the target is mono are left out; a mono target gives 0.
     """
+    y, target = pair(y, target)
     mine, theirs = panning_rms(y, sample_rate), panning_rms(target, sample_rate)
     error = mine.new_zeros(len(y))
     for k, (a, b) in enumerate(zip(mine, theirs, strict=True)):

@@ -19,6 +19,7 @@ from torch import Tensor
 from diffmix.kernels.backend import uncast
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.loudness import SILENCE_LUFS, block_loudness, integrated_loudness
+from diffmix.losses._audio import pair
 from diffmix.metrics.dynamics import crest_db
 from diffmix.metrics.spectrum import band_levels_db, magnitudes, stft_distance
 
@@ -50,18 +51,22 @@ def mel_distance(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
     The mean difference of the magnitudes plus that of their logarithms, hopping by a whole window; bands as librosa's
     default (M. Slaney's scale, equal areas). It depends on level and sample rate: see `at_peak`.
     """
+    y, target = pair(y, target, channels=None)
     mine, theirs = _mel(y, sample_rate), _mel(target, sample_rate)
     return ((mine - theirs).abs() + (mine.log() - theirs.log()).abs()).mean((1, 2, 3))
 
 
 def mel_error_db(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
     """The logarithmic half of `mel_distance` (B,) in dB, in which all bands count alike."""
+    y, target = pair(y, target, channels=None)
     mine, theirs = _mel(y, sample_rate), _mel(target, sample_rate)
     return _NEPER_DB * (mine.log() - theirs.log()).abs().mean((1, 2, 3))
 
 
 def spectral_centroid_hz(x: Tensor, sample_rate: float) -> Tensor:
     """Centre (B,) of the magnitude spectrum of audio (B, C, T) in Hz: mean of windows of 2048 that are not silent."""
+    short = 1025 - x.shape[-1]  # windows reflect at the ends
+    x = torch.nn.functional.pad(x, (0, short)) if short > 0 else x
     spectrum = magnitudes(x, 2048, 512, floor=0.0).mean(1)  # (B, bins, frames)
     hz = torch.linspace(0, sample_rate / 2, spectrum.shape[1], dtype=x.dtype, device=x.device)
     whole = spectrum.sum(1)
@@ -99,6 +104,7 @@ def loudness_dynamics_error(y: Tensor, target: Tensor, sample_rate: float) -> Te
     the sum over the pairs of `LDR_MS` (C.-Y. Yu et al., "DiffVox", DAFx 2025; `dynamics_error_db` is the same idea with
     windows and in dB). The ends, which would wrap around, are left out.
     """
+    y, target = pair(y, target, channels=None)
     total = y.new_zeros(len(y))
     for short_ms, long_ms in LDR_MS:
         ahead = int(sample_rate * (long_ms - short_ms) * 0.0005)
@@ -175,7 +181,7 @@ UNALIGNED_ERRORS: Mapping[str, str] = {
 
 def style_errors(y: Tensor, target: Tensor, sample_rate: float) -> dict[str, Tensor]:
     """All of `STYLE_ERRORS` (B,) of audio (B, C, T) to its aligned target, both at a peak of -12 dBFS."""
-    y, target = at_peak(y), at_peak(target)
+    y, target = (at_peak(x) for x in pair(y, target, channels=None))
     mine, theirs = _mel(y, sample_rate), _mel(target, sample_rate)
     log = (mine.log() - theirs.log()).abs().mean((1, 2, 3))
     return {

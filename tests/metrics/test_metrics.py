@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffmix import metrics
+from diffmix.errors import AudioError
 from diffmix.metrics.spectrum import power_spectrum
 from diffmix.metrics.tracks import AUDIBLE_DB
 
@@ -229,3 +230,28 @@ def test_spectral_features_of_earlier_work_are_what_they_should_be() -> None:
     assert found["contrast_highs"][1].mean().item() == pytest.approx(10 * math.log10(peak / valley), abs=0.3)
     level = _dynamics(torch.stack([sine, sine]))
     assert level["rms"].mean().item() == pytest.approx(1 + 3.01, abs=0.01)
+
+
+def test_what_would_be_broadcast_is_refused() -> None:
+    rate, x = 16000, 0.1 * torch.randn(3, 2, 400, generator=torch.Generator().manual_seed(1))
+    plain = ["stft_distance", "sum_difference_distance", "left_right_distance", "error_to_signal"]
+    rated = ["panning_error", "panning_mape", "dynamics_error_db", "loudness_dynamics_error", "style_errors"]
+    for name in [*plain, *rated, "mel_distance", "mel_error_db"]:
+        for other in (x[:1], x[:, :1], x[..., :-1]):
+            with pytest.raises(AudioError, match="they have to be alike"):
+                getattr(metrics, name)(x, other, *[rate] * (name not in plain))
+    for distance in (metrics.stft_distance, metrics.sum_difference_distance):
+        assert torch.equal(distance(x.half(), x.half() / 2), distance(x.half().float(), x.half().float() / 2))
+
+
+def test_no_number_is_no_silence() -> None:
+    x = torch.randn(1, 2, 22050, generator=torch.Generator().manual_seed(1))
+    x[..., 100] = torch.nan
+    for value in (metrics.crest_db(x), metrics.loudness_error_lu(x, x.nan_to_num(0), 44100)):
+        assert value.isnan().all()
+
+
+def test_a_short_sound_has_a_centre() -> None:
+    x = torch.randn(2, 1, 100, generator=torch.Generator().manual_seed(1))
+    found = metrics.spectral_centroid_hz(x, 16000)
+    assert torch.equal(found, metrics.spectral_centroid_hz(torch.nn.functional.pad(x, (0, 925)), 16000))

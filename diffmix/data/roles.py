@@ -6,33 +6,63 @@ import re
 import unicodedata
 
 # The order decides: "kick room" is a room microphone, "bass synth" a bass, "snare bottom" a snare,
-# "electric piano" keys.
+# "electric piano" keys. English first, then German, French, Spanish, Italian and Portuguese.
 _KEYWORDS: dict[str, str] = {
     "room": r"rooms?|rm|ambien(ce|t) mics?|mono room",
     "overhead": r"over ?heads?|oh|ohs",
     "fx": r"sfx|fx|effects?|risers?|build|noise|sweeps?|impacts?|foley",
     "backing_vocal": r"(b|bg|back(ing|ground)?|gang|choir|harm\w*|double|dbl) ?(vox|voc|vocals?|voices?)|bvs?|bgvs?"
-    r"|choirs?|harmon(y|ies)|(vox|vocals?|voc|voice) (double|dbl|harm\w*|bg|back\w*)",
-    "lead_vocal": r"vox|vocals?|voc|voices?|vx|sing(er|ing)|lead ?vox|rap|adlibs?|narrator|speech",
-    "kick": r"kick\w*|kik|bass ?drum|bd",
-    "snare": r"snares?|snr|sn|sd|rim ?shot|rim|claps?",
-    "hihat": r"hats?|hi ?hats?|hh|hihats?",
+    r"|choirs?|harmon(y|ies)|(vox|vocals?|voc|voice) (double|dbl|harm\w*|bg|back\w*)"
+    r"|lv (double|dbl|harm\w*)|coros?|cori|choeurs?|chor|chore|hintergrund\w*",
+    "lead_vocal": r"vox|vocals?|voc|voices?|vx|sing(er|ing)|lead ?vox|rap|adlibs?|narrator|speech"
+    r"|lv|voix|chant|chanteu(r|se)|voz|voces|voce|voci|gesang\w*|stimmen?|leadgesang|hauptstimme",
+    "kick": r"kick\w*|kik|bass ?drum|bd|grosse caisse|bombo|bumbo|cassa",
+    "snare": r"snares?|snr|sn|sd|rim ?shot|rim|claps?|caisse claire|caja|caixa|redoblante|tarola|rullante",
+    "hihat": r"hats?|hi ?hats?|hh|hihats?|charley|charleston",
     "tom": r"toms?|floor ?toms?|rack ?toms?|ft|rt",
-    "cymbal": r"cymbals?|cym|rides?|crash(es)?|splash|china",
+    "cymbal": r"cymbals?|cym|rides?|crash(es)?|splash|china|becken|cymbales?|platillos?|piatti|pratos?",
     "percussion": r"percs?|percussions?|shakers?|tamb|tambourine|congas?|bongos?|cowbell|cajon|triangle|djembe"
-    r"|timbales?|bendir|mridangam|tabla",
-    "drums": r"drums?|drum ?kit|kit|beats?|loops?|drm|drs",
-    "bass": r"bass|bs|basses|sub|subs|bass ?(di|amp|gtr|guitar|synth)",
+    r"|timbales?|bendir|mridangam|tabla|palmas|schlagwerk",
+    "drums": r"drums?|drum ?kit|kit|beats?|loops?|drm|drs|schlagzeug|batteri(e|a)|bateria",
+    "bass": r"bass|bs|basses|sub|subs|bass ?(di|amp|gtr|guitar|synth)|basse|bajo|basso|baixo|bassgitarre",
     "keys": r"keys?|keyboards?|organs?|rhodes|wurli\w*|e(lectric)? ?piano|ep|clav\w*|hammond|accordion|mallets?"
-    r"|vib(es|raphone)|marimba|celesta|bells?|glock\w*",
-    "piano": r"pianos?|pno|grand|upright",
-    "guitar": r"guitars?|guit|gtrs?|gt|e ?gtr|a ?gtr|ac ?gtr|acoustic|electric|banjo|mandolin|ukulele|uke|slide|nylon",
-    "strings": r"strings?|violins?|violas?|cell(o|i)|vln|vla|vc|fiddle|orchestra|contrabass|harp",
-    "brass": r"brass|trumpets?|tpt|trombones?|tbn|horns?|tuba|flugel\w*",
-    "woodwind": r"sax\w*|flutes?|clarinets?|oboes?|bassoon|winds?|woodwinds?|recorder|harmonica",
+    r"|vib(es|raphone)|marimba|celesta|bells?|glock\w*|orgel|teclados?|tastier(a|e)",
+    "piano": r"pianos?|pno|grand|upright|klavier|pianoforte",
+    "guitar": r"guitars?|guit|gtrs?|gt|e ?gtr|a ?gtr|ac ?gtr|acoustic|electric|banjo|mandolin|ukulele|uke|slide|nylon"
+    r"|\w*gitarren?|guitares?|guitarras?|chitarr(a|e)|viol(ao|oes)",
+    "strings": r"strings?|violins?|violas?|cell(o|i)|vln|vla|vc|fiddle|orchestra|contrabass|harp"
+    r"|streicher|geigen?|bratschen?|cordes|cuerdas|cordas|archi|violons?|violoncell\w*",
+    "brass": r"brass|trumpets?|tpt|trombones?|tbn|horns?|tuba|flugel\w*"
+    r"|blaser|trompet(e|en|a|as|te|tes)|posaunen?|cuivres|metales|metais|ottoni|trombe|tromba",
+    "woodwind": r"sax\w*|flutes?|clarinets?|oboes?|bassoon|winds?|woodwinds?|recorder|harmonica"
+    r"|klarinetten?|querflote|floten?",
     "synth": r"syn|synths?|pads?|arps?|leads?|plucks?|moog|juno|minilogue|stabs?|sequence|seq|melody|chords?|atmos\w*",
 }
 _PATTERNS = {role: re.compile(rf"(?:^| )(?:{keywords})(?= |$)") for role, keywords in _KEYWORDS.items()}
+
+# Scripts without gaps between words, or with endings: parts of names, in Japanese, Chinese, Korean and Russian.
+_PARTS: dict[str, str] = {
+    "room": "ルーム|房间|룸",
+    "overhead": "オーバーヘッド|оверх",
+    "fx": "効果音|エフェクト|音效|효과음|эффект",
+    "backing_vocal": "コーラス|ハモリ|和声|和聲|伴唱|合唱|코러스|бэк|chœur|(?<![а-я])хор(?![а-я])",
+    "lead_vocal": "ボーカル|ヴォーカル|歌|人声|人聲|主唱|보컬|목소리|вокал|голос",
+    "kick": "キック|バスドラ|底鼓|킥|бочка",
+    "snare": "スネア|军鼓|軍鼓|스네어|снейр|малый барабан",
+    "hihat": "ハイハット|踩镲|踩鑔|하이햇|х[аэе]й.?х[эе]т",
+    "tom": "タム|嗵鼓|탐탐|(?<![а-я])том",
+    "cymbal": "シンバル|镲|鑔|심벌|тарелк",
+    "percussion": "パーカッション|打击|打擊|퍼커션|перкус",
+    "drums": "ドラム|鼓|드럼|барабан|ударн",
+    "bass": "ベース|贝斯|貝斯|베이스|(?<![а-я])бас",
+    "keys": "キーボード|オルガン|鍵盤|键盘|건반|키보드|клавиш|(?<![а-я])орган|маримба|вибрафон",
+    "piano": "ピアノ|钢琴|鋼琴|피아노|пиано|рояль",
+    "guitar": "ギター|吉他|기타|гитар",
+    "strings": "ストリングス|弦|提琴|바이올린|스트링|струн|скрип|виолонч",
+    "brass": "ブラス|トランペット|铜管|銅管|브라스|(?<![а-я])труб|тромбон|духов",
+    "woodwind": "サックス|フルート|萨克斯|薩克斯|长笛|색소폰|플루트|саксоф|флейт|кларнет",
+    "synth": "シンセ|パッド|合成器|신스|패드|синт|(?<![а-я])пэд",
+}
 
 ROLES = tuple(_KEYWORDS)
 """Every role a track can have."""
@@ -60,6 +90,7 @@ def roles_called(text: str) -> tuple[str, ...]:
 
 def guess_role(name: str) -> str | None:
     """Guess a role of `ROLES` from a track's name, or None: "07_LeadVoxDT" gives "lead_vocal"."""
+    whole = unicodedata.normalize("NFKC", name).casefold()
     name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))  # Vöx: vox
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)  # KickIn: kick in
     words = " ".join(re.sub(r"[^a-z]+", " ", spaced.lower()).split())
@@ -68,4 +99,4 @@ def guess_role(name: str) -> str | None:
         for role, pattern in _PATTERNS.items():
             if pattern.search(text):
                 return role
-    return None
+    return next((role for role, parts in _PARTS.items() if re.search(parts, whole)), None)

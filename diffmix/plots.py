@@ -180,11 +180,13 @@ def _spectrum(axes: "Axes", bands: Mapping[str, Sequence[float]]) -> None:
 
 
 def octaves(axes: "Axes", hz: np.ndarray, every: int = 1) -> None:
-    """A logarithmic frequency axis with the numbers people know, one per ``every`` octaves."""
+    """A logarithmic frequency axis with the numbers people know, one per ``every`` octaves, none in the corner."""
     from matplotlib.ticker import NullLocator
 
     ticks = {31.5: "31", 63: "63", 125: "125", 250: "250", 500: "500", 1e3: "1k", 2e3: "2k", 4e3: "4k", 8e3: "8k"}
-    shown = {f: text for f, text in list((ticks | {16e3: "16k"}).items())[every // 2 :: every] if f < hz[-1]}
+    shown = {
+        f: text for f, text in list((ticks | {16e3: "16k"}).items())[every // 2 :: every] if 1.1 * hz[0] < f < hz[-1]
+    }
     axes.set_xscale("log")
     axes.set_xlim(hz[0], hz[-1])
     axes.set_xticks(list(shown), list(shown.values()))

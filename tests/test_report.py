@@ -124,6 +124,7 @@ def test_the_page_is_whole_escaped_and_needs_no_network(mix: Mix, html: str) -> 
     assert all(link.startswith(("data:", "#")) for link in links)
     assert not re.search(r"@import|url\((?!#)", html)
     assert "var(--ink)" in html
+    assert re.search(r'<section class="pair">(<div><small>[^<]*</small><audio [^>]*></audio></div>){2}</section>', html)
     assert plots.INK not in html.split("</style>")[1]
 
 
@@ -197,6 +198,13 @@ def test_curves_show_the_effect() -> None:
     line = plots.compressor_curve([(Compressor(RATE), values)]).axes[0].lines[1]
     assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True))[-40.0] == pytest.approx(-40)
     assert line.get_ydata()[-1] == pytest.approx(-15)
+
+
+def test_no_frequency_stands_in_the_corner() -> None:
+    for lowest, first in ((25, "31"), (31.6, "63")):
+        axes = plots.blank(2, 2).add_subplot()
+        plots.octaves(axes, np.array([lowest, 20e3]))
+        assert axes.get_xticklabels()[0].get_text() == first
 
 
 def test_levels_and_pans_show_every_track(mix: Mix) -> None:

@@ -430,7 +430,8 @@ def listen(mix: "Mix", before_label: str, label: str) -> str:
         f" from {start // rate // 60}:{start // rate % 60:02d}" if frames < length else ""
     )
     players = (
-        f'<div><small>{title}, {where}</small><audio controls src="data:audio/wav;base64,{_wav(x, rate)}"></audio></div>'
+        f"<div><small>{title}, {where}</small>"
+        f'<audio controls src="data:audio/wav;base64,{_wav(x, rate)}"></audio></div>'
         for title, x in sounds.items()
     )
     return f'<section class="pair">{"".join(players)}</section>'
@@ -465,7 +466,8 @@ h1{font-size:28px;margin:0;overflow-wrap:anywhere}h2{font-size:18px;margin:36px 
 header p,.quiet{color:var(--muted);margin:2px 0 18px}.charts+.quiet{margin-top:12px}
 small{display:block;color:var(--muted);font-size:12.5px;font-weight:400}
 .cards,.charts,.pair{display:flex;flex-wrap:wrap;gap:14px}
-.cards>div,.pair>div,figure{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 16px;margin:0}
+.cards>div,.pair>div,figure{background:var(--card);border:1px solid var(--line);border-radius:10px}
+.cards>div,.pair>div,figure{padding:12px 16px;margin:0}
 .cards b{font-size:28px;font-variant-numeric:tabular-nums}
 .pair{flex:1 1 534px}.pair>div{flex:1 1 225px}audio{width:100%;height:36px;margin-top:8px}
 .charts{margin-top:14px}figure{flex:1 1 0;min-width:230px;padding:8px}

@@ -25,7 +25,9 @@ from diffmix.kernels.loudness import LoudnessMeter
 _UNREAD_AUDIO = (".m4a", ".aac", ".mp4", ".wma", ".opus", ".alac", ".ape", ".caf", ".w64", ".wv", ".mka")
 _NESTED = ("tracks", "raw", "stems", "multitrack", "multitracks", "audio")  # in order of preference
 _MIXTURE = re.compile(r"^(mix|mixture|master|mixdown)$|[ _.-](mix|master|mixdown)$", re.IGNORECASE)
-_SIDE = re.compile(r"^(?P<base>.+?)(?:%|[ _.\-]+[(\[]?)(?P<side>L|R|left|right|links|rechts)[)\]]?$", re.IGNORECASE)
+_SIDE = re.compile(  # "OH_L", "OH (left)", and a capital behind other letters, "OHL"
+    r"^(?P<base>.+?)(?:%|[ _.\-]+[(\[]?|(?-i:(?=[LR]$)))(?P<side>L|R|left|right|links|rechts)[)\]]?$", re.IGNORECASE
+)
 _PAIR_TOLERANCE_S = 0.05  # left and right of one recording may end this far apart
 _NOTED_PADDING_S = 0.001
 

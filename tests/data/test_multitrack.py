@@ -78,7 +78,7 @@ def test_the_session_rate_is_the_most_common_the_higher_of_two_or_the_one_asked_
 
 def test_left_and_right_join_only_when_they_fit(tmp_path):
     names = ("a.L.wav", "a.R.wav", "b%L.wav", "b%R.wav", "c-left.wav", "c-Right.wav", "d (L).wav", "d (R).wav")
-    names += ("e links.wav", "e rechts.wav")
+    names += ("e links.wav", "e rechts.wav", "fL.wav", "fR.wav", "choral.wav", "chorar.wav")
     for i, name in enumerate(names):
         put(tmp_path / name, tone(100.0 * (1 + i)))
     for name, seconds in {"long_L.wav": 1.0, "long_R.wav": 0.5}.items():
@@ -88,9 +88,24 @@ def test_left_and_right_join_only_when_they_fit(tmp_path):
     put(tmp_path / "alone_L.wav")
     put(tmp_path / "vocal.wav")
     song = load(tmp_path)
-    expected = ["a", "alone_L", "b", "c", "d", "e", "long_L", "long_R", "vocal", "wide_L", "wide_R"]
+    expected = [
+        "a",
+        "alone_L",
+        "b",
+        "c",
+        "choral",
+        "chorar",
+        "d",
+        "e",
+        "f",
+        "long_L",
+        "long_R",
+        "vocal",
+        "wide_L",
+        "wide_R",
+    ]
     assert [track.name for track in song.tracks] == expected
-    assert [track.audio.shape[0] for track in song.tracks] == [2, 1, 2, 2, 2, 2, 1, 1, 1, 2, 1]
+    assert [track.audio.shape[0] for track in song.tracks] == [2, 1, 2, 2, 1, 1, 2, 2, 2, 1, 1, 1, 2, 1]
     assert any("long_L.wav and long_R.wav: kept as two tracks, 1.00 and 0.50 s long" in note for note in song.notes)
     assert any("wide_L.wav and wide_R.wav: kept as two tracks, not both mono" in note for note in song.notes)
 

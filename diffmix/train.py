@@ -30,6 +30,8 @@ LIMITS: dict[str, tuple[type, float, float]] = {
     "data.song_seconds": (float, 1, 600),
     "data.seconds": (float, 0.5, 60),
     "data.takes": (int, 1, 10**4),
+    "data.casts": (int, 1, 10**6),
+    "data.tracks_each": (int, 1, 4096),
     "data.batch_size": (int, 1, 4096),
     "data.workers": (int, 0, 256),
     "data.generated_seconds": (float, 5, 3600),

@@ -42,8 +42,9 @@ class Answer(NamedTuple):
 class Estimator(nn.Module):
     """Estimates a control vector for every track, and one each for further parts such as a bus and a master.
 
-    It first guesses each track's label from its sound; what follows knows the label that was told, else what the guess
-    makes likely.
+    It first guesses each track's label from its sound, with an encoder of its own, the ear, that can learn from single
+    tracks without changing what is made of them; what follows knows the label that was told, else what the guess makes
+    likely.
 
     It knows sizes and defaults only: ``specs`` maps a part's name to its parameters; the first part is per track, the
     others are one per song. Untrained, it answers the defaults. It is equivariant to the order of the tracks.
@@ -68,6 +69,11 @@ class Estimator(nn.Module):
         if labels:
             self.label = nn.Embedding(labels, width)
             nn.init.normal_(self.label.weight, std=0.02, generator=generator)
+            self.ear = TrackEncoder(width, dropout=dropout)
+            moved = nn.Linear(64, labels)
+            nn.init.zeros_(moved.weight)
+            nn.init.zeros_(moved.bias)
+            self.company = nn.Sequential(nn.Linear(labels + 1, 64), nn.GELU(), moved)
         self.wish = nn.Sequential(nn.Linear(2 * wishes, width), nn.GELU(), nn.Linear(width, width)) if wishes else None
         self.wishes = wishes
         self.context = Context(width, layers, heads, RELATIONS, dropout)
@@ -98,25 +104,35 @@ class Estimator(nn.Module):
         mel, scalars = (torch.cat(parts, 1) for parts in zip(*described, strict=True))
         return self.decide(Heard(mel, scalars, mask)).controls
 
-    def _embedded(self, mel: Tensor, scalars: Tensor, mask: Tensor | None) -> Tensor:
-        """Embeddings (R, width) of tracks; those of padding are zero and cost nothing."""
-        if mask is None:
-            return self.encoder(mel, scalars)
-        there = (mask.flatten() > 0.5).nonzero()[:, 0]
-        found = self.encoder(mel[there], scalars[there])
-        return found.new_zeros(len(mel), found.shape[1]).index_copy(0, there, found)
+    @staticmethod
+    def _embedded(encoder: TrackEncoder, heard: Heard) -> Tensor:
+        """Embeddings (B, N, width) of tracks; those of padding are zero and cost nothing."""
+        batch, n = heard.mel.shape[:2]
+        mel, scalars = heard.mel.flatten(0, 1), heard.scalars.flatten(0, 1)
+        if heard.mask is None:
+            return encoder(mel, scalars).view(batch, n, -1)
+        there = (heard.mask.flatten() > 0.5).nonzero()[:, 0]
+        found = encoder(mel[there], scalars[there])
+        return found.new_zeros(len(mel), found.shape[1]).index_copy(0, there, found).view(batch, n, -1)
 
     def guesses(self, mel: Tensor, scalars: Tensor) -> Tensor:
         """What tracks (R, 64, F) and (R, 8) sound like, (R, labels) in logits, whatever plays beside them."""
-        return self.guess(self.encoder(mel, scalars)) if self.guess is not None else mel.new_zeros(len(mel), 0)
+        return self.guess(self.ear(mel, scalars)) if self.guess is not None else mel.new_zeros(len(mel), 0)
+
+    def in_company(self, guess: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Guesses (B, N, labels) in logits, each moved by what the other tracks of its song were taken for."""
+        likely = guess.softmax(-1) if mask is None else guess.softmax(-1) * mask[..., None]
+        everyone = likely.sum(1, keepdim=True)
+        size = everyone.sum(2, keepdim=True).clamp_min(1).log().expand(*guess.shape[:2], 1)
+        return guess + self.company(torch.cat([(everyone - likely).clamp_min(0).log1p(), size], 2))
 
     def decide(self, heard: Heard) -> Answer:
         """As `forward`, from descriptions, and what the tracks were taken for."""
         batch, n = heard.mel.shape[:2]
-        embedded = self._embedded(heard.mel.flatten(0, 1), heard.scalars.flatten(0, 1), heard.mask).view(batch, n, -1)
+        embedded = self._embedded(self.encoder, heard)
         guess = embedded.new_zeros(*embedded.shape[:2], 0)
         if self.guess is not None:
-            guess = self.guess(embedded)
+            guess = self.in_company(self.guess(self._embedded(self.ear, heard)), heard.mask)
             likely = guess.softmax(-1)
             if heard.labels is not None:
                 told = torch.nn.functional.one_hot(heard.labels, guess.shape[-1] + 1)[..., 1:].to(likely)

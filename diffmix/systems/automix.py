@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from diffmix.balance import balanced, placed_loudness
@@ -35,11 +34,16 @@ from diffmix.systems.draws import Batch, Draws, collate
 from diffmix.systems.intents import LOUDNESS, Vectors, on_console
 from diffmix.systems.lessons import Lessons
 from diffmix.systems.solos import prepare as prepare_solos
-from diffmix.systems.training import OwnSpecs, Training, numbers_ahead, optimizers
+from diffmix.systems.training import OwnSpecs, Training, averaged, numbers_ahead, optimizers
 
 MIX_LUFS = -16.0
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "automix"
+
+
+def beginning(start: str, sample_rate: float) -> Automixer:
+    """The mixer in the folder ``start``; "shipped" is the one that comes with the package."""
+    return Automixer.load(SHIPPED if start == "shipped" else start, sample_rate)
 
 
 def prepare(config: Mapping[str, Any]) -> Training:
@@ -93,19 +97,14 @@ class Automix(OwnSpecs):
         self.seed = seed
         self.mixer = Automixer(console, **estimator)
         if start:
-            begin = Automixer.load(SHIPPED if start == "shipped" else start, console.sample_rate)
+            begin = beginning(start, console.sample_rate)
             if begin.shape != self.mixer.shape:
                 raise CheckpointError(
                     f"{start} holds an estimator of {begin.shape}, the run asks for {self.mixer.shape}"
                 )
             refuse_other_specs(self.mixer.specs, {k: v.to_dict() for k, v in begin.specs.items()}, start)
             self.mixer.load_state_dict(begin.state_dict())
-
-        def moved(mean: Tensor, now: Tensor, count: Any) -> Tensor:
-            keep = min(average, (1 + float(count)) / (10 + float(count)))  # at first the average follows faster
-            return keep * mean + (1 - keep) * now
-
-        self.average = AveragedModel(self.mixer, avg_fn=moved)
+        self.average = averaged(self.mixer, average)
         self.distance = SumDifferenceLoss()
         self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
         self.weight_decay = weight_decay

@@ -24,7 +24,7 @@ from diffmix.settings import Settings
 from diffmix.systems.intents import QUIETEST_LU, IntentCode, Vectors
 from diffmix.types import Path
 
-FORMAT, VERSION = "diffmix-automixer", 3
+FORMAT, VERSION = "diffmix-automixer", 4
 LISTENINGS = 4
 ACTIVE_DB = -30.0
 EXCERPT_S = 20.0

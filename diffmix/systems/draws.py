@@ -13,7 +13,7 @@ from diffmix.data.knowledge import STYLE, THIRD_OCTAVES_HZ
 from diffmix.estimators.features import FRAME_S, band_hz
 from diffmix.systems.intents import Vectors
 from diffmix.systems.lessons import Lesson, Lessons
-from diffmix.systems.solos import Solos
+from diffmix.systems.solos import Solos, joined
 
 
 class Batch(NamedTuple):
@@ -77,7 +77,7 @@ class Draws(Dataset[Drawn]):
         rng = np.random.default_rng([self.seed, number])
         which = int(rng.integers(len(self.lessons)))
         lesson = self.lessons[which]
-        piece, shift_db, playing = self._piece(lesson.mel_db.float(), rng)
+        piece, shift_db, playing = _piece(lesson.mel_db.float(), self.frames, rng)
         n = len(piece)
         told = (rng.random(n) < 0.9) & (rng.random() < 0.6)
         wished = (rng.random(STYLE.size) < 0.75) & (rng.random() < 0.5)
@@ -94,24 +94,55 @@ class Draws(Dataset[Drawn]):
             self._some_solos(rng),
         )
 
-    def _piece(self, mel_db: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A varied piece of tracks (N, 64, F), what equalisers have to do about it (N, 28) dB, and which play (N,)."""
-        frames = min(round(self.frames * rng.uniform(0.85, 1.18)), mel_db.shape[2])
-        start = int(rng.integers(mel_db.shape[2] - frames + 1))
-        piece = mel_db[..., start : start + frames]
-        level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
-        playing = level_db[:, start : start + frames].amax(1) > level_db.amax(1) - 30
-        piece = interpolate(piece, min(self.frames, mel_db.shape[2]), mode="linear")  # faster or slower
-        piece, shift_db = _coloured(_transposed(piece, rng), rng)
-        return _blotted(_noisy(piece, rng), rng), shift_db, playing
-
     def _some_solos(self, rng: np.random.Generator) -> Solos | None:
-        """Solos for one lesson; those that rest in the piece have no role to learn."""
+        """Solos for one lesson."""
         if self.solos is None or not self.solos_each:
             return None
         which = torch.from_numpy(rng.integers(len(self.solos.labels), size=self.solos_each))
-        piece, _, playing = self._piece(self.solos.mel_db[which].float(), rng)
-        return Solos(piece, self.solos.measured[which], self.solos.labels[which] * playing)
+        return _varied(self.solos, which, self.frames, rng)
+
+
+class SoloDraws(Dataset[Solos]):
+    """Draw number i of a seed is always the same: pieces of single tracks, varied as those of `Draws`.
+
+    Of each of ``sources`` come as many as ``counts`` says; rare roles are drawn more often than they are there.
+    """
+
+    def __init__(self, sources: Sequence[Solos], counts: Sequence[int], seconds: float, seed: int) -> None:
+        self.sources, self.counts = sources, counts
+        self.frames, self.seed = round(seconds / FRAME_S), seed
+        self.chances = []
+        for solos in sources:
+            chance = 1 / np.sqrt(np.bincount(solos.labels.numpy()))[solos.labels.numpy()]
+            self.chances.append(chance / chance.sum())
+
+    def __getitem__(self, number: int) -> Solos:
+        """Draw number ``number``, of any size; every other one has gone through two microphones."""
+        rng = np.random.default_rng([self.seed, number])
+        drawn, twice = [], rng.random() < 0.5
+        for solos, count, chance in zip(self.sources, self.counts, self.chances, strict=True):
+            which = torch.from_numpy(rng.choice(len(chance), count, p=chance))
+            some = _varied(solos, which, self.frames, rng)
+            drawn.append(some._replace(mel_db=_coloured(some.mel_db, rng)[0]) if twice else some)
+        return joined(drawn)
+
+
+def _varied(solos: Solos, which: Tensor, frames: int, rng: np.random.Generator) -> Solos:
+    """Pieces of some of the solos; those that rest there have no role to learn."""
+    piece, _, playing = _piece(solos.mel_db[which].float(), frames, rng)
+    return Solos(piece, solos.measured[which], solos.labels[which] * playing)
+
+
+def _piece(mel_db: Tensor, length: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A varied piece of tracks (N, 64, F), what equalisers have to do about it (N, 28) dB, and which play (N,)."""
+    frames = min(round(length * rng.uniform(0.85, 1.18)), mel_db.shape[2])
+    start = int(rng.integers(mel_db.shape[2] - frames + 1))
+    piece = mel_db[..., start : start + frames]
+    level_db = 10 * (10 ** (mel_db / 10)).sum(1).log10()
+    playing = level_db[:, start : start + frames].amax(1) > level_db.amax(1) - 30
+    piece = interpolate(piece, min(length, mel_db.shape[2]), mode="linear")  # faster or slower
+    piece, shift_db = _coloured(_transposed(piece, rng), rng)
+    return _blotted(_noisy(piece, rng), rng), shift_db, playing
 
 
 def _transposed(mel_db: Tensor, rng: np.random.Generator) -> Tensor:
@@ -207,5 +238,5 @@ def collate(drawn: Sequence[Drawn]) -> Batch:
         style=torch.stack([x.style for x in lessons]),
         wished=torch.stack([d.wished for d in drawn]),
         reference=reference,
-        solos=Solos(*(torch.cat(parts) for parts in zip(*solos, strict=True))) if solos else None,
+        solos=joined(solos) if solos else None,
     )

@@ -1,17 +1,23 @@
-"""Single recordings as an estimator hears them, from which it learns what real instruments sound like."""
+"""Single tracks as an estimator hears them, from which it learns what instruments sound like.
+
+Recordings of real ones, varied, or those of generated songs, which cost a seventh of a lesson as nobody mixes them.
+"""
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from diffmix.data.multitrack import Multitrack
+from diffmix.data.recordings import Recordings
 from diffmix.data.roles import LABELS
 from diffmix.data.solos import by_role, solo
-from diffmix.data.synthetic import cache_root
+from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
 from diffmix.errors import OutputError
 from diffmix.estimators.features import MEASURES, log_mel, measures
 from diffmix.files import replacing
@@ -29,6 +35,11 @@ class Solos(NamedTuple):
     labels: Tensor
 
 
+def joined(some: Sequence[Solos]) -> Solos:
+    """All of them, in order; they are equally long."""
+    return Solos(*(torch.cat(parts) for parts in zip(*some, strict=True)))
+
+
 def prepare(
     folders: Sequence[str],
     count: int,
@@ -41,7 +52,7 @@ def prepare(
 
     Raises AudioError as `by_role` does, OutputError when they cannot be kept.
     """
-    from safetensors.torch import load_file, save
+    from safetensors.torch import load_file
 
     files: dict[str, list[FilePath]] = {}
     for folder in folders:
@@ -62,13 +73,51 @@ def prepare(
         solos.labels[number] = LABELS[track.role or ""]
         if progress:
             progress(number + 1, count)
+    _keep(solos, kept)
+    return solos
+
+
+def of_songs(
+    recordings: Recordings, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> Solos:
+    """The tracks of generated songs, all that sound; kept song by song on disk in ``cache``, which programs may share.
+
+    Raises AudioError as `generate_song` does, OutputError when they cannot be kept.
+    """
+    from safetensors.torch import load_file
+
+    told = {**asdict(recordings), "count": 0, "seed": 0}  # more songs or others: those that are there still count
+    digest = hashlib.sha1(json.dumps(told, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:12]
+    folder = FilePath(cache or cache_root()) / "solos" / f"v{GENERATOR_VERSION}.{SOLO_VERSION}" / digest
+    found = []
+    for number in range(recordings.count):
+        kept = folder / f"{recordings.seed + number}.safetensors"
+        if not kept.is_file():
+            _keep(joined([_heard(recording) for recording in recordings.of(number)]), kept)
+        found.append(Solos(**load_file(kept)))
+        if progress:
+            progress(number + 1, recordings.count)
+    return joined(found)
+
+
+def _heard(recording: Multitrack) -> Solos:
+    rate, tracks = recording.sample_rate, recording.tracks
+    return Solos(
+        torch.cat([log_mel(track.audio[None], rate).half() for track in tracks]),
+        torch.cat([measures(track.audio[None]) for track in tracks]),
+        torch.tensor([LABELS[track.role or ""] for track in tracks]),
+    )
+
+
+def _keep(solos: Solos, file: FilePath) -> None:
+    from safetensors.torch import save
+
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(kept) as temporary:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as temporary:
             temporary.write_bytes(save(solos._asdict()))
     except OSError as error:
-        raise OutputError(f"cannot keep solos in {kept.parent}: {error.strerror or error}") from None
-    return solos
+        raise OutputError(f"cannot keep solos in {file.parent}: {error.strerror or error}") from None
 
 
 def _digest(file: FilePath) -> str:

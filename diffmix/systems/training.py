@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import lightning
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Sampler
 
 from diffmix.errors import CheckpointError
@@ -90,6 +92,16 @@ class OwnSpecs(lightning.LightningModule):
         if "specs" not in checkpoint:
             raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
         refuse_other_specs(self.specs, checkpoint["specs"], "the checkpoint")
+
+
+def averaged(module: torch.nn.Module, average: float) -> AveragedModel:
+    """A copy of a module that follows its weights: of each it keeps ``average`` per update, at first less."""
+
+    def moved(mean: Tensor, now: Tensor, count: Any) -> Tensor:
+        keep = min(average, (1 + float(count)) / (10 + float(count)))
+        return mean + (1 - keep) * (now - mean)  # what did not move stays as it is, to the bit
+
+    return AveragedModel(module, avg_fn=moved)
 
 
 def optimizers(

@@ -159,7 +159,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"tracks.send.gain_db: low is -60, stored -90"):
         Automixer.load(tmp_path / "model", RATE)
     config.write_text(json.dumps({**data, "version": 9}))
-    with pytest.raises(CheckpointError, match="has version 9, this diffmix reads version 3"):
+    with pytest.raises(CheckpointError, match="has version 9, this diffmix reads version 4"):
         Automixer.load(tmp_path / "model", RATE)
     config.write_text("{}")
     with pytest.raises(CheckpointError, match="does not describe an automixer"):

@@ -153,7 +153,8 @@ class RolesData(lightning.LightningDataModule):
     def __init__(self, config: Mapping[str, Any], sample_rate: int, seed: int) -> None:
         super().__init__()
         length, names = float(config["song_seconds"]), config["solos"] or ()
-        count, engines = config["songs"], config["engines"]
+        count, given = config["songs"], config["engines"]
+        engines = [given] if isinstance(given, str) else given
         self.song = {"tracks": list(config["tracks"])}
         parts, first = [], 0
         with progress("Making tracks", count) as advance:
@@ -165,7 +166,7 @@ class RolesData(lightning.LightningDataModule):
         sources, counts = [joined(parts)], [config["tracks_each"]]
         if names:
             with progress("Making solos", config["solo_count"]) as advance:
-                folders = (names,) if isinstance(names, str) else tuple(names)
+                folders = [names] if isinstance(names, str) else names
                 told = partial(_further, advance, 0)
                 sources.append(prepare_solos(folders, config["solo_count"], length, sample_rate, progress=told))
             counts.append(config["solos_each"])

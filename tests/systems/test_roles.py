@@ -13,6 +13,7 @@ from diffmix.data.audio import write_wav
 from diffmix.data.recordings import Recordings
 from diffmix.data.roles import LABELS, ROLES
 from diffmix.estimators import Heard
+from diffmix.systems import roles
 from diffmix.systems.automixer import Automixer
 from diffmix.systems.draws import SoloDraws
 from diffmix.systems.roles import Roles, casts
@@ -24,7 +25,7 @@ config = configured(
     "recipe=roles",
     f"console.sample_rate={RATE}",
     "data.songs=2",
-    "data.engines=[train,train+wide]",
+    "data.engines=train+wide",
     "data.tracks=[3,4]",
     "data.song_seconds=1.5",
     "data.held_out_songs=1",
@@ -104,6 +105,18 @@ def test_company_tells_what_a_track_is() -> None:
         torch.testing.assert_close(padded, company(guess))
         turned = company(guess.flip(1)).flip(1)
         torch.testing.assert_close(turned, company(guess))
+
+
+def test_engines_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, object]] = []
+
+    def made(recordings: Recordings, **_: object) -> Solos:
+        asked.append((recordings.seed, recordings.count, recordings.song["engines"]))
+        return Solos(torch.zeros(1, 64, 4), torch.zeros(1, 4), torch.tensor([1]))
+
+    monkeypatch.setattr(roles, "of_songs", made)
+    roles.RolesData(config("data.engines=[train,train+wide]", "data.songs=5")["data"], RATE, 0)
+    assert asked == [(0, 3, "train"), (3, 2, "train+wide")]
 
 
 def test_casts_are_those_of_songs() -> None:

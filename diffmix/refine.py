@@ -57,6 +57,7 @@ class _Wanted:
         self.rate = sample_rate
         self.features = AudioFeatureLoss(sample_rate)
         self.reference = None
+        self.floor_db: float | None = None  # of the vocals
         hz = torch.tensor(THIRD_OCTAVES_HZ)
         self.heard = (hz >= 50) & (hz <= min(12500.0, 0.4 * sample_rate))
         self.vocal = (hz >= _VOCAL_HZ[0]) & (hz <= _VOCAL_HZ[1])
@@ -74,6 +75,8 @@ class _Wanted:
         mix = torch.cat(list(mix), -1)[None]  # the moments one after the other
         powers = band_powers(mix[0], self.rate).mean(0)
         off = (self._curve(_db(powers)) - self.spectrum).square().mean() / 36
+        if vocals is not None:
+            off = off + self._masked(powers, vocals)
         middle, side = mix[:, 0] + mix[:, 1], mix[:, 0] - mix[:, 1]
         left, right = mix.square().mean(-1)[0]
         lean = ((right - left) / (right + left).clamp_min(1e-12)).square()
@@ -81,12 +84,19 @@ class _Wanted:
             return off + self.features(_level(mix, self.rate), self.reference)
         width_db = _db(side.square().mean()) - _db(middle.square().mean())
         wide = ((width_db + 6).clamp_min(0) + (-14 - width_db).clamp_min(0)).square() / 36
-        total = off + wide + 4 * lean
-        if vocals is not None:
-            vocal = band_powers(torch.cat(list(vocals), -1), self.rate).mean(0)
-            ratio_db = _db(vocal[..., self.vocal].sum()) - _db((powers - vocal)[..., self.vocal].sum().clamp_min(1e-12))
-            total = total + 0.5 * (-ratio_db).clamp_min(0).square() / 36  # at least as loud there as all the rest
-        return total
+        return off + wide + 4 * lean
+
+    def _masked(self, powers: Tensor, vocals: Tensor) -> Tensor:
+        """How far the vocals are under what they should be over all the rest, where words are understood.
+
+        That is as loud, or with a reference, which says nothing of the vocals themselves, as they were in the beginning
+        if that is less.
+        """
+        vocal = band_powers(torch.cat(list(vocals), -1), self.rate).mean(0)
+        ratio_db = _db(vocal[..., self.vocal].sum()) - _db((powers - vocal)[..., self.vocal].sum().clamp_min(1e-12))
+        if self.floor_db is None:
+            self.floor_db = min(float(ratio_db.detach()), 0.0) if self.reference is not None else 0.0
+        return 0.5 * (self.floor_db - ratio_db).clamp_min(0).square() / 36
 
 
 def _db(power: Tensor) -> Tensor:
@@ -132,9 +142,10 @@ def refine(
 ) -> Refined:
     """Descend from ``settings`` in at most ``steps`` steps; the best of what was tried is returned.
 
-    Towards ``reference`` (2, T) if there is one: its `AudioFeatureLoss` and spectrum. Else towards the spectrum of
-    finished mixes, a lead vocal that is not masked where words are understood, and a usual width. Knobs locked,
-    bounded or not named in ``only`` keep to that; knobs at the end of their range, such as a closed send, stay there.
+    Towards ``reference`` (2, T) if there is one: its `AudioFeatureLoss` and spectrum, with a lead vocal that is masked
+    no more than in the beginning. Else towards the spectrum of finished mixes, a lead vocal that is not masked where
+    words are understood, and a usual width. Knobs locked, bounded or not named in ``only`` keep to that; knobs at the
+    end of their range, such as a closed send, stay there.
     """
     player = Player(console, multitrack)
     names, rate = player.names, multitrack.sample_rate

@@ -21,7 +21,7 @@ from diffmix.kernels.loudness import LoudnessMeter, integrated_loudness, true_pe
 from diffmix.mix import finished, render
 from diffmix.playback import Player
 from diffmix.processors import HighShelfFilter
-from diffmix.refine import refine
+from diffmix.refine import _Wanted, refine
 from diffmix.wishes import Wishes
 
 RATE = 16000
@@ -275,6 +275,14 @@ def test_refinement_goes_where_a_reference_is(console: Console) -> None:
     away = [abs(level - treble_db(dark)) for level in (treble_db(plain), *ends)]
     assert away[1] < 0.8 * away[0]
     assert away[1] < 0.8 * away[2]
+
+
+def test_a_reference_does_not_bury_the_voice() -> None:
+    rest, voice, reference = 0.1 * torch.randn(3, 1, 2, RATE // 2, generator=torch.Generator().manual_seed(0))
+    wanted, plain = _Wanted(RATE, reference[0]), _Wanted(RATE, reference[0])
+    assert wanted(rest + voice, voice) == plain(rest + voice, None)  # where it was in the beginning
+    assert wanted(rest + 2 * voice, 2 * voice) == plain(rest + 2 * voice, None)
+    assert wanted(rest + 0.3 * voice, 0.3 * voice) > plain(rest + 0.3 * voice, None) + 0.5
 
 
 def test_a_mix_is_refined_towards_a_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import style_features
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-effect-embedding", 1
@@ -178,10 +178,8 @@ def _read(folder: FilePath) -> EffectEncoder:
         raise CheckpointError(
             f"{folder} was trained for {config.get('features')} features, there are {style_features.SIZE} now"
         )
-    try:
+    with described(folder):
         encoder = EffectEncoder(**config["shape"])
-    except (KeyError, TypeError, SettingsError) as error:
-        raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
     fill(encoder, weights, folder)
     encoder.about = config
     return encoder.eval()

@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -55,6 +56,19 @@ def read_model(folder: Path, what: str, form: str, version: int) -> tuple[dict[s
     if config.get("version") != version:
         raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {version}")
     return config, weights
+
+
+@contextmanager
+def described(folder: Path) -> Iterator[None]:
+    """A block that makes what a config says. Raises CheckpointError for whatever goes wrong there."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except KeyError as error:
+        raise CheckpointError(f"{folder} describes a model that cannot be: its config has no {error}") from error
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder} describes a model that cannot be: {' '.join(str(error).split())}") from error
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import style_features
-from diffmix.estimators.folder import CONFIG, WEIGHTS, read_model
+from diffmix.estimators.folder import CONFIG, WEIGHTS, described, read_model
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
 from diffmix.files import replacing
 from diffmix.types import Path
@@ -253,14 +253,12 @@ def _read(folder: FilePath) -> Translator:
     for name, mine in numbers.items():
         if config.get(name) != mine:
             raise CheckpointError(f"{folder} was trained for other {name}: {config.get(name)}, not {mine}")
-    try:
+    with described(folder):
         translator = Translator(**config["shape"])
         for domain in DOMAINS:
             translator.register_buffer(f"residuals_{domain}", weights[f"residuals_{domain}"].float())
         translator.load_state_dict({name: part.float() for name, part in weights.items()})
         translator.harm = {d: _harm(h) for d, h in config.get("harm", {}).items()}
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: {' '.join(str(error).split())}") from None
     translator.about = config
     return translator.eval()
 

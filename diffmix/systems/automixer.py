@@ -12,10 +12,10 @@ from diffmix.console import Console
 from diffmix.data.knowledge import STYLE, Style, class_mean
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import LABELS, ROLES
-from diffmix.errors import CheckpointError, SettingsError
+from diffmix.errors import CheckpointError
 from diffmix.estimators import Estimator, Heard
 from diffmix.estimators.features import FRAME_S, heard_mix, level_free, log_mel, measures
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.params import ParamSpec
@@ -173,12 +173,10 @@ class Automixer(nn.Module):
         Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
         """
         config, weights = read_model(folder, "an automixer", FORMAT, VERSION)
-        try:
+        with described(folder):
             console = Console.from_layout(config.get("console", {}), sample_rate)
-        except (SettingsError, TypeError) as error:
-            raise CheckpointError(f"{folder} describes a console that cannot be: {error}") from None
-        mixer = cls(console, config.get("listen_seconds", LISTEN_S), **config["estimator"])
-        refuse_other_specs(mixer.specs, config["specs"], folder)
+            mixer = cls(console, config.get("listen_seconds", LISTEN_S), **config["estimator"])
+            refuse_other_specs(mixer.specs, config["specs"], folder)
         fill(mixer.estimator, weights, folder)
         return mixer.eval()
 

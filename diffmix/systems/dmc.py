@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from diffmix.balance import placed_loudness
 from diffmix.console import Console, Controls, DeskValues, Tracks, track_loudness
 from diffmix.data.multitrack import Multitrack
-from diffmix.errors import CheckpointError, SettingsError
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.errors import SettingsError
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.estimators.short_chunk_cnn import ShortChunkCNN
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss
@@ -183,12 +183,10 @@ class DMC(nn.Module):
         Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
         """
         config, weights = read_model(folder, "a differentiable mixing console", FORMAT, VERSION)
-        try:
+        with described(folder):
             console = Console.from_layout(config["console"], sample_rate)
             model = cls(console, listen_seconds=config["listen_seconds"], **config["network"])
-        except (SettingsError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from None
-        refuse_other_specs(console.specs, config.get("specs", {}), folder)
+            refuse_other_specs(console.specs, config["specs"], folder)
         fill(model, weights, folder)
         return model.eval()
 

@@ -10,9 +10,9 @@ from torch.nn.functional import pad
 from diffmix.console import Console, Controls, Tracks, track_loudness
 from diffmix.data import audio
 from diffmix.data.multitrack import Multitrack
-from diffmix.errors import AudioError, CheckpointError, SettingsError
+from diffmix.errors import AudioError
 from diffmix.estimators.cnn14 import SpectrogramEncoder
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.estimators.style_controller import StyleController
 from diffmix.kernels.loudness import HEARD_LUFS, SILENCE_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
@@ -172,7 +172,7 @@ class MixStyleTransfer(nn.Module):
         Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
         """
         config, weights = read_model(folder, "a mix style transfer", FORMAT, VERSION)
-        try:
+        with described(folder):
             model = cls(
                 Console.from_layout(config["console"], sample_rate),
                 config["listen_seconds"],
@@ -180,9 +180,7 @@ class MixStyleTransfer(nn.Module):
                 controller=config["controller"],
                 sum_and_difference=config["sum_and_difference"],
             )
-        except (KeyError, TypeError, SettingsError) as error:
-            raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from None
-        refuse_other_specs(model.console.specs, config["specs"], folder)
+            refuse_other_specs(model.console.specs, config["specs"], folder)
         fill(model, weights, folder)
         return model.eval()
 

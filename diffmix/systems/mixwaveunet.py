@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from diffmix.data.audio import resample
 from diffmix.data.multitrack import Multitrack
-from diffmix.errors import AudioError, CheckpointError, SettingsError
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.errors import AudioError
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.estimators.wave_unet import WaveUNet
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss
@@ -95,10 +95,8 @@ class MixWaveUNet(nn.Module):
     def load(cls, folder: Path) -> "MixWaveUNet":
         """Read what `save` wrote. Raises CheckpointError if a file is missing or broken, or of another format."""
         config, weights = read_model(folder, "a Mix-Wave-U-Net", FORMAT, VERSION)
-        try:
+        with described(folder):
             model = cls(config["sample_rate"], **config["network"])
-        except (SettingsError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from None
         fill(model, weights, folder)
         return model.eval()
 

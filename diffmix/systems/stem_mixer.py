@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from diffmix.data import normalise as effects
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.normalise import CLASSES, TREATMENTS, Averages, reverberated, stems_of
-from diffmix.errors import AudioError, CheckpointError, SettingsError
+from diffmix.errors import AudioError, SettingsError
 from diffmix.estimators.crafx import CRAFx
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-stem-mixer", 1
@@ -96,9 +96,7 @@ class StemMixer(nn.Module):
     def load(cls, folder: Path) -> "StemMixer":
         """Read what `save` wrote. Raises CheckpointError if a file is missing or broken."""
         config, weights = read_model(folder, "a stem mixer", FORMAT, VERSION)
-        try:
+        with described(folder):
             model = cls(None, config["sample_rate"], **config["network"])
-        except (KeyError, TypeError, SettingsError) as error:
-            raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from None
         fill(model, weights, folder)
         return model.eval()

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from diffmix.console import Console
 from diffmix.data.synthetic import VALIDATION_SEED
-from diffmix.errors import CheckpointError, SettingsError
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.errors import CheckpointError
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.metrics import error_to_signal, stft_distance
 from diffmix.metrics.style import DEEPAFX_FFT_SIZES
 from diffmix.processors import Chain
@@ -66,10 +66,8 @@ def load_proxies(folder: Path, console: Console) -> Networks:
             f"{folder} imitates effects at {config.get('sample_rate')} Hz, the data are at {console.sample_rate:g} Hz"
         )
     chain = strip_chain(console)
-    try:
+    with described(folder):
         networks = Networks(chain, effect_parts(chain), **config["network"])
-    except (KeyError, TypeError, SettingsError) as error:
-        raise CheckpointError(f"{folder} describes networks that cannot be: {error}") from None
     fill(networks, weights, folder)
     return networks.freeze()
 

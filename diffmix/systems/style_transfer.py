@@ -11,8 +11,8 @@ from torch.nn.functional import normalize, pad
 from diffmix.console import Console, Controls
 from diffmix.data import audio
 from diffmix.data.multitrack import Multitrack, Track
-from diffmix.errors import AudioError, CheckpointError, SettingsError
-from diffmix.estimators.folder import fill, read_model, write_model
+from diffmix.errors import AudioError, SettingsError
+from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.estimators.style_encoder import PairController, StyleEncoder
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.metrics.style import PEAK_DB, at_peak
@@ -190,7 +190,7 @@ class StyleTransfer(nn.Module):
         Raises CheckpointError if a file is missing or broken, or if the stored parameters are not this console's.
         """
         config, weights = read_model(folder, "a style transfer of recordings", FORMAT, VERSION)
-        try:
+        with described(folder):
             model = cls(
                 Console.from_layout(config["console"], sample_rate or config["hear_rate"]),
                 config["hear_rate"],
@@ -198,9 +198,7 @@ class StyleTransfer(nn.Module):
                 method=config["method"],
                 **{name: config[name] for name in ("encoder", "hidden", "network")},
             )
-        except (KeyError, TypeError, SettingsError) as error:
-            raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from None
-        refuse_other_specs(model.console.specs, config["specs"], folder)
+            refuse_other_specs(model.console.specs, config["specs"], folder)
         fill(model, weights, folder)
         return model.eval()
 

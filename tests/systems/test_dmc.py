@@ -229,6 +229,8 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     for change, message in (
         ({"network": {"width": 8}}, "size mismatch"),
         ({"network": {"size": 8}}, "describes a model that cannot be"),
+        ({"specs": 3}, "describes a model that cannot be: 'int' object"),
+        ({"listen_seconds": "x"}, "describes a model that cannot be: could not convert"),
         ({"version": 9}, "has version 9, this diffmix reads version 1"),
         ({"format": "x"}, "does not describe a differentiable mixing console"),
     ):
@@ -237,6 +239,9 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
             DMC.load(tmp_path / "model", RATE)
     with pytest.raises(CheckpointError, match="its format is 'x', of diffmix-dmc"):
         load_mixer(tmp_path / "model", RATE)
+    file.write_text(json.dumps({name: value for name, value in data.items() if name != "specs"}))
+    with pytest.raises(CheckpointError, match="its config has no 'specs'"):
+        DMC.load(tmp_path / "model", RATE)
     data["specs"]["tracks"]["fader.gain_db"]["low"] = -90
     file.write_text(json.dumps(data))
     with pytest.raises(CheckpointError, match=r"fader.gain_db: low is -48, stored -90"):

@@ -119,7 +119,8 @@ class Processor(Exact):
         is computed in float32.
 
         Raises AudioError for audio of another shape, of whole numbers, or of channels that the inlet does not take,
-        SettingsError for values that are missing, unknown, no tensors, or of another shape.
+        SettingsError for values that are missing, unknown, no tensors, or of another shape, and AudioError if what an
+        effect of one's own made is no such audio, or lies where its input lay.
         """
         raise NotImplementedError
 
@@ -172,6 +173,8 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(process)
     def prepared(self: Processor, x: Tensor, /, **values: Any) -> Any:
+        if type(self).process is not prepared:  # called by a subclass's own, which was prepared
+            return process(self, x, **values)
         kind = type(self).__name__
         first, *others = self.inlets
         _check_audio(f"{kind}: the audio", x, first)
@@ -201,8 +204,17 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
             values = {
                 n: v.to(torch.promote_types(v.dtype, dtype)) if isinstance(v, Tensor) else v for n, v in values.items()
             }
-        y = process(self, x.to(dtype), **values)
-        return tuple(part.to(x.dtype) for part in y) if isinstance(y, tuple) else y.to(x.dtype)
+        heard = x.to(dtype)
+        version = _version(heard)
+        y = process(self, heard, **values)
+        if _version(heard) != version:
+            raise AudioError(f"{kind} changes the audio it is given, which others hear too; it has to make its own")
+        parts = y if isinstance(y, tuple) else (y,)
+        if len(parts) != len(self.outlets):
+            raise AudioError(f"{kind} gave {len(parts)} signals; it has {len(self.outlets)} outlet(s)")
+        for part, port in zip(parts, self.outlets, strict=True):
+            _check_made(kind, part, port, x)
+        return tuple(part.to(x.dtype) for part in parts) if isinstance(y, tuple) else y.to(x.dtype)
 
     return prepared
 
@@ -215,6 +227,22 @@ def _check_audio(what: str, x: Tensor, port: Port) -> None:
         raise AudioError(f"{what} is {tuple(x.shape)} {x.dtype}; allowed are floats (B, C, T), at least one of each")
     if port.channels not in (None, x.shape[1]):
         raise AudioError(f"{what} has {x.shape[1]} channels, allowed is {port.channels}")
+
+
+def _version(x: Tensor) -> int:
+    """How often a tensor was written to, as far as that is counted."""
+    return 0 if torch.compiler.is_compiling() or x.is_inference() else x._version
+
+
+def _check_made(kind: str, y: Tensor, port: Port, x: Tensor) -> None:
+    """Raise AudioError unless y is what an effect may make of audio x (B, C, T)."""
+    if not isinstance(y, Tensor):
+        raise AudioError(f"{kind} gave {type(y).__name__}; a tensor (B, C, T) is expected")
+    if y.ndim != 3 or len(y) != len(x) or y.shape[-1] != x.shape[-1] or port.channels not in (None, y.shape[1]):
+        raise AudioError(
+            f"{kind} gave {tuple(y.shape)} of audio {tuple(x.shape)}; expected are "
+            f"({len(x)}, {port.channels or 'C'}, {x.shape[-1]})"
+        )
 
 
 def _fitted(what: str, value: Tensor, p: Param, x: Tensor) -> Tensor:

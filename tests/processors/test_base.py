@@ -1,10 +1,14 @@
 """What the base does for every effect before its `process` runs: shapes, precision, curves."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from diffmix.errors import AudioError, SettingsError
+from diffmix.params import Param
 from diffmix.processors import REGISTRY, BalanceWidth, Compressor, Gain, KneeCompressor, Processor, Reverb
 
 RATE = 44100
@@ -111,3 +115,42 @@ def test_a_state_with_more_in_it_is_of_another_effect() -> None:
     effect.process_chunk(x, state, **values)
     with pytest.raises(AudioError, match=r"of another effect: it holds 2 memories, not 1"):
         effect.process_chunk(x, (*state, state[0]), **values)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda x: None, "Slip gave NoneType; a tensor"),
+        (lambda x: x[..., 1:], r"gave \(2, 2, 599\) of audio \(2, 2, 600\); expected are \(2, C, 600\)"),
+        (lambda x: x[:1], r"gave \(1, 2, 600\)"),
+        (lambda x: x[0], r"gave \(2, 600\)"),
+        (lambda x: (x, x), r"gave 2 signals; it has 1 outlet"),
+        (lambda x: x.mul_(2), "changes the audio it is given"),
+    ],
+)
+def test_slips_of_ones_own_effects_are_named(made: Callable[[Tensor], Any], said: str) -> None:
+    slip = type("Slip", (Processor,), {"process": lambda self, x: made(x)})(RATE)
+    try:
+        with pytest.raises(AudioError, match=said):
+            slip.process(torch.ones(2, 2, 600))
+    finally:
+        del REGISTRY["Slip"]
+
+
+def test_an_effect_may_use_that_which_it_extends() -> None:
+    class Parallel(Compressor):
+        dry = Param(0, 1, 0, "")
+
+        def process(
+            self, x: Tensor, *, threshold_db: Tensor, ratio: Tensor, attack_ms: Tensor, release_ms: Tensor, dry: Tensor
+        ) -> Tensor:
+            knobs = {"threshold_db": threshold_db, "ratio": ratio, "attack_ms": attack_ms, "release_ms": release_ms}
+            return super().process(x, **knobs) + dry[:, None, None] * x
+
+    try:
+        x = noise(effect := Parallel(RATE))
+        values = settings(effect)
+        wet = Compressor(RATE).process(x, **{name: values[name] for name in Compressor.declared})
+        assert torch.equal(effect.process(x, **values), wet + values["dry"][:, None, None] * x)
+    finally:
+        del REGISTRY["Parallel"]

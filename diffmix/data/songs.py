@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -183,8 +183,14 @@ class Dataset(Sequence[Song]):
         number = f"{len(self)} song{'' if len(self) == 1 else 's'}"
         return f"{self.root}: {number}{f' for {self.split}' if self.split else ''} ({self.kind})"
 
-    def __getitem__(self, index: int) -> Song:  # type: ignore[override]
-        """Song number `index`; its headers are read the first time. Raises AudioError naming what is broken."""
+    @overload
+    def __getitem__(self, index: int) -> Song: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> Song | Dataset:
+        """Song number `index`, or a data set of some of them; headers are read once. Raises AudioError if broken."""
+        if isinstance(index, slice):
+            return Dataset(self.places[index], self.root, self.kind, self.split, self.sample_rate)
         index = range(len(self))[index]
         if index not in self._songs:
             place = self.places[index]

@@ -208,6 +208,7 @@ def test_every_data_set_is_recognised_and_read_in_one_way(tmp_path, kind, monkey
     assert (dataset.kind, len(dataset)) == (kind, count)
     assert str(dataset) == f"{root}: {count} songs ({kind})"
     assert [s.name for s in open_dataset(root, kind)] == [s.name for s in dataset]
+    assert [s.name for s in dataset[1:]] == [s.name for s in dataset][1:]
     by_split = {split: {p.name for p in dataset.places if p.split == split} for split in ("train", "valid", "test")}
     assert set.union(*by_split.values()) == {song.name for song in dataset}
     for split, names in by_split.items():

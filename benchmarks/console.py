@@ -5,7 +5,6 @@ Backward gives gradients to the audio and to every parameter. Needs ``pip instal
 """
 
 import argparse
-import ctypes
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ import scipy.signal
 import torch
 from torch import Tensor
 
-from benchmarks.common import Cell, decibels, in_turns, publish, table
+from benchmarks.common import Cell, decibels, in_turns, keep_freed_memory, publish, table
 from benchmarks.peers import (
     SAMPLE_RATE,
     TRACKS,
@@ -158,14 +157,6 @@ def rounding_error(x: Tensor, seed: int) -> float | str:
     """Our console in float32 against the same console with ideal float64 arithmetic, in dB of the peak."""
     exact = forward(ours(x, seed, torch.float64))()
     return decibels((forward(ours(x, seed))().double() - exact).abs().max().item(), exact.abs().max().item())
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, or clearing fresh pages would be up to half of the peers' time (Linux)."""
-    library = ctypes.CDLL(None)
-    for option, value in ((-3, 1 << 30), (-1, -1)):  # M_MMAP_THRESHOLD: blocks up to 1 GiB; M_TRIM_THRESHOLD: never
-        if not library.mallopt(option, value):
-            raise OSError(f"mallopt({option}, {value}) failed")
 
 
 def columns(passes: Sequence[str], figures: Sequence[str]) -> list[str]:

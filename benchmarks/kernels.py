@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import Cell, decibels, in_turns, publish, table
+from benchmarks.common import Cell, decibels, in_turns, keep_freed_memory, publish, table
 from benchmarks.kernel_peers import (
     Competitor,
     Gradients,
@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
+    keep_freed_memory()
     numba.set_num_threads(1)
     torch.set_num_threads(1)  # after numba's first call, which sets the count of OpenMP, and so of torch, itself
     generator = torch.Generator().manual_seed(a.seed)
@@ -230,6 +231,8 @@ def main() -> None:
         ),
     ]
     notes += [
+        "The C library keeps freed memory (mallopt), the peers' best setting, or much of the time would be that of "
+        "clearing fresh pages.",
         "The error of an EQ is against the same recursion in float64 by torchaudio, its gradient error the largest "
         "relative one over the input and all 18 settings; both of the first item.",
         "Packages without a filter design (torchaudio, torchlpc, fluxion-dsp, faustax.ops) get sections designed in "

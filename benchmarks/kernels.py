@@ -51,14 +51,15 @@ def drawn(kind: type[Processor], items: int, generator: torch.Generator) -> Valu
 
 
 def timed(makers: Makers, turns: int) -> tuple[dict[str, list[Cell]], dict[str, Competitor], list[str]]:
-    """Per competitor: CPU ms forward, CPU ms with backward, peak MiB of each."""
+    """Per competitor: CPU ms forward and with backward, of the fastest call of either, peak MiB of each."""
     found, missing = available(makers)
     once = in_turns({n: c.forward for n, c in found.items()}, turns)
     twice = in_turns({n: c.both for n, c in found.items() if c.both}, turns)
     rows: dict[str, list[Cell]] = {}
     for name in found:
-        cpu, mib = (twice[name].cpu, twice[name].peak_mib) if name in twice else (None, None)
-        rows[name] = [once[name].cpu, cpu, once[name].peak_mib, mib]
+        passes = once[name], twice.get(name)
+        rows[name] = [t and t.cpu for t in passes] + [t and min(t.cpu_ms) for t in passes]
+        rows[name] += [t and t.peak_mib for t in passes]
         print(name, *rows[name])
     return rows, found, missing
 
@@ -73,10 +74,13 @@ def beside(
         "effect",
         "forward",
         "with backward",
+        "fastest forward",
+        "fastest with backward",
         "MiB forward",
         "MiB with backward",
         "× ours forward",
         "× ours both",
+        "× ours both, fastest",
     ]
     if exact:
         columns += ["error, dB of peak", "gradient error"]
@@ -85,7 +89,7 @@ def beside(
         ratios = [
             a / b if isinstance(a, float) and isinstance(b, float) else None for a, b in zip(row, first, strict=True)
         ]
-        cells: list[Cell] = [name, *row, *ratios[:2]]
+        cells: list[Cell] = [name, *row, *ratios[:2], ratios[3]]
         if exact:
             y, gradients = exact
             cells.append(decibels(float(np.abs(found[name].forward()[0] - y[0]).max()), float(np.abs(y[0]).max())))

@@ -20,8 +20,13 @@ def heard(x: Tensor, least: int = 1, channels: int | None = 2) -> Tensor:
     return x.to(promote_types(x.dtype, float32))
 
 
-def pair(y: Tensor, target: Tensor, least: int = 1, channels: int | None = 2) -> tuple[Tensor, Tensor]:
-    """Both of one shape, as `heard`; raises AudioError: what is broadcast would be compared all the same."""
+def alike(y: Tensor, target: Tensor) -> None:
+    """Raise AudioError unless both have one shape: what is broadcast would be compared all the same."""
     if y.shape != target.shape:
         raise AudioError(f"the audio is {tuple(y.shape)}, its target {tuple(target.shape)}; they have to be alike")
+
+
+def pair(y: Tensor, target: Tensor, least: int = 1, channels: int | None = 2) -> tuple[Tensor, Tensor]:
+    """Both of one shape, as `heard`; raises AudioError."""
+    alike(y, target)
     return heard(y, least, channels), heard(target, least, channels)

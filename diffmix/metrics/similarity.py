@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffmix.errors import AudioError
+from diffmix.losses._audio import alike
 
 
 def error_to_signal(y: Tensor, reference: Tensor) -> Tensor:
@@ -11,8 +11,7 @@ def error_to_signal(y: Tensor, reference: Tensor) -> Tensor:
 
     Shape: any, that of both. Raises AudioError for two.
     """
-    if y.shape != reference.shape:
-        raise AudioError(f"the audio is {tuple(y.shape)}, its target {tuple(reference.shape)}; they have to be alike")
+    alike(y, reference)
     error = (y.double() - reference.double()).square().sum()
     return error / reference.double().square().sum().clamp_min(1e-300)
 

@@ -1,6 +1,7 @@
 """Training of the automatic mixer's ear: to tell from single tracks, and from who plays together, what they are."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any, cast
 
@@ -76,7 +77,7 @@ class Roles(OwnSpecs):
         often = torch.bincount(torch.cat(list(casts)), minlength=len(ROLES)) + 1
         self.usual = (often / often.sum()).log()
         self.average = averaged(mixer, average)
-        self.begun = averaged(mixer, 1.0)
+        self.begun = deepcopy(mixer)
         self.learning_rate, self.warmup_steps, self.total_steps = learning_rate, warmup_steps, total_steps
         self.weight_decay = weight_decay
 
@@ -117,8 +118,8 @@ class Roles(OwnSpecs):
     def validation_step(self, batch: Solos, _: int) -> None:
         """The share of tracks that are taken for what they are, in percent, now and at the beginning."""
         heard = level_free(batch.mel_db.float(), batch.measured)
-        for name, who in (("model", self.average), ("start", self.begun)):
-            guess = cast(Automixer, who.module).eval().estimator.guesses(*heard)
+        for name, who in (("model", cast(Automixer, self.average.module)), ("start", self.begun)):
+            guess = who.eval().estimator.guesses(*heard)
             right = 100 * (guess.argmax(1) == batch.labels - 1).float().mean()
             self.log(f"val/{name}/right_percent", right, batch_size=1, on_epoch=True, on_step=False)
 

@@ -55,7 +55,8 @@ def automix(
         loudness_lufs: integrated loudness of the mix, -40..-5 LUFS (ITU-R BS.1770-4).
         ceiling_db: true peak that the mix keeps below, -20..0 dBTP.
         model: a folder written by training, by default the weights that ship with the package; or ``"rules"``.
-        roles: what tracks are, by name, where their names do not say it: ``{"Audio 7": "lead_vocal"}``.
+        roles: what tracks are, by name, where their names do not say it: ``{"Audio 7": "lead_vocal"}``. One that is
+            left out, since only players hear it (a click) or since it sounds like a mix of the others, is had in so.
         reference: a song that the mix is to sound like, a path at any rate or an array at the session's.
         lock: knobs that stay: ``["vox.pan=0", "bass.eq"]``; without a value they change nothing. See
             `diffmix.wishes` for what can be named.
@@ -133,9 +134,10 @@ def _made(
         weights[f"refining{k}"] = 0.2 * asked.refine
     course = automixing.Course(progress, weights)
     course("reading", 0.0)
-    multitrack = automixing.with_roles(load(stems, sample_rate), roles or {})
+    told = roles or {}  # what has a role is a track, be it called "click" or like the sum of the others
+    multitrack = automixing.with_roles(load(stems, sample_rate, told), told)
     course("inspecting", 0.0)
-    multitrack, left_out = without_mixes(multitrack)
+    multitrack, left_out = without_mixes(multitrack, told)
     rate = multitrack.sample_rate
     mixer = automixing.mixer_of(asked.model, rate)
     _ = mixer.console.loudness_knob  # said before the work begins, if there is none
@@ -191,8 +193,12 @@ def render(
 
     Raises AudioError and SettingsError.
     """
-    multitrack = load(stems, sample_rate)
     settings, layout = _read(settings)
+    names = settings.part("tracks")
+    multitrack = load(stems, sample_rate, names)
+    if any(track.name not in names for track in multitrack.tracks):  # `automix` left out mixes of the others, too
+        multitrack, left_out = without_mixes(multitrack, names)
+        multitrack = replace(multitrack, notes=(*multitrack.notes, *(f"{f.track}: {f.text}." for f in left_out)))
     console = _console(layout if console is None else console, multitrack)
     audio = render_audio(console, multitrack, settings, mute, solo).numpy()
     muted = muted_tracks(console, multitrack, mute, solo)
@@ -212,7 +218,7 @@ def play(graph: Graph | Path, stems: Any, *, sample_rate: int | None = None) -> 
     if not isinstance(graph, Graph):
         graph = Graph.read(graph)
     graph.check()
-    multitrack = load(stems, sample_rate)
+    multitrack = load(stems, sample_rate, graph.sources)
     found: dict[str | tuple[str, ...], Tensor] = {
         track.name: track.audio[None] for track in multitrack.tracks if track.name in graph.sources
     }
@@ -256,8 +262,8 @@ def fit(
     """
     from diffmix.systems.fit import fit_controls, locked_knobs, with_locked
 
-    multitrack = load(tracks, sample_rate)
     given, layout = _read({} if start is None else start)
+    multitrack = load(tracks, sample_rate, given.part("tracks"))
     console = _console(layout if console is None else console, multitrack)
     if console.sample_rate != multitrack.sample_rate:
         raise AudioError(f"the console runs at {console.sample_rate:g} Hz, the tracks at {multitrack.sample_rate} Hz")

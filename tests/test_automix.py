@@ -337,6 +337,23 @@ def test_a_mix_among_the_stems_is_left_out() -> None:
     assert without_mixes(song(4.0, {"drums": submix}))[1] == []
 
 
+def test_what_was_left_out_is_left_out_when_settings_are_rendered_and_a_role_has_it_in(tmp_path: Path) -> None:
+    tracks = song(1.0).tracks[:6]
+    total = torch.stack([t.audio.mean(0, keepdim=True) for t in tracks]).mean(0)
+    for track in (*tracks, Track("Click", tracks[0].audio.flip(1)), Track("take 3", total)):
+        write_wav(tmp_path / f"{track.name}.wav", track.audio, RATE)
+    mix = api.automix(tmp_path, model="rules")
+    assert not {"Click", "take 3"} & mix.settings["tracks"].keys()
+    again = api.render(tmp_path, mix.settings)
+    assert np.array_equal(again.audio, mix.audio)
+    for notes in (mix.notes, again.notes):
+        assert any("only the players hear" in note for note in notes)
+        assert any("take 3: left out: it is a mix" in note for note in notes)
+    whole = api.automix(tmp_path, model="rules", roles={"Click": "percussion", "take 3": "synth"})
+    assert {"Click", "take 3"} <= whole.settings["tracks"].keys()
+    assert np.array_equal(api.render(tmp_path, whole.settings).audio, whole.audio)
+
+
 @pytest.mark.parametrize("samples", [1, 2, 3, 101, 1000])
 def test_the_shortest_songs_are_looked_at(samples: int) -> None:
     """Mixes are looked for as far as 20 ms away, which is more than such a song lasts."""

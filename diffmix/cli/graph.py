@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     played: dict[str, np.ndarray] = {}
     rate = 0
     if options.stems:
-        stems = load(asking.stems_of(options.stems))
+        stems = load(asking.stems_of(options.stems), keep=graph.sources)
         beside = {Path(file).resolve().parent for track in stems.tracks for file in track.files}
         earlier = (options.output / "graph.txt").exists()
         for file in (options.output / _file(name) for name in graph.outputs):

@@ -6,7 +6,7 @@ Each test would rather miss a fault than call a sound one: it asks for evidence 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -41,9 +41,9 @@ def inspect(multitrack: Multitrack) -> list[Finding]:
     return found + list(_beside(multitrack))
 
 
-def without_mixes(multitrack: Multitrack) -> tuple[Multitrack, list[Finding]]:
-    """The tracks without any that is a mix of the others, and what was left out and why."""
-    mixes = list(_mixes(multitrack))
+def without_mixes(multitrack: Multitrack, keep: Collection[str] = ()) -> tuple[Multitrack, list[Finding]]:
+    """The tracks without any that is a mix of the others, and what was left out and why; those to ``keep`` stay."""
+    mixes = [finding for finding in _mixes(multitrack) if finding.track not in keep]
     names = {finding.track for finding in mixes if finding.kind == "mix"}
     if not names or len(names) == len(multitrack.tracks):
         return multitrack, []

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.data import audio
-from diffmix.data.roles import guess_role
+from diffmix.data.roles import guess_role, is_cue
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import LoudnessMeter
 
@@ -124,7 +124,7 @@ class Source:
         return x * 10 ** (self.gain_db / 20) if self.gain_db else x
 
 
-def load(stems: Any, sample_rate: int | None = None) -> Multitrack:
+def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ()) -> Multitrack:
     """Read the tracks of a song.
 
     `stems` is one of
@@ -137,8 +137,9 @@ def load(stems: Any, sample_rate: int | None = None) -> Multitrack:
     The session's rate is `sample_rate` in Hz if given, else the most common one of the files (the higher of two equally
     common ones); other files are resampled. Left and right files (`OH_L.wav`, `OH_R.wav`) become one stereo track, a
     stereo file with equal channels becomes mono, shorter tracks are padded with silence at the end. Finished mixes
-    (`mix.wav`, `Song_MASTER.wav`), empty files, Git LFS pointers and files that are not audio are left out. Each of
-    these is said in `notes`.
+    (`mix.wav`, `Song_MASTER.wav`), what only players hear (`Click.wav`, `Guide.wav`, `LTC.wav`), empty files, Git LFS
+    pointers and files that are not audio are left out. Each of these is said in `notes`. ``keep`` names tracks that are
+    read whatever their names say.
 
     Raises AudioError, with the file and the reason, when nothing is left or a file cannot be read.
     """
@@ -150,11 +151,11 @@ def load(stems: Any, sample_rate: int | None = None) -> Multitrack:
         return _from_arrays(stems, sample_rate)
     if isinstance(stems, str | os.PathLike):
         folder = Path(stems)
-        sources, notes = scan(folder)
+        sources, notes = scan(folder, keep)
         return assemble(_song_name(folder), [(source, *_read(source)) for source in sources], sample_rate, notes)
     if isinstance(stems, Iterable) and not isinstance(stems, Tensor | np.ndarray):
         files = [_path(file) for file in stems]
-        sources, notes = plan(files, "the list of files")
+        sources, notes = plan(files, "the list of files", keep=keep)
         name = _song_name(files[0].parent)
         return assemble(name, [(source, *_read(source)) for source in sources], sample_rate, notes)
     raise AudioError(
@@ -162,8 +163,11 @@ def load(stems: Any, sample_rate: int | None = None) -> Multitrack:
     )
 
 
-def scan(folder: Path) -> tuple[list[Source], list[str]]:
-    """Find the tracks of one song from names and headers, without decoding; returns them and notes."""
+def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[str]]:
+    """Find the tracks of one song from names and headers, without decoding; returns them and notes.
+
+    ``keep`` as of `load`.
+    """
     if not folder.exists():
         raise AudioError(f"{folder}: no such folder")
     if not folder.is_dir():
@@ -174,8 +178,10 @@ def scan(folder: Path) -> tuple[list[Source], list[str]]:
         hint = f"its folders {', '.join(inside[:5])} hold audio: name one of them" if inside else "no audio files in it"
         if any(is_mixture(file) for file in files_in(folder)):
             hint += " besides a finished mix, which is never an input"
+        if cues := [file.name for file in files_in(folder) if is_cue(file.stem)]:
+            hint += f" besides {', '.join(cues)}, which by its name only the players hear"
         raise AudioError(f"{folder}: {hint} (read are {', '.join(e[1:] for e in audio.EXTENSIONS)})")
-    sources, notes = plan(files_in(inner), str(folder))
+    sources, notes = plan(files_in(inner), str(folder), keep=keep)
     dead = sorted(
         f for f in inner.iterdir() if f.is_symlink() and not f.exists() and f.suffix.lower() in audio.EXTENSIONS
     )
@@ -256,8 +262,8 @@ def is_mixture(file: Path) -> bool:
     return file.suffix.lower() in audio.EXTENSIONS and _MIXTURE.search(file.stem) is not None
 
 
-def left_out(file: Path, mixtures: bool = False) -> str | None:
-    """Why a file is not a track (or a finished mix, with `mixtures`), or None if it is one, or claims to be."""
+def left_out(file: Path, named: bool = False) -> str | None:
+    """Why a file is not a track, or None if it is one, or claims to be; one that was `named` may be called anything."""
     if file.name.startswith("."):
         return "hidden file"
     if file.suffix.lower() not in (*audio.EXTENSIONS, *_UNREAD_AUDIO):
@@ -267,13 +273,17 @@ def left_out(file: Path, mixtures: bool = False) -> str | None:
     with open(file, "rb") as head:
         if head.read(23) == b"version https://git-lfs":
             return "Git LFS pointer (fetch it with `git lfs pull`)"
-    if not mixtures and is_mixture(file):
+    if not named and is_mixture(file):
         return "a finished mix, never an input"
+    if not named and is_cue(file.stem):
+        return f"by its name only the players hear it; a role has it in, e.g. '{_stem(file)}=percussion'"
     return None
 
 
-def plan(files: Sequence[Path], where: str, *, forgiving: bool = False) -> tuple[list[Source], list[str]]:
-    """Decide which of `files` are tracks and which two belong together; returns sources and notes.
+def plan(
+    files: Sequence[Path], where: str, *, forgiving: bool = False, keep: Collection[str] = ()
+) -> tuple[list[Source], list[str]]:
+    """Decide which of `files` are tracks and which two belong together; returns sources and notes. `keep` as of `load`.
 
     Raises AudioError when no track is left, and for a file that claims to be audio and cannot be read; if `forgiving`,
     that one is left out and noted.
@@ -288,7 +298,7 @@ def plan(files: Sequence[Path], where: str, *, forgiving: bool = False) -> tuple
         if file.is_dir():
             raise AudioError(f"{file}: is a folder; give one folder alone, or a list of audio files")
         try:
-            reason = left_out(file)
+            reason = left_out(file, named=not _names(file).isdisjoint(keep))
         except OSError as error:
             raise AudioError(f"{file}: cannot be read ({error.strerror})") from error
         if reason:
@@ -353,6 +363,12 @@ def _pairs(
 
 def _stem(file: Path) -> str:
     return unicodedata.normalize("NFC", file.stem)
+
+
+def _names(file: Path) -> set[str]:
+    """What the track of a file may be called: as the file, or without its side."""
+    side = _SIDE.match(_stem(file))
+    return {_stem(file)} | ({side["base"]} if side else set())
 
 
 def distinct(name: str, taken: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""The part that a track plays in a mix, guessed from its name."""
+"""The part that a track plays in a mix, guessed from its name, or that it plays none."""
 
 from __future__ import annotations
 
@@ -88,14 +88,37 @@ def roles_called(text: str) -> tuple[str, ...]:
     return FAMILIES.get(word, (word, word.rstrip("s")))
 
 
+# What players hear and listeners do not: only whole names say so, since a "kick click" and a "guide vox" are music.
+_CUE = (
+    r"clicks?|clix|klicks?|clics?|click ?tracks?|klickspur|metronom\w*|claquetas?|guides?|guia|cues?|talk ?backs?"
+    r"|time ?codes?|ltc|smpte|mtc"
+)
+_BESIDE = r"tracks?|trk|bpm|tempo|print|mono|stereo|left|right|l|r|mics?|and|und|et|y|e"
+_CUES = re.compile(
+    rf"(?:(?:{_BESIDE}) )*(?:{_CUE})(?: (?:{_CUE}|{_BESIDE}))*"
+    rf"|.* (?:click ?tracks?|metronom\w*|talk ?backs?|time ?codes?|ltc|smpte)(?: (?:{_BESIDE}))*"
+)
+_CUE_PARTS = re.compile(r"(?:クリック|メトロノーム|ガイド|节拍器|節拍器|메트로놈|클릭|метроном|клик)音?")
+
+
+def is_cue(name: str) -> bool:
+    """Whether a name is that of what only the players are to hear: "Click", "03 Guide", "Song_LTC", "Talkback"."""
+    whole = re.sub(r"[\W\d_]+", "", unicodedata.normalize("NFKC", name).casefold())
+    return any(_CUES.fullmatch(text) for text in _worded(name)) or _CUE_PARTS.fullmatch(whole) is not None
+
+
+def _worded(name: str) -> tuple[str, str]:
+    """A name as words of small letters without accents: once parted at capitals, KickIn: kick in, and once not."""
+    name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))  # Vöx: vox
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    words, joined = (" ".join(re.sub(r"[^a-z]+", " ", text.lower()).split()) for text in (spaced, name))
+    return words, joined  # HiHat stays hihat as well
+
+
 def guess_role(name: str) -> str | None:
     """Guess a role of `ROLES` from a track's name, or None: "07_LeadVoxDT" gives "lead_vocal"."""
     whole = unicodedata.normalize("NFKC", name).casefold()
-    name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))  # Vöx: vox
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)  # KickIn: kick in
-    words = " ".join(re.sub(r"[^a-z]+", " ", spaced.lower()).split())
-    joined = " ".join(re.sub(r"[^a-z]+", " ", name.lower()).split())  # HiHat stays hihat as well
-    for text in (words, joined):
+    for text in _worded(name):
         for role, pattern in _PATTERNS.items():
             if pattern.search(text):
                 return role

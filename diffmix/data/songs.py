@@ -224,7 +224,7 @@ def finished_mixes(*folders: Path) -> tuple[Source, ...]:
     found: dict[tuple[bool, int, int, str], Path] = {}
     for place, folder in enumerate(folders):
         for file in files_in(folder):
-            if is_mixture(file) and left_out(file, mixtures=True) is None:
+            if is_mixture(file) and left_out(file, named=True) is None:
                 word = next(word for word in _MIX_NAMES if file.stem.lower().endswith(word))
                 found[file.stem.lower() != word, _MIX_NAMES.index(word), place, file.name] = file
     return tuple(source_of(found[key], "mix", None) for key in sorted(found))

@@ -7,7 +7,7 @@ import torch
 from diffmix.data import audio
 from diffmix.data.datasets import open_dataset
 from diffmix.data.multitrack import Multitrack, Track, load
-from diffmix.data.roles import ROLES, guess_role
+from diffmix.data.roles import ROLES, guess_role, is_cue
 from diffmix.data.songs import songs
 from diffmix.errors import AudioError
 from tests.fabricate import RATE, library, put, session, tone
@@ -147,6 +147,11 @@ def _only_a_mix(folder):
     return folder
 
 
+def _only_a_click(folder):
+    put(folder / "Click.wav")
+    return folder
+
+
 def _broken_among_good(folder):
     put(folder / "good.wav")
     (folder / "bad.wav").write_text("oops")
@@ -166,6 +171,7 @@ UNUSABLE = {
     "file": (lambda d: put(d / "kick.wav"), {}, "is a file; a folder"),
     "several": (lambda d: _several(d / "x"), {}, "its folders monday, tuesday hold audio: name one"),
     "only a mix": (lambda d: _only_a_mix(d / "x"), {}, "no audio files in it besides a finished mix"),
+    "only a click": (lambda d: _only_a_click(d / "x"), {}, "Click.wav, which by its name only the players hear"),
     "broken": (lambda d: _broken_among_good(d / "x"), {}, r"bad\.wav: is not audio"),
     "m4a": (lambda d: _unread(d / "x"), {}, r"vox\.m4a: m4a audio is not read; convert it"),
     "no files": (lambda d: [], {}, "no audio files"),
@@ -280,6 +286,28 @@ def test_a_multitrack_refuses_what_cannot_be_mixed():
 def test_roles_are_guessed_from_names(name, role):
     assert guess_role(name) == role
     assert role is None or role in ROLES
+
+
+CUES = "Click|03_ClickTrack_L|CLICK 120bpm|Klick|Metronome|Métronome|Guide|Guía|Click & Cues|Talkback mic|Talk Back"
+CUES += "|Timecode|Song_LTC|SMPTE 25|Band - Click Track|メトロノーム|クリック音|Метроном"
+MUSIC = "Clicky Perc|Guide Vox|Kick Click|Guide Melody|Rescue|LTC Guitar|Cue Vox|Track 1|L|click-clack|Metronomy bass"
+
+
+def test_what_only_players_hear_is_known_by_its_whole_name():
+    assert [name for name in CUES.split("|") if not is_cue(name)] == []
+    assert [name for name in MUSIC.split("|") if is_cue(name)] == []
+
+
+def test_what_only_players_hear_is_left_out_and_had_in_by_name(tmp_path):
+    for name in ("Click.wav", "LTC_L.wav", "LTC_R.wav", "Guide Vox.wav"):
+        put(tmp_path / name, tone(seconds=0.1 if "Vox" in name else 0.2))
+    song = load(tmp_path)
+    assert [track.name for track in song.tracks] == ["Guide Vox"]
+    assert song.seconds == pytest.approx(0.1)  # a click that goes on does not make it longer
+    assert "Click.wav: left out, by its name only the players hear it" in song.notes[0]
+    assert "'Click=percussion'" in song.notes[0]
+    assert [track.name for track in load(sorted(tmp_path.iterdir())).tracks] == ["Guide Vox"]
+    assert [track.name for track in load(tmp_path, keep=["Click", "LTC"]).tracks] == ["Click", "Guide Vox", "LTC"]
 
 
 def test_songs_are_found_in_any_layout(tmp_path):

@@ -59,7 +59,7 @@ def _usable(file: Path, track: Wanted, notes: list[str]) -> Source | None:
     if not file.is_file():
         notes.append(f"{file.name}: is missing")
         return None
-    if reason := left_out(file, mixtures=True):
+    if reason := left_out(file, named=True):
         notes.append(f"{file.name}: left out, {reason}")
         return None
     try:

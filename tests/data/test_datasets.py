@@ -396,15 +396,23 @@ def test_labels_override_names_and_say_what_is_wrong(tmp_path):
     (root / "labels.csv").write_text(
         "song,file,role\na song,bass.wav,synth\nb song,kick.wav,thing\nb song,gone.wav,kick\n"
     )
-    a, b = open_dataset(root)
+    for name in ("Cues.wav", "LTC.wav"):  # of which the label knows better than the name
+        put(root / "b song" / name)
+    with open(root / "labels.csv", "a") as file:
+        file.write("b song,Cues.wav,percussion\nb song,drums.wav,skip\n")
+    with pytest.warns(UserWarning, match="has a label, but is no file|is no role that is known"):
+        a, b = open_dataset(root)
     assert roles(a) == {"bass": "synth", "Boom": "tom"}
+    assert roles(b)["Cues"] == "percussion"
+    assert "LTC" not in roles(b)
     assert a.mix.files[0].name == "best.wav"
     assert a.seconds == 0.75
     boom = a.whole().tracks[1].audio
     assert not boom[:, : RATE // 4].any()
     assert boom[0, RATE // 4 : RATE // 4 + 4_000].numpy() == pytest.approx(0.5 * tone()[:, 0], abs=1e-4)
     assert "kick.wav: 'thing' is no role that is known" in b.notes
-    assert "gone.wav: has a label, but is no track of the song" in b.notes
+    for name in ("gone.wav", "drums.wav"):
+        assert f"{name}: has a label, but is no file of the song" in b.notes
     for text, reason in (
         ("kick.wav: {gain: 3}", r"'gain' is not known; known are role, name, gain_db, start_s"),
         ("kick.wav: {gain_db: loud}", "'loud' is not a number"),

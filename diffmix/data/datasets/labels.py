@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import math
 import unicodedata
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,8 @@ from typing import Any, NamedTuple
 from diffmix.data import audio
 from diffmix.data.datasets import medleydb
 from diffmix.data.datasets.layout import Kind, Wanted, collect, mapping, mixes, read_yaml, role_of
-from diffmix.data.multitrack import Source, nested_folders
+from diffmix.data.multitrack import Source, left_out, nested_folders
+from diffmix.data.roles import is_cue
 from diffmix.data.songs import Place, Song, finished_mixes, source_of
 from diffmix.errors import AudioError
 
@@ -133,7 +135,10 @@ def _plain(name: str) -> str:
 
 
 def labelled(place: Place, root: Path) -> Song:
-    """The song of a place, with what `labels` beside all songs say, and above that those in its own folder."""
+    """The song of a place, with what `labels` beside all songs say, and above that those in its own folder.
+
+    Warns of labels of files that are not there.
+    """
     song = place.read()
     near = read(song.folder, "labels").get("", {})
     far = read(root, "labels") if root != song.folder else {}
@@ -146,11 +151,12 @@ def _with(song: Song, labels: Mapping[str, Label]) -> Song:
         return song
     sources: list[Source] = []
     finished: list[Source] = []
-    notes = [*song.notes, *_unknown(labels)]
+    notes, wrong = list(song.notes), _unknown(labels)
     left = dict(labels)
+    folders = dict.fromkeys([song.folder, *(file.parent for source in song.sources for file in source.files)])
     for source in song.sources:
         names = [_plain(file.name) for file in source.files] + [_plain(source.name)]
-        found = next((left.pop(name) for name in names if name in left), Label())
+        found = next(iter([left.pop(name) for name in names if name in left]), Label())
         if found.role == SKIP:
             notes.append(f"{source.label}: left out, as its label says")
         elif found.role == MIX:
@@ -158,12 +164,23 @@ def _with(song: Song, labels: Mapping[str, Label]) -> Song:
         else:
             sources.append(found.over(source))
     for name, label in left.items():
-        if label.role == MIX and (song.folder / name).is_file():
-            finished.append(label._replace(role=None).over(source_of(song.folder / name, MIX, None)))
-        elif label.role != SKIP:
-            notes.append(f"{name}: has a label, but is no track of the song")
+        there = next((file for folder in folders if (file := folder / name).is_file()), None)
+        if there is None:
+            wrong.append(f"{name}: has a label, but is no file of the song")
+        elif label.role == MIX:
+            finished.append(label._replace(role=None).over(source_of(there, MIX, None)))
+        elif label.role == SKIP:
+            continue
+        elif label.role and is_cue(there.stem) and left_out(there, named=True) is None:  # the label knows better
+            notes = [note for note in notes if not note.startswith(f"{name}: left out")]
+            sources.append(label.over(source_of(there, there.stem, None)))
+        else:
+            wrong.append(f"{name}: has a label, but is no track of the song")
     if not sources:
         raise AudioError(f"{song.folder}: its labels leave no track")
+    for text in wrong:
+        warnings.warn(f"{song.folder}: {text}", stacklevel=2)
+    notes += wrong
     return replace(song, sources=tuple(sources), mixes=(*finished, *song.mixes), notes=tuple(notes))
 
 

@@ -216,7 +216,7 @@ class Graph:
             for edge in graph.edges:
                 new = [edge]
                 if edge in after:  # the new edges stand where the old one stood: sums keep their order
-                    new = [Edge(e.source, edge.target, _added(e.gain_db, edge.gain_db)) for e in before]
+                    new = [Edge(e.source, edge.target, in_a_row(e.gain_db, edge.gain_db)) for e in before]
                 for e in new:
                     if name not in (e.source.node, e.target.node):
                         ends = e.source, e.target
@@ -407,7 +407,7 @@ def _grouped(edges: Iterable[Edge], node: Callable[[Edge], str]) -> dict[str, li
     return found
 
 
-def _added(first: float | None, second: float | None) -> float | None:
+def in_a_row(first: float | None, second: float | None) -> float | None:
     """The gain of two cables in a row; what no cable can turn down further is silent."""
     return first if second is None else second if first is None else max(first + second, EDGE_GAIN.low)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from diffmix.errors import GraphError
-from diffmix.graph.graph import Graph
+from diffmix.graph.graph import Graph, in_a_row
 from diffmix.graph.node import Edge, Endpoint, Node
 
 Pair = tuple[Endpoint, Endpoint]
@@ -357,7 +357,7 @@ class Moved(_Wired):
 
 
 def bridges(draft: Draft, nodes: Iterable[Node], most: int = 2000) -> tuple[Laid, ...]:
-    """The cables that close the gap which nodes leave, as `Graph.without` does; their gains add up."""
+    """The cables that close the gap which nodes leave, as `Graph.without` does; one that is there stays as it is."""
     nodes = tuple(nodes)
     names = {n.name for n in nodes}
     edges = {(e.source, e.target): e for e in draft.edges(names)}
@@ -372,9 +372,8 @@ def bridges(draft: Draft, nodes: Iterable[Node], most: int = 2000) -> tuple[Laid
             return ()
         for edge in after:
             for e in before:
-                gain = edge.gain_db if e.gain_db is None else e.gain_db + (edge.gain_db or 0.0)
                 pair = e.source, edge.target
-                edges.setdefault(pair, Edge(*pair, gain))
+                edges.setdefault(pair, Edge(*pair, in_a_row(e.gain_db, edge.gain_db)))
                 places.setdefault(pair, places[edge.source, edge.target])
         edges = {p: e for p, e in edges.items() if node.name not in (p[0].node, p[1].node)}
     return tuple(Laid(e, places[p]) for p, e in edges.items() if not names & {p[0].node, p[1].node})

@@ -186,6 +186,11 @@ class Edge:
         """``source>target``, with ports."""
         return f"{self.source}>{self.target}"
 
+    @property
+    def is_wire(self) -> bool:
+        """Whether what it carries arrives as it left: it has neither a gain nor an amount."""
+        return self.gain_db is None and self.amount is None
+
 
 def prototype(kind: str, options: str, ranges: str) -> Processor:
     """An effect for what does not depend on the sample rate: ports and limits."""

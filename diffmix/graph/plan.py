@@ -140,6 +140,6 @@ class Plan:
 def source_of(graph: Graph, node: str, port: str) -> Value:
     """What an inlet hears: the outlet at the other end of its only wire, or the sum of its edges."""
     edges = graph.into(node, port)
-    if len(edges) == 1 and edges[0].gain_db is None and edges[0].amount is None:
+    if len(edges) == 1 and edges[0].is_wire:
         return edges[0].source
     return Inlet(node, port)

@@ -163,7 +163,7 @@ def _added(edit: Added) -> str:
     text = f"{_listed(_named(n) for n in edit.nodes)} added"
     new = {n.name for n in edit.nodes}
     outside = [laid.edge for laid in edit.laid if laid.edge.target.node in new and laid.edge.source.node not in new]
-    plain = [e for e in outside if e.gain_db is None and e.amount is None]
+    plain = [e for e in outside if e.is_wire]
     if plain:
         return f"{text} behind {_listed(dict.fromkeys(e.source.node for e in plain))}"
     return f"{text}, fed by {_listed(dict.fromkeys(e.source.node for e in outside))}" if outside else text

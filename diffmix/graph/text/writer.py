@@ -65,7 +65,7 @@ class _Writer:
                 self.keyed.setdefault(target.name, []).append(edge)
                 continue
             self.leads.setdefault(edge.source.node, []).append(edge)
-            if is_first and at[edge.target] == 1 and edge.gain_db is None and edge.amount is None:
+            if is_first and at[edge.target] == 1 and edge.is_wire:
                 self.only.add(edge)
         self.placed: set[str] = set()
         self.automatic: set[str] = set()
@@ -77,7 +77,7 @@ class _Writer:
         ready: tuple[str, str, str] | None = None  # what a send that may stand in the last line starts from
         for line in lines:
             last = line.nodes[-1]
-            if line.end is None or _is_wire(line.end) or line.new or len(line.nodes) > 1:
+            if line.end is None or line.end.is_wire or line.new or len(line.nodes) > 1:
                 texts.append(self._chain(line))
                 ready = (last, "" if len(line.nodes) > 1 else line.outlet, "") if line.end is None else None
                 continue
@@ -114,7 +114,7 @@ class _Writer:
             while True:
                 here = nodes[-1]
                 port = line.outlet if len(nodes) == 1 and line.outlet else self.first_out[here]
-                wires = [e for e in self.leads.get(here, []) if e.source.port == port and _is_wire(e)]
+                wires = [e for e in self.leads.get(here, []) if e.source.port == port and e.is_wire]
                 if begin is not None and len(nodes) == 1:
                     wires = [begin]
                 on = next((e for e in wires if e in self.only and e.target.node not in self.placed), None)
@@ -283,10 +283,6 @@ def feeds_mono(graph: Graph, name: str) -> bool:
                 found.add(node.name)
                 todo.append(node.name)
     return False
-
-
-def _is_wire(edge: Edge) -> bool:
-    return edge.gain_db is None and edge.amount is None
 
 
 def _quoted(name: str) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,17 @@ def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixEr
         raise mistake(f"{name} holds {twice} twice in one place, where once is allowed") from None
     except (ValueError, RecursionError) as error:
         raise mistake(f"{name} is not JSON: {error}") from None
+
+
+def check_format(
+    data: Any, where: str, what: str, form: str, version: Any, mistake: type[DiffmixError]
+) -> dict[str, Any]:
+    """The data of a file, if it says that it is ``what`` in this format and version; raises ``mistake`` otherwise."""
+    if not isinstance(data, Mapping) or data.get("format") != form:
+        raise mistake(f"{where} does not hold {what}: its format is not {form!r}")
+    if data.get("version") != version:
+        raise mistake(f"{where} has version {data.get('version')}, this diffmix reads version {version}")
+    return dict(data)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

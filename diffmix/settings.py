@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from diffmix.errors import SettingsError
-from diffmix.files import read_json, write_text
+from diffmix.files import check_format, read_json, write_text
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-settings", 1
@@ -59,11 +59,8 @@ class Settings(dict[str, Any]):
         Raises SettingsError if it is not JSON, another format, a later version, or holds anything but numbers.
         """
         data, name = read_json(source, "settings", SettingsError)
-        if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
-            raise SettingsError(f"{name} does not hold settings: its format is not {FORMAT!r}")
-        if (version := data.pop("version", None)) != VERSION:
-            raise SettingsError(f"{name} has version {version}, this diffmix reads version {VERSION}")
-        settings = cls(data)
+        data = check_format(data, name, "settings", FORMAT, VERSION, SettingsError)
+        settings = cls({key: part for key, part in data.items() if key not in ("format", "version")})
         for where, value in settings.flat():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise SettingsError(f"{name}: {' / '.join(where)} is {value!r}, a number is expected")

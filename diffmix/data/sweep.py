@@ -1,8 +1,7 @@
 """Swept data sets read back: dry and wet sound, with the controls that lie between them."""
 
-import json
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from diffmix.data import audio
 from diffmix.errors import AudioError, PresetError, SettingsError
+from diffmix.files import check_format, read_json
 from diffmix.kernels.units import db_to_gain
 from diffmix.params import Param, ParamSpec
 from diffmix.types import Path
@@ -58,7 +58,9 @@ class Sweep(Dataset[Swept]):
         self.folder, self.seconds, self.before_s, self.seed = FilePath(folder), seconds, before_s, seed
         if before_s < 0 or (seconds is None and before_s) or (seconds is not None and seconds <= 0):
             raise SettingsError(f"crops last longer than 0 s, with 0 s or more before them; got {seconds}, {before_s}")
-        manifest = _manifest(self.folder / MANIFEST)
+        what = "the manifest of a sweep"
+        data, where = read_json(self.folder / MANIFEST, what, PresetError)
+        manifest = check_format(data, where, what, FORMAT, VERSION, PresetError)
         try:
             self.spec = ParamSpec({name: Param(**param) for name, param in manifest["parameters"].items()})
             self.moving = tuple(manifest["moving"])
@@ -101,17 +103,3 @@ class Sweep(Dataset[Swept]):
             wet, _ = audio.read_segment(wet_file, start / rate, length / rate)
             dry = pad(dry, (before + length - dry.shape[-1], 0))
         return Swept(dry, wet * db_to_gain(torch.tensor(-gain_db)), self._controls[number])
-
-
-def _manifest(path: FilePath) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PresetError(f"{path.parent}: holds no sweep ({path.name}: {error.strerror})") from None
-    except ValueError as error:
-        raise PresetError(f"{path}: is not JSON ({error})") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise PresetError(f"{path}: is not the manifest of a sweep; its format is not {FORMAT!r}")
-    if data.get("version") != VERSION:
-        raise PresetError(f"{path}: has version {data.get('version')}, this diffmix reads version {VERSION}")
-    return data

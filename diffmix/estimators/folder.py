@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from diffmix.errors import CheckpointError
+from diffmix.files import check_format
 from diffmix.types import Path
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -51,11 +52,7 @@ def read_model(folder: Path, what: str, form: str, version: int) -> tuple[dict[s
         weights = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"no usable model in {folder}: {error}") from None
-    if not isinstance(config, dict) or config.get("format") != form:
-        raise CheckpointError(f"{folder / CONFIG} does not describe {what}: its format is not {form!r}")
-    if config.get("version") != version:
-        raise CheckpointError(f"{folder} has version {config.get('version')}, this diffmix reads version {version}")
-    return config, weights
+    return check_format(config, str(folder / CONFIG), what, form, version, CheckpointError), weights
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from diffmix.errors import GraphError
-from diffmix.files import write_text
+from diffmix.files import check_format, write_text
 from diffmix.graph.node import MOST_NODES, Edge, Endpoint, Node
 from diffmix.types import Path
 
@@ -35,10 +35,7 @@ def to_dict(graph: "Graph") -> dict[str, Any]:
 
 def parts(data: Any, where: str) -> tuple[list[Node], list[Edge]]:
     """Nodes and edges of `to_dict`'s data; errors as `Graph.from_dict`."""
-    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-        raise GraphError(f"{where} does not hold a graph: its format is not {FORMAT!r}")
-    if data.get("version") != VERSION:
-        raise GraphError(f"{where} has version {data.get('version')}, this diffmix reads version {VERSION}")
+    data = check_format(data, where, "a graph", FORMAT, VERSION, GraphError)
     if extra := sorted(data.keys() - {"format", "version", "nodes", "edges"}):
         raise GraphError(f"{where} holds {extra[0]!r}, which no graph has")
     entries = [_entry(where, data, "nodes", ("name", "kind")), _entry(where, data, "edges", ("from", "to"))]

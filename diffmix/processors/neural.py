@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
 from diffmix.errors import CheckpointError, SettingsError
-from diffmix.files import replacing
+from diffmix.files import check_format, replacing
 from diffmix.kernels import stream
 from diffmix.params import Param, ParamSpec
 from diffmix.processors.base import Processor
@@ -127,10 +127,7 @@ class NeuralEffect(Processor):
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
         except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"no usable neural effect in {path}: {error}") from None
-        if header.get("format") != FORMAT:
-            raise CheckpointError(f"{path} does not hold a neural effect: its format is not {FORMAT!r}")
-        if header.get("version") != str(VERSION):
-            raise CheckpointError(f"{path} has version {header.get('version')}, this diffmix reads version {VERSION}")
+        check_format(header, str(path), "a neural effect", FORMAT, str(VERSION), CheckpointError)
         try:
             config = json.loads(header["config"])
             effect = cls(config["sample_rate"], None, precision, **config["network"])

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffmix.errors import AudioError, SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
-from diffmix.files import read_json, write_text
+from diffmix.files import check_format, read_json, write_text
 from diffmix.params import number
 from diffmix.transferring.listening import Recording, features
 from diffmix.types import Path
@@ -103,10 +103,7 @@ class Style:
     @classmethod
     def from_dict(cls, data: Any, where: str = "the style") -> "Style":
         """The inverse of `to_dict`. Raises SettingsError, which begins with ``where``."""
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise SettingsError(f"{where} holds no style: its format is not {FORMAT!r}")
-        if data.get("version") != VERSION:
-            raise SettingsError(f"{where} has version {data.get('version')}; this diffmix reads version {VERSION}")
+        check_format(data, where, "a style", FORMAT, VERSION, SettingsError)
         if data.get("extras") != list(EXTRAS):
             raise SettingsError(f"{where} names the numbers {data.get('extras')}; here they are {list(EXTRAS)}")
         try:

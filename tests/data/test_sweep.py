@@ -84,7 +84,7 @@ def test_mistakes_end_in_a_sentence(dry: Path, tmp_path: Path) -> None:
         with pytest.raises(kind, match=sentence):
             Sweep(out, **options)
 
-    fails(PresetError, r"out: holds no sweep \(manifest.json: No such file")
+    fails(PresetError, r"out/manifest.json cannot be read as the manifest of a sweep: No such file")
     manifest = sweep("Gain", dry, out, count=2)
     good = json.loads(manifest.read_text())
     fails(SettingsError, "crops last longer than 0 s", seconds=0.0)
@@ -98,7 +98,7 @@ def test_mistakes_end_in_a_sentence(dry: Path, tmp_path: Path) -> None:
     changed(version=2)
     fails(PresetError, "has version 2, this diffmix reads version 1")
     changed(format="diffmix-settings")
-    fails(PresetError, "is not the manifest of a sweep")
+    fails(PresetError, "does not hold the manifest of a sweep")
     changed(parameters={"gain_db": {"lowest": 0}})
     fails(PresetError, "manifest.json: is damaged")
     changed(items=[{**good["items"][0], "gain_db": "loud"}])
@@ -108,7 +108,7 @@ def test_mistakes_end_in_a_sentence(dry: Path, tmp_path: Path) -> None:
     changed(items=[{**good["items"][0], "values": {"gain_db": 1e6}}])
     fails(SettingsError, "out, item 0: gain_db = 1e.06 dB, allowed")
     manifest.write_text("{")
-    fails(PresetError, "manifest.json: is not JSON")
+    fails(PresetError, "manifest.json is not JSON")
     changed()
     soundfile.write(dry / "b.wav", np.zeros(100), 8000)
     fails(AudioError, "dry files have 8000, 16000 Hz; sweep those of one at a time")

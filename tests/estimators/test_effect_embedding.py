@@ -122,7 +122,7 @@ def test_a_folder_holds_an_encoder(tmp_path: Path) -> None:
         ({"features": 3}, "3 features"),
         ({"shape": {"size": 0}}, "size of 1"),
         ({"shape": {**encoder.shape, "size": 9}}, "size mismatch"),
-        ({"format": "other"}, "does not describe an encoder"),
+        ({"format": "other"}, "does not hold an encoder"),
     ):
         (tmp_path / "model" / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(CheckpointError, match=message):

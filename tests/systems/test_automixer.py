@@ -162,7 +162,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has version 9, this diffmix reads version 4"):
         Automixer.load(tmp_path / "model", RATE)
     config.write_text("{}")
-    with pytest.raises(CheckpointError, match="does not describe an automixer"):
+    with pytest.raises(CheckpointError, match="does not hold an automixer"):
         Automixer.load(tmp_path / "model", RATE)
     (tmp_path / "model" / "model.safetensors").write_bytes(b"pickle")
     with pytest.raises(CheckpointError, match="no usable model in"):

@@ -215,7 +215,7 @@ def test_a_saved_model_mixes_a_song(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="the model works at 16000 Hz"):
         style.settings_for(load({"a": torch.randn(5000)}, 44100), reference)
     (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="does not describe a mix style transfer"):
+    with pytest.raises(CheckpointError, match="does not hold a mix style transfer"):
         MixStyleTransfer.load(tmp_path / "model")
 
 

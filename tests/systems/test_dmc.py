@@ -232,7 +232,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         ({"specs": 3}, "describes a model that cannot be: 'int' object"),
         ({"listen_seconds": "x"}, "describes a model that cannot be: could not convert"),
         ({"version": 9}, "has version 9, this diffmix reads version 1"),
-        ({"format": "x"}, "does not describe a differentiable mixing console"),
+        ({"format": "x"}, "does not hold a differentiable mixing console"),
     ):
         file.write_text(json.dumps(data | change))
         with pytest.raises(CheckpointError, match=message):

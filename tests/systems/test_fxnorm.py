@@ -152,7 +152,7 @@ def test_a_model_mixes_songs_of_any_length(tmp_path: Path, root: str, monkeypatc
     with pytest.raises(AudioError, match="works at 16000 Hz"):
         model.mix(load({"kick": torch.randn(5000)}, 44100))
     (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="does not describe a stem mixer"):
+    with pytest.raises(CheckpointError, match="does not hold a stem mixer"):
         StemMixer.load(tmp_path / "model")
 
 

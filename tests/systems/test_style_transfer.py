@@ -320,7 +320,7 @@ def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
     model().save(tmp_path / "model")
     text = (tmp_path / "model" / "config.json").read_text()
     for old, new, message in (
-        ("diffmix-style-transfer-of-recordings", "other", "does not describe a style transfer of recordings"),
+        ("diffmix-style-transfer-of-recordings", "other", "does not hold a style transfer of recordings"),
         ('"method": "ad"', '"method": "magic"', "describes a model that cannot be"),
         ('"hidden": 16', '"hidden": 17', "size mismatch"),
     ):

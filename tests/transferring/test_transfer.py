@@ -157,7 +157,7 @@ def test_a_style_is_saved_and_done_again(x: Audio, reference: Audio, believing: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "x"}, "holds no style"),
+        ({"format": "x"}, "does not hold a style"),
         ({"version": 9}, "version 9"),
         ({"extras": ["a"]}, "names the numbers"),
         ({"references": []}, "neither a reference nor a treatment"),

@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from diffmix.errors import GraphError
+from diffmix.files import check_format
 from diffmix.graph.difference.edits import (
     EDITS,
     Added,
@@ -75,11 +76,7 @@ class Difference:
     @classmethod
     def from_dict(cls, data: Any, where: str = "the given data") -> "Difference":
         """The difference of `to_dict`'s data. Raises GraphError for another format, a later version, a wrong edit."""
-        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise GraphError(f"{where} does not hold a difference: its format is not {FORMAT!r}")
-        if data.get("version") != VERSION:
-            raise GraphError(f"{where} has version {data.get('version')}, this diffmix reads version {VERSION}")
-        edits = data.get("edits")
+        edits = check_format(data, where, "a difference", FORMAT, VERSION, GraphError).get("edits")
         if not isinstance(edits, list):
             raise GraphError(f"{where}: edits is {type(edits).__name__}, a list is expected")
         return cls(tuple(_edit(entry, f"{where}: edits[{n}]") for n, entry in enumerate(edits)))

@@ -110,9 +110,9 @@ def _mixes(
     progress: Progress | None,
 ) -> Iterator[Mix]:
     """Mixes in styles, one after the other; the stems are read and inspected once."""
-    within("loudness_lufs", asked.loudness_lufs, -40, -5, "LUFS")
-    within("ceiling_db", asked.ceiling_db, -20, 0, "dBTP")
-    within("refine", asked.refine, 0, 10_000, "steps", whole=True)
+    within("the loudness", asked.loudness_lufs, -40, -5, "LUFS")
+    within("the ceiling", asked.ceiling_db, -20, 0, "dBTP")
+    within("the refinement", asked.refine, 0, 10_000, "steps", whole=True)
     if odd := [style for style in styles if not isinstance(style, str | Style | None)]:
         raise SettingsError(f"a style is words, as 'wider,drier', or a Style; got {odd[0]!r}")
     named = [parse_style(style) if isinstance(style, str) else style for style in styles]

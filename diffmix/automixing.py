@@ -216,9 +216,9 @@ def cautions(
         if style is not None and any(style):
             yield "This model knows no styles: the mix is the same without."
         if reference is not None:
-            yield "This model hears no reference; refine=100 brings the mix towards it."
+            yield "This model hears no reference; refining it, by 100 steps, brings the mix towards it."
     elif isinstance(mixer, RuleMixer) and reference is not None:
-        yield "Rules hear no reference; refine=100 brings the mix towards it."
+        yield "Rules hear no reference; refining it, by 100 steps, brings the mix towards it."
 
 
 class Course:

@@ -141,11 +141,11 @@ def test_controls_and_report_agree_with_settings(folder: Path, model: Path) -> N
 
 
 def test_wrong_arguments_are_named(folder: Path, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"loudness_lufs is 3 LUFS, allowed -40\.\.-5 LUFS"):
+    with pytest.raises(SettingsError, match=r"the loudness is 3 LUFS, allowed -40\.\.-5 LUFS"):
         diffmix.automix(folder, loudness_lufs=3, model=model)
-    with pytest.raises(SettingsError, match="ceiling_db is nan"):
+    with pytest.raises(SettingsError, match="the ceiling is nan"):
         diffmix.automix(folder, ceiling_db=float("nan"), model=model)
-    with pytest.raises(SettingsError, match=r"refine is 1\.5, a whole number is expected"):
+    with pytest.raises(SettingsError, match=r"the refinement is 1\.5, a whole number is expected"):
         diffmix.automix(folder, refine=1.5, model=model)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a style is words, as 'wider,drier', or a Style; got 3"):
         diffmix.automix(folder, style=3, model=model)  # type: ignore[arg-type]

@@ -63,8 +63,8 @@ def master(
 
     Raises AudioError, also for silence, and SettingsError, each in one sentence.
     """
-    within("ceiling_db", ceiling_db, -20, 0, "dBTP")
-    within("amount", amount, 0, 1)
+    within("the ceiling", ceiling_db, -20, 0, "dBTP")
+    within("the amount", amount, 0, 1)
     stages = stages_of(only)
     song = programme(mix, sample_rate, "the mix")
     rate, source = song.sample_rate, song.tracks[0].audio
@@ -75,10 +75,10 @@ def master(
         raise AudioError(f"{song.name} is silent: there is nothing to master")
     aim = target_of(target, before, rate)
     if "limiter" not in stages and (loudness_lufs is not None or aim.curve_db is None):
-        raise SettingsError("a loudness is reached by the limiter's stage, which only= leaves out; add limiter to it")
+        raise SettingsError("a loudness is reached by the limiter's stage, which is not among those that may be used; add limiter to them")
     wanted = aim.loudness_lufs if loudness_lufs is None else loudness_lufs
     wanted = LOUDNESS_LUFS if wanted is None else wanted
-    within("loudness_lufs", wanted, -40, -5, "LUFS")
+    within("the loudness", wanted, -40, -5, "LUFS")
     console = console_of(rate, stages)
     wishes = Wishes.read(console, song, of_master(lock), of_master(bound))
     knobs = console.narrowed_specs(["mix"], wishes.limits)[1]["master"].params

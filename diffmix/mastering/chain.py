@@ -47,7 +47,7 @@ def stages_of(only: str | Sequence[str]) -> list[str]:
     """The stages that ``only`` names, in order; all without a name. Raises SettingsError for other names."""
     words = [word.strip().casefold() for word in (only.split(",") if isinstance(only, str) else only)]
     if unknown := [word for word in words if word and word not in STAGES]:
-        raise SettingsError(f"only={unknown[0]!r} is no stage of a master; there are {', '.join(STAGES)}")
+        raise SettingsError(f"{unknown[0]!r} is no stage of a master; there are {', '.join(STAGES)}")
     return [stage for stage in STAGES if stage in words or not any(words)]
 
 

@@ -39,7 +39,7 @@ def target_of(target: Any, before: Measured, rate: int) -> Target:
         return target
     number = _number(target)
     if number is not None:
-        within("target", number, -40, -5, "LUFS")
+        within("the target", number, -40, -5, "LUFS")
         return UNTOUCHED._replace(name=f"{number:g} LUFS", loudness_lufs=number)
     if not isinstance(target, str | os.PathLike):
         return _reference(programme(target, rate, "the reference"))

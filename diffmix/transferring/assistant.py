@@ -83,7 +83,7 @@ def transfer(
     if _is_stems(input):
         _refuse(
             "stems are mixed like the reference as a whole",
-            "lock, bound, quality, ceiling_db and console",
+            "lock, bound, quality, ceiling and console",
             weights=weights is not None,
             amount=amount != 1,
             only=bool(only),
@@ -98,14 +98,14 @@ def transfer(
         rates = sample_rate, reference_rate
         return mixed_like(input, reference, rates, console, asked.quality, lock, bound, ceiling_db, say)
     if console is not None:
-        raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave console= out")
+        raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave the console out")
     if search not in SEARCHES:
         raise SettingsError(f"search is one of {', '.join(SEARCHES)}, got {search!r}")
     if search != "cma-es" and not chain:
-        raise SettingsError(f"search={search!r} is for plugins: name them in chain=")
+        raise SettingsError(f"the search {search} is for plugins: name them in a chain")
     if chain:
         held = {"lock": bool(lock), "bound": bool(bound), "candidates": candidates > 1}
-        _refuse("plugins are searched as a whole", "(name, [parameters]) in chain", **held)
+        _refuse("plugins are searched as a whole", "the knobs to turn, named in the chain,", **held)
         if not any(asked.amounts[name] for name in SEARCHED):
             raise SettingsError(f"plugins are searched for {', '.join(SEARCHED)}, of which nothing is asked for")
     ones = listed(reference)

@@ -82,9 +82,9 @@ def asked_for(
         raise SettingsError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
     if quality not in PIECES:
         raise SettingsError(f"quality is one of {', '.join(PIECES)}, got {quality!r}")
-    within("ceiling_db", ceiling_db, -20, 0, "dBTP")
-    within("candidates", candidates, 1, 20, whole=True)
-    within("seed", seed, 0, 2**63 - 1, whole=True)
+    within("the ceiling", ceiling_db, -20, 0, "dBTP")
+    within("the number of candidates", candidates, 1, 20, whole=True)
+    within("the seed", seed, 0, 2**63 - 1, whole=True)
     gate_limit(gate)
     named = frozenset(given if isinstance(amount, Mapping) else ()) | frozenset(filter(None, words))
     return Asked(amounts, named, mode, gate, quality, ceiling_db, candidates, seed)
@@ -134,7 +134,7 @@ class Job:
             if alone and asked.mode != "different-source" and not alone.excerpted:
                 kin = kinship(self.heard.audio, self.rate, alone.audio, alone.sample_rate)
         elif asked.mode == "same-source":
-            raise SettingsError("mode='same-source' hears the reference itself: give a recording instead of a style")
+            raise SettingsError("the mode same-source hears the reference itself: give a recording instead of a style")
         allowed = self._allowed(style)
         say("judging", 0.2)
         band_hz = min([self.heard.band_hz, *(r.band_hz for r in style.references)])
@@ -144,7 +144,7 @@ class Job:
         posterior = Translator.load().predict(mine, theirs, counts)
         if kin.same or asked.mode == "same-source":
             if alone is None:
-                raise SettingsError("mode='same-source' takes one reference; several are heard as different sources")
+                raise SettingsError("the mode same-source takes one reference; several are heard as different sources")
             found = matched(self.heard, alone, kin, posterior.median, allowed, asked.quality, asked.gate, say)
             beliefs = [self._belief("same-source", kin, posterior, *found)]
         else:
@@ -357,7 +357,7 @@ def _advice(belief: Belief) -> str:
         return ""
     return (
         f" At best it would come {100 * (1 - belief.expected):.0f} % nearer to the style, and be further away in "
-        f"{100 * belief.harm:.0f} % of cases; gate='bold' does it all the same."
+        f"{100 * belief.harm:.0f} % of cases; a bold gate does it all the same."
     )
 
 

@@ -139,7 +139,7 @@ class PluginChain:
         Raises SettingsError and PluginError.
         """
         if not chain:
-            raise SettingsError("chain= is empty: name a plugin of Pedalboard, or the path of a VST3 file")
+            raise SettingsError("the chain is empty: name a plugin of Pedalboard, or the path of a VST3 file")
         self.nodes: dict[str, Processor] = {}
         for one in [chain] if isinstance(chain, str | os.PathLike) else chain:
             name, node = _node(one, sample_rate)
@@ -259,7 +259,7 @@ def _node(one: Any, sample_rate: float) -> tuple[str, Processor]:
     which, parameters = one if isinstance(one, tuple) else (one, None)
     if not isinstance(which, str | os.PathLike):
         raise SettingsError(
-            f"chain= holds {which!r}; names of Pedalboard's plugins and paths of VST3 files are expected"
+            f"the chain holds {which!r}; names of Pedalboard's plugins and paths of VST3 files are expected"
         )
     return FilePath(which).stem, plugin(which, sample_rate, parameters=parameters)
 

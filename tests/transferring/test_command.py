@@ -105,7 +105,7 @@ def test_stems_are_mixed_as_a_whole_or_refused(
 ) -> None:
     code, _, error = command(capsys, "transfer", folder / "stems", folder / "like.wav", "-o", folder / "out", *asked)
     assert code == 2
-    assert f"as a whole: {names} cannot be asked for there; lock, bound, quality, ceiling_db and console can" in error
+    assert f"as a whole: {names} cannot be asked for there; lock, bound, quality, ceiling and console can" in error
 
 
 @pytest.mark.usefixtures("sketched")

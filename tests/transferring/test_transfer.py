@@ -69,7 +69,7 @@ def test_what_is_believed_without_certainty_is_not_done(x: Audio, reference: Aud
     assert made.report["moves"] == ["Nothing: the recording is as it came."]
     told = _advice(made.belief._replace(expected=0.8, harm=0.25))
     assert "20 % nearer" in told
-    assert "25 % of cases; gate='bold'" in told
+    assert "25 % of cases; a bold gate" in told
     assert not _advice(made.belief._replace(expected=1.0))
     louder = transfer(x, reference, sample_rate=RATE, amount={"loudness": 1})
     assert loudness(louder.audio) == pytest.approx(loudness(reference), abs=0.05)
@@ -258,14 +258,14 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"amount": {"bass": 1}}, SettingsError, "no aspect 'bass'"),
         ({"amount": None}, SettingsError, "amount of tone is None, a number is expected"),
         ({"amount": {"tone": "half"}}, SettingsError, "amount of tone is 'half', a number is expected"),
-        ({"ceiling_db": "low"}, SettingsError, "ceiling_db is 'low', a number is expected"),
+        ({"ceiling_db": "low"}, SettingsError, "the ceiling is 'low', a number is expected"),
         ({"gate": None}, SettingsError, "a gate is 'cautious', 'default', 'bold', or a number above 0"),
         ({"seed": -1}, SettingsError, r"seed is -1, allowed 0\.\."),
         ({"only": "tone,eq"}, SettingsError, "no aspect 'eq'"),
         ({"mode": "near"}, SettingsError, "mode is one of"),
         ({"quality": "good"}, SettingsError, "quality is one of"),
         ({"gate": "open"}, SettingsError, "no gate 'open'"),
-        ({"ceiling_db": 3}, SettingsError, "ceiling_db is 3 dBTP"),
+        ({"ceiling_db": 3}, SettingsError, "the ceiling is 3 dBTP"),
         ({"candidates": 0}, SettingsError, "candidates is 0, allowed 1..20"),
         ({"candidates": 1.5}, SettingsError, "candidates is 1.5, a whole number is expected"),
         ({"weights": "2"}, SettingsError, "a weight is '2', a number is expected"),

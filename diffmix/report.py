@@ -55,13 +55,14 @@ def measure(mix: "Mix") -> dict[str, Any]:
 
     ``mix`` and ``unmixed``: loudness_lufs (ITU-R BS.1770, -70 for silence) and true_peak_db; ``spectrum``: third
     octaves in dB of the total; ``master``: curves of its filters and dynamics, gain_db (None without a Gain);
-    ``buses``: their knobs; ``returns``: their loudness_lufs and peak_db in the mix; ``sends``: the bus that each goes
-    to.
+    ``buses``: their knobs; ``returns``: their loudness_lufs and peak_db in front of the master; ``sends``: the
+    bus that each goes to.
 
-    ``tracks`` by name: loudness_before_lufs (of the stem), loudness_after_lufs (behind fader and pan), group,
-    fader_db, pan from -1 to 1 (for a stereo track its balance), width (None for a mono track), a level for each send
-    (``send_db``), and the curves: ``eq`` of all its filters together, ``compressor`` of its dynamics in series, with
-    their knobs and what they do in words, None where it has none. ``groups`` likewise, with the names of their tracks.
+    ``tracks`` by name: loudness_before_lufs (of the stem), loudness_after_lufs (behind fader and pan, in front of the
+    master), group, fader_db, pan from -1 to 1 (for a stereo track its balance), width (None for a mono track), a level
+    for each send (``send_db``), and the curves: ``eq`` of all its filters together, ``compressor`` of its dynamics in
+    series, with their knobs and what they do in words, None where it has none. ``groups`` likewise, with the names of
+    their tracks.
     What `diffmix.explain.explained` found stands beside: crest_db, dominant_hz, masked, done, why, bypass; and
     peak_after_db and warnings, the notes about the track. ``style`` in words; ``notes``.
     """
@@ -240,6 +241,9 @@ def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
     squeeze = next((strip["compressor"]["title"] for _, strip in strips if strip["compressor"]), "")
     legend = f" Equaliser: ±{up:g} dB from 20 Hz to\n20 kHz." if eq else ""
     legend += f" {squeeze}: gain change for inputs from −60 to 0 dB, down to −{2 * up:g} dB." if squeeze else ""
+    gain_db = measured["master"]["gain_db"]
+    adds = "" if gain_db is None else f", whose gain adds {plots.number(gain_db)} dB"
+    legend += f" Levels after are those in front of the master{adds}."
     heads = ("<th>Equaliser" if eq else "") + (f"\n<th>{squeeze}" if squeeze else "") + "<th>Pan"
     heads += "".join(f'<th class="n">{escape(_capital(bus))} send' for bus in measured["sends"].values())
     rows = "".join(_row(track, values, eq, bool(squeeze), measured["sends"]) for track, values in strips)

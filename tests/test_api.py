@@ -199,6 +199,8 @@ def test_the_command_line(folder: Path, model: Path, tmp_path: Path, capsys: pyt
     code, said, _ = command(capsys, "automix", folder, "-o", out, "--model", model, "--loudness", "-20")
     assert code == 0
     assert "track 2" in said
+    gain_db = json.loads((out / "settings.json").read_text())["master"]["gain"]["gain_db"]
+    assert f"{gain_db:+.1f} dB by the master's gain" in said  # tracks are told as they reach it
     assert str(out / "mix.wav") in said
     first = (out / "mix.wav").read_bytes()
     code, _, _ = command(capsys, "render", folder, out / "settings.json", "-o", tmp_path / "again")

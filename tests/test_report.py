@@ -119,6 +119,7 @@ def test_the_page_is_whole_escaped_and_needs_no_network(mix: Mix, html: str) -> 
         assert text in parsed.text, text
     loudness = plots.number(mix.report["mix"]["loudness_lufs"])
     assert f"<b>{loudness}</b> LUFS" in html
+    assert f"in front of the master, whose gain adds {plots.number(mix.report['master']['gain_db'])} dB." in html
     assert tags.count("tr") == 1 + 3
     links = [value or "" for _, attrs in parsed.seen for key, value in attrs.items() if key.endswith(("src", "href"))]
     assert all(link.startswith(("data:", "#")) for link in links)

@@ -51,7 +51,7 @@ def show_left(folder: Path, files: Iterable[Path], recordings: Iterable[str]) ->
 
 
 def _table(mix: "Mix") -> str:
-    """A mix in lines: a row for each track and group, the level of the whole, and the notes."""
+    """A mix in lines: a row for each track, as it reaches the master, and group, the level of the whole, the notes."""
     from rich.cells import cell_len, set_cell_size  # letters of some scripts are two columns wide
 
     from diffmix.plots import rows
@@ -60,7 +60,7 @@ def _table(mix: "Mix") -> str:
     strips = rows(report)
     width = max(cell_len(name) for name in ("track", *(name for name, _ in strips)))
     ratios = [s for s, effect in stages.items() if hasattr(effect, "curve_db") and "ratio" in effect.spec.names]
-    heads = ["LUFS in", "in mix", "fader", "pan", "width", *report["sends"]]
+    heads = ["LUFS in", "LUFS out", "fader", "pan", "width", *report["sends"]]
     heads += ["ratio"] if len(ratios) == 1 else ratios
     room = [max(least, len(head)) for least, head in zip([8, 8, 7, 6, 6, *[7] * len(heads)], heads, strict=False)]
     lines = [f"{'track':<{width}}  " + " ".join(f"{head:>{n}}" for head, n in zip(heads, room, strict=True))]
@@ -79,5 +79,7 @@ def _table(mix: "Mix") -> str:
     for title, key in (("mix", "mix"), ("plain sum", "unmixed")):
         level = report[key]
         about = f"{level['loudness_lufs']:>8.1f} LUFS, true peak {level['true_peak_db']:.1f} dBTP"
+        gain_db = report["master"]["gain_db"] if key == "mix" else None
+        about += "" if gain_db is None else f", {gain_db:+.1f} dB by the master's gain"
         lines.append(f"{title:<{width}}  {about}")
     return "\n".join([*lines, *(f"note: {note}" for note in report["notes"])])

@@ -75,7 +75,7 @@ def master(
         raise AudioError(f"{song.name} is silent: there is nothing to master")
     aim = target_of(target, before, rate)
     if "limiter" not in stages and (loudness_lufs is not None or aim.curve_db is None):
-        raise SettingsError("a loudness is reached by the limiter's stage, which is not among those that may be used; add limiter to them")
+        raise SettingsError("a loudness is reached by the limiter's stage, which is not asked for; add limiter to it")
     wanted = aim.loudness_lufs if loudness_lufs is None else loudness_lufs
     wanted = LOUDNESS_LUFS if wanted is None else wanted
     within("the loudness", wanted, -40, -5, "LUFS")

@@ -1,15 +1,14 @@
 """The automatic mixer: an estimator that says what a mix is to become."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffmix.console import Console
-from diffmix.data.knowledge import STYLE, Style, class_mean
+from diffmix.data.knowledge import STYLE, Style, usual_loudness_lu
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import LABELS, ROLES
 from diffmix.errors import CheckpointError
@@ -29,7 +28,10 @@ LISTENINGS = 4
 ACTIVE_DB = -30.0
 EXCERPT_S = 20.0
 LISTEN_S = 20.0
-GUESSED_SHARE = 0.4
+GUESSED_SHARE = 0.5
+
+DECIDED = 3.0
+"""Power of a guess's chances in what is usual: a favourite counts for nearly all, of two equals each for half."""
 
 
 class Windows(NamedTuple):
@@ -90,8 +92,9 @@ class Automixer(nn.Module):
 
         It listens to the most telling seconds: those in which most tracks play, then those in which the others do, up
         to ``LISTENINGS`` times. A track's knobs are the mean over where it plays. How loud a track of a told role is
-        follows from what is usual for that role, to which the network adds nothing; of a guessed role, that share is
-        ``GUESSED_SHARE``, and the network's answer the rest. With a reference, both shares are half of that.
+        follows from what is usual for that role beside the others, to which the network adds nothing; of a guessed
+        role, expected over what is likely, that share is ``GUESSED_SHARE``, and the network's answer the rest. With a
+        reference, both shares are half of that.
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
@@ -114,16 +117,18 @@ class Automixer(nn.Module):
         weight = (share / share.sum(0))[..., None]
         vectors = Vectors((answers.tracks * weight).sum(0), answers.bus.mean(0), answers.master.mean(0))
         intent = self._intent(vectors, heard.mel, sounding, names, channels)
-        chance, likeliest = (guess.softmax(-1) * weight).sum(0).max(-1)
-        found = {t.name: (ROLES[k], p) for t, k, p in zip(tracks, likeliest.tolist(), chance.tolist(), strict=True)}
-        intent = intent._replace(taken_for={name: guessed for name, guessed in found.items() if name not in told})
-        piece, part = excerpts(multitrack, EXCERPT_S), 0.5 if reference is not None else 1.0
+        chances = (guess.softmax(-1) * weight).sum(0)
+        untold = [n for n, track in enumerate(tracks) if track.name not in told]
+        found = {tracks[n].name: (ROLES[int(chances[n].argmax())], float(chances[n].max())) for n in untold}
+        decided = chances**DECIDED / (chances**DECIDED).sum(1, keepdim=True)
+        likely = {name: {role: 1.0} for name, role in told.items()}
+        likely |= {tracks[n].name: dict(zip(ROLES, decided[n].tolist(), strict=True)) for n in untold}
+        usual = usual_loudness_lu(excerpts(multitrack, EXCERPT_S), likely, style)
         loudness = {track.name: intent.loudness_lu[track.name] for track in tracks}
-        if told:
-            loudness |= _nearer(loudness, _usual(piece, told, style), told, part)
-        if untold := found.keys() - told.keys():
-            taken = {name: role for name, (role, _) in found.items()} | told
-            loudness |= _nearer(loudness, _usual(piece, taken, style), untold, GUESSED_SHARE * part)
+        for name in usual.keys() & loudness.keys():
+            part = (1.0 if name in told else GUESSED_SHARE) * (0.5 if reference is not None else 1.0)
+            loudness[name] += part * (usual[name] - loudness[name])
+        intent = intent._replace(taken_for=found)
         return intent._replace(loudness_lu={**intent.loudness_lu, **_summing_up(loudness)})
 
     def _heard(self, mel_db: Tensor, measured: Tensor) -> tuple[Heard, Tensor]:
@@ -179,19 +184,6 @@ class Automixer(nn.Module):
             refuse_other_specs(mixer.specs, config["specs"], folder)
         fill(mixer.estimator, weights, folder)
         return mixer.eval()
-
-
-def _usual(multitrack: Multitrack, roles: Mapping[str, str], style: Style | None) -> Mapping[str, float]:
-    """How loud tracks are as a rule, by name, with these roles and no others."""
-    tracks = tuple(replace(track, role=roles.get(track.name)) for track in multitrack.tracks)
-    return class_mean(replace(multitrack, tracks=tracks), style).loudness_lu
-
-
-def _nearer(
-    loudness_lu: Mapping[str, float], usual: Mapping[str, float], names: Collection[str], part: float
-) -> dict[str, float]:
-    """The loudness of the tracks of these names, moved by ``part`` of the way to what is usual."""
-    return {name: part * usual[name] + (1 - part) * lu for name, lu in loudness_lu.items() if name in names}
 
 
 def _summing_up(loudness_lu: Mapping[str, float]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from diffmix.data.knowledge import (
     long_term_spectrum_db,
     parse_style,
     sample_style,
+    usual_loudness_lu,
 )
 from diffmix.data.knowledge.classes import BAND_Q, USUAL
 from diffmix.data.knowledge.hearing import hear
@@ -213,6 +214,18 @@ def test_the_usual_balance_has_the_vocal_far_above_the_hat(band):
     assert usual["Vox"] - usual["Hat"] > 15
     both, one = usual["Gtr 1"] - usual["Bass"], class_mean(replace(band, tracks=band.tracks[:6])).loudness_lu
     assert one["Gtr 1"] - one["Bass"] - both == pytest.approx(10 * np.log10(2))
+
+
+def test_usual_loudness_is_expected_over_what_tracks_may_be(band):
+    sure = {t.name: {t.role: 1.0} for t in band.tracks}
+    assert usual_loudness_lu(band, sure) == pytest.approx(class_mean(band).loudness_lu, abs=1e-9)
+    hat, drum = (usual_loudness_lu(band, {**sure, "Hat": {role: 1.0}}) for role in ("hihat", "tom"))
+    between = usual_loudness_lu(band, {**sure, "Hat": {"hihat": 0.6, "tom": 0.4}})
+    far, near = (usual["Hat"] - usual["Bass"] - hat["Hat"] + hat["Bass"] for usual in (drum, between))
+    assert near == pytest.approx(0.4 * far, abs=1e-9)
+    assert far > 1
+    silent = replace(band, tracks=(*band.tracks, Track("nothing", torch.zeros_like(band.tracks[0].audio))))
+    assert usual_loudness_lu(silent, sure) == usual_loudness_lu(band, sure)
 
 
 def test_engineers_differ_about_as_much_as_people_do(band):

@@ -1,6 +1,7 @@
 """The automatic mixer: what it is told, what it must not hear, and how it is kept."""
 
 import json
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -102,18 +103,12 @@ def test_tracks_without_a_role_are_taken_for_what_they_sound_like() -> None:
 
 def test_what_is_usual_for_told_roles_decides_how_loud_they_are() -> None:
     made, x = mixer(), song()
-    roles = {"t0": "lead_vocal", "t2": "hihat"}
+    roles = {"t0": "lead_vocal", "t1": "bass", "t2": "hihat", "t3": "guitar", "t4": "keys"}
     mix = torch.randn(2, 2 * RATE, generator=torch.Generator().manual_seed(3))
-    told, plain, usual = (
-        made.intend(x, roles=roles),
-        made.intend(x),
-        USUAL["lead_vocal"].level_lu - USUAL["hihat"].level_lu,
-    )
+    told, usual = made.intend(x, roles=roles), USUAL["lead_vocal"].level_lu - USUAL["hihat"].level_lu
     step = told.loudness_lu["t0"] - told.loudness_lu["t2"]
     assert step == pytest.approx(usual, abs=1e-3)
     assert sum(10 ** (lu / 10) for lu in told.loudness_lu.values()) == pytest.approx(1, abs=1e-4)
-    others = [i.loudness_lu["t3"] - i.loudness_lu["t4"] for i in (told, plain)]
-    assert others[0] == pytest.approx(others[1], abs=3)  # the network's, which hears of the roles
     halfway = made.intend(x, roles=roles, reference=mix)
     assert halfway.loudness_lu["t0"] - halfway.loudness_lu["t2"] < 0.9 * step
 
@@ -125,14 +120,33 @@ def test_what_is_usual_for_guessed_roles_has_its_share(monkeypatch: pytest.Monke
     for share in (0.0, 1.0):
         monkeypatch.setattr(automixer, "GUESSED_SHARE", share)
         intents[share] = made.intend(x)
-    told = made.intend(x, roles={name: role for name, (role, _) in plain.taken_for.items()})
-    for name in plain.loudness_lu:  # a guess that is believed is as good as a role that is told
-        assert intents[1.0].loudness_lu[name] == pytest.approx(told.loudness_lu[name], abs=1e-6)
 
     def step(intent: Intent) -> float:
         return intent.loudness_lu["t0"] - intent.loudness_lu["t1"]
 
-    assert step(plain) == pytest.approx(0.6 * step(intents[0.0]) + 0.4 * step(intents[1.0]), abs=1e-6)
+    assert step(plain) == pytest.approx(0.5 * step(intents[0.0]) + 0.5 * step(intents[1.0]), abs=1e-6)
+    assert abs(step(intents[0.0]) - step(intents[1.0])) > 0.1
+
+
+def test_a_sure_guess_is_as_good_as_a_told_role_and_two_that_are_alike_count_by_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, x = mixer(), song()
+    monkeypatch.setattr(automixer, "GUESSED_SHARE", 1.0)
+
+    def hears(*roles: str) -> dict[str, float]:
+        with torch.no_grad():
+            made.estimator.guess.weight.zero_()
+            made.estimator.guess.bias.copy_(100 * torch.tensor([float(role in roles) for role in ROLES]))
+        return dict(made.intend(x, roles={"t0": "lead_vocal"}).loudness_lu)
+
+    others = [f"t{k}" for k in range(1, 5)]
+    sure = hears("hihat")
+    assert sure == pytest.approx(dict(made.intend(x, roles=dict.fromkeys(others, "hihat") | {"t0": "lead_vocal"})[1]))
+    either, levels = hears("hihat", "kick"), [USUAL[role].level_lu for role in ("hihat", "kick")]
+    # four tracks, each half of each: besides itself, one and a half more of each role
+    wanted = sum(levels) / 2 - 10 * math.log10(2.5) - USUAL["lead_vocal"].level_lu
+    assert either["t1"] - either["t0"] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_stereo_tracks_have_an_image_and_mono_ones_a_pan() -> None:

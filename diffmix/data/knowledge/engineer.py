@@ -1,12 +1,14 @@
 """A mix of any song, as an engineer who knows the instruments would set it up."""
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from diffmix.data.knowledge.hearing import HZ, Heard, hear
+from diffmix.data.knowledge.classes import USUAL
+from diffmix.data.knowledge.hearing import HZ, Heard, hear, played
 from diffmix.data.knowledge.placing import Seat, groups, placed
 from diffmix.data.knowledge.spectrum import Curve
 from diffmix.data.knowledge.strips import Knobs, Noise, Part, master, strips, sum_db
@@ -50,6 +52,29 @@ def engineer(multitrack: Multitrack, seed: Sequence[int], style: Style | None = 
 def class_mean(multitrack: Multitrack, style: Style | None = None) -> Intent:
     """What the table of roles says, without any engineer's departures from it."""
     return _Engineer(None).mix(multitrack, style or Style()).intent
+
+
+def usual_loudness_lu(
+    multitrack: Multitrack, likely: Mapping[str, Mapping[str, float]], style: Style | None = None
+) -> dict[str, float]:
+    """How loud sounding tracks are in `class_mean`, by name, expected over what they are likely to be.
+
+    ``likely``: by track, the chances of its roles; a track that is not in it has none. Energies add up to one. Chances
+    that change little change little, which the likeliest roles would not.
+    """
+    chances: dict[tuple[str, str | None], float] = defaultdict(float)
+    count: dict[str | None, float] = defaultdict(float)
+    for track in multitrack.tracks:
+        if (h := hear(track, multitrack.sample_rate)) is not None:
+            for role, chance in likely.get(h.name, {None: 1.0}).items():
+                own = played(role, h.spectrum_db)
+                chances[h.name, own] += chance
+                count[own] += chance
+    wanted: dict[str, float] = defaultdict(float)
+    for (name, role), chance in chances.items():
+        level = _level_lu(role, name, style or Style())
+        wanted[name] += chance * (level - 10 * np.log10(1 + count[role] - chance))
+    return _summing_to_one(wanted)
 
 
 class _Engineer:
@@ -100,21 +125,29 @@ class _Engineer:
 
 def _levels(parts: Sequence[Part], style: Style) -> dict[str, float]:
     """Loudness in LU relative to the sum, so that the energies add up to 1."""
+    count = Counter(part.heard.role for part in parts)
+    wanted = {}
+    for part in parts:
+        h = part.heard
+        departure = h.usual.spread_lu * float(0.55 * part.role["level"] + 0.62 * part.own["level"])
+        wanted[h.name] = _level_lu(h.role, h.name, style, departure) - 10 * np.log10(count[h.role])
+    return _summing_to_one(wanted)
+
+
+def _level_lu(role: str | None, name: str, style: Style, departure: float = 0.0) -> float:
+    """How loud all tracks of a role are in a style, in LU; second microphones of kick and snare are fainter."""
     shift: Mapping[str | None, float] = {
         "lead_vocal": style.vocal_db,
         "backing_vocal": 0.5 * style.vocal_db,
         "bass": style.bass_db,
     }
-    wanted = {}
-    for part in parts:
-        h, usual = part.heard, part.heard.usual
-        departure = 0.55 * part.role["level"] + 0.62 * part.own["level"]
-        level = usual.level_lu + shift.get(h.role, 0.0) + usual.spread_lu * departure
-        if h.role in ("kick", "snare") and _FAINTER.search(h.name):
-            level -= _FAINTER_LU
-        wanted[h.name] = level - 10 * np.log10(sum(other.heard.role == h.role for other in parts))
-    total = 10 * np.log10(sum(10 ** (level / 10) for level in wanted.values())) if wanted else 0.0
-    return {name: float(level - total) for name, level in wanted.items()}
+    second = role in ("kick", "snare") and _FAINTER.search(name)
+    return USUAL[role].level_lu + shift.get(role, 0.0) + departure - (_FAINTER_LU if second else 0.0)
+
+
+def _summing_to_one(levels_lu: Mapping[str, float]) -> dict[str, float]:
+    total = 10 * np.log10(sum(10 ** (level / 10) for level in levels_lu.values())) if levels_lu else 0.0
+    return {name: float(level - total) for name, level in levels_lu.items()}
 
 
 def _seat(h: Heard, energy: float = 0.0) -> Seat:

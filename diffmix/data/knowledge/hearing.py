@@ -52,10 +52,7 @@ class Heard:
 
 
 def hear(track: Track, sample_rate: int) -> Heard | None:
-    """What a track is; None for silence.
-
-    A synth, or anything of no role, that is mostly bottom plays the bass, whatever it is called.
-    """
+    """What a track is; None for silence."""
     x = track.audio
     powers = band_powers(x, sample_rate)
     active = active_frames(powers)
@@ -68,12 +65,9 @@ def hear(track: Track, sample_rate: int) -> Heard | None:
         return None
     peak_db = 20 * float(frame_peaks(x, sample_rate)[active].clamp_min(1e-9).quantile(0.9).log10())
     side_db, lean_db = _sides(x)
-    role = track.role if track.role in USUAL else None
-    if role in _ANY_REGISTER and level_db(spectrum[HZ < 120]) > -3:
-        role = "bass"
     return Heard(
         track.name,
-        role,
+        played(track.role, spectrum),
         len(x) == 2,
         spectrum,
         peak_db=peak_db + WORKING_LUFS - loudness,
@@ -82,6 +76,12 @@ def hear(track: Track, sample_rate: int) -> Heard | None:
         lean_db=lean_db,
         active=float(active.double().mean()),
     )
+
+
+def played(role: str | None, spectrum_db: Curve) -> str | None:
+    """The key of `USUAL` for a role: a synth, or anything of no role, that is mostly bottom plays the bass."""
+    known = role if role in USUAL else None
+    return "bass" if known in _ANY_REGISTER and level_db(spectrum_db[HZ < 120]) > -3 else known
 
 
 def level_db(spectrum_db: Curve) -> float:

@@ -18,19 +18,23 @@ FORMAT, VERSION = "diffmix-graph", 1
 
 def to_dict(graph: "Graph") -> dict[str, Any]:
     """See `Graph.to_dict`."""
-    nodes = []
-    for node in graph:
-        entry: dict[str, Any] = {"name": node.name, "kind": node.kind}
-        entry |= {key: dict(part) for key in ("values", "options") if (part := getattr(node, key))}
-        if node.ranges:
-            entry["ranges"] = {knob: list(limits) for knob, limits in node.ranges.items()}
-        nodes.append(entry)
-    edges = []
-    for edge in graph.edges:
-        entry = {"from": str(edge.source), "to": str(edge.target)}
-        entry |= {key: v for key in ("gain_db", "amount") if (v := getattr(edge, key)) is not None}
-        edges.append(entry)
+    nodes, edges = [node_entry(node) for node in graph], [edge_entry(edge) for edge in graph.edges]
     return {"format": FORMAT, "version": VERSION, "nodes": nodes, "edges": edges}
+
+
+def node_entry(node: Node) -> dict[str, Any]:
+    """A node as plain data; what is at its default is left out."""
+    entry: dict[str, Any] = {"name": node.name, "kind": node.kind}
+    entry |= {key: dict(part) for key in ("values", "options") if (part := getattr(node, key))}
+    if node.ranges:
+        entry["ranges"] = {knob: list(limits) for knob, limits in node.ranges.items()}
+    return entry
+
+
+def edge_entry(edge: Edge) -> dict[str, Any]:
+    """An edge as plain data; a gain or an amount only if it has one."""
+    entry = {"from": str(edge.source), "to": str(edge.target)}
+    return entry | {key: v for key in ("gain_db", "amount") if (v := getattr(edge, key)) is not None}
 
 
 def parts(data: Any, where: str) -> tuple[list[Node], list[Edge]]:
@@ -38,14 +42,31 @@ def parts(data: Any, where: str) -> tuple[list[Node], list[Edge]]:
     data = check_format(data, where, "a graph", FORMAT, VERSION, GraphError)
     if extra := sorted(data.keys() - {"format", "version", "nodes", "edges"}):
         raise GraphError(f"{where} holds {extra[0]!r}, which no graph has")
-    entries = [_entry(where, data, "nodes", ("name", "kind")), _entry(where, data, "edges", ("from", "to"))]
-    if len(entries[0]) > MOST_NODES:
-        raise GraphError(f"{where}: {len(entries[0])} nodes are too many: a graph holds at most {MOST_NODES}")
-    nodes = [
-        Node(e["name"], e["kind"], e.get("values", {}), e.get("options", {}), e.get("ranges", {})) for e in entries[0]
+    return read_nodes(data.get("nodes"), where), read_edges(data.get("edges"), where)
+
+
+def read_nodes(data: Any, where: str) -> list[Node]:
+    """The inverse of `node_entry` for a list. Raises GraphError, which begins with ``where``."""
+    entries = _checked(data, where, "nodes", ("name", "kind"))
+    if len(entries) > MOST_NODES:
+        raise GraphError(f"{where}: {len(entries)} nodes are too many: a graph holds at most {MOST_NODES}")
+    return [Node(e["name"], e["kind"], e.get("values", {}), e.get("options", {}), e.get("ranges", {})) for e in entries]
+
+
+def read_edges(data: Any, where: str) -> list[Edge]:
+    """The inverse of `edge_entry` for a list. Raises GraphError, which begins with ``where``."""
+    entries = _checked(data, where, "edges", ("from", "to"))
+    return [
+        Edge(read_end(e["from"], where), read_end(e["to"], where), e.get("gain_db"), e.get("amount")) for e in entries
     ]
-    edges = [Edge(_end(where, e["from"]), _end(where, e["to"]), e.get("gain_db"), e.get("amount")) for e in entries[1]]
-    return nodes, edges
+
+
+def read_end(text: str, where: str) -> Endpoint:
+    """The endpoint that ``node:port`` means. Raises GraphError, which begins with ``where``."""
+    node, _, port = text.partition(":")
+    if not port:
+        raise GraphError(f"{where}: {text!r} is no endpoint; one is written node:port")
+    return Endpoint(node, port)
 
 
 def save(graph: "Graph", path: Path | None) -> str:
@@ -64,10 +85,9 @@ def save(graph: "Graph", path: Path | None) -> str:
     return text
 
 
-def _entry(where: str, data: Mapping[str, Any], key: str, fields: tuple[str, str]) -> list[Mapping[str, Any]]:
+def _checked(entries: Any, where: str, key: str, fields: tuple[str, str]) -> list[Mapping[str, Any]]:
     """The list of nodes or edges of a file, its types checked."""
     more = {"nodes": ("values", "options", "ranges"), "edges": ("gain_db", "amount")}[key]
-    entries = data.get(key)
     if not isinstance(entries, list):
         raise GraphError(f"{where}: {key} is {type(entries).__name__}, a list is expected")
     for number, entry in enumerate(entries):
@@ -90,10 +110,3 @@ def _entry(where: str, data: Mapping[str, Any], key: str, fields: tuple[str, str
             if not isinstance(limits, list) or len(limits) != 2:
                 raise GraphError(f"{place}: the range of {knob} is {limits!r}, two numbers are expected")
     return entries
-
-
-def _end(where: str, text: str) -> Endpoint:
-    node, _, port = text.partition(":")
-    if not port:
-        raise GraphError(f"{where}: {text!r} is no endpoint; one is written node:port")
-    return Endpoint(node, port)

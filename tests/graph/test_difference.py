@@ -174,7 +174,7 @@ def test_edits_are_done_to_another_song() -> None:
             {"edits": [{"edit": "disconnected", "edge": {"from": "a", "to": "b:in"}, "kind": "Sum"}]},
             "'a' is no endpoint",
         ),
-        ({"edits": [{"edit": "disconnected", "edge": 3, "kind": "Sum"}]}, r"edits\[0\] is no disconnected"),
+        ({"edits": [{"edit": "disconnected", "edge": 3, "kind": "Sum"}]}, r"edges\[0\] needs from and to as text"),
         ({"edits": [{"edit": "removed", "cut": [], "laid": [], "nodes": [{"name": "a", "kind": "Nope"}]}]}, "Nope"),
     ],
 )

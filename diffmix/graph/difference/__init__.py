@@ -32,6 +32,7 @@ from diffmix.graph.difference.edits import (
     Sent,
     bridges,
 )
+from diffmix.graph.file import edge_entry, node_entry, read_edges, read_end, read_nodes
 from diffmix.graph.graph import Graph
 from diffmix.graph.node import Edge, Endpoint, Node
 
@@ -343,12 +344,11 @@ def _alike(a: Node, b: Node, around: Counter[tuple[str, ...]], other: Counter[tu
 def _plain(value: Any) -> Any:
     """A field of an edit as plain data."""
     if isinstance(value, Node):
-        return Graph([value]).to_dict()["nodes"][0]
+        return node_entry(value)
     if isinstance(value, Laid):
-        return _plain(value.edge) | {"place": value.place}
+        return edge_entry(value.edge) | {"place": value.place}
     if isinstance(value, Edge):
-        data = {"from": str(value.source), "to": str(value.target)}
-        return data | {key: v for key in ("gain_db", "amount") if (v := getattr(value, key)) is not None}
+        return edge_entry(value)
     if isinstance(value, Endpoint):
         return str(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
@@ -374,19 +374,20 @@ def _edit(entry: Any, where: str) -> Edit:
 def _read(kind: type[Edit], name: str, data: Any) -> Any:
     """The inverse of `_plain`, by the field's name."""
     if name in ("old", "new"):
-        return _node(data)
+        return read_nodes([data], "the edit")[0]
     if name == "nodes":
-        return tuple(map(_node, data))
+        return tuple(read_nodes(data, "the edit"))
     if name in ("edge", "old_edge"):
-        return _edge(data)
+        return read_edges([data], "the edit")[0]
     if name == "cut":
-        return tuple(map(_edge, data))
+        return tuple(read_edges(data, "the edit"))
     if name == "laid":
-        return tuple(Laid(_edge({k: v for k, v in e.items() if k != "place"}), _whole(e["place"])) for e in data)
+        edges = read_edges([{k: v for k, v in e.items() if k != "place"} for e in data], "the edit")
+        return tuple(Laid(edge, _whole(e["place"])) for edge, e in zip(edges, data, strict=True))
     if name == "inlet":
-        return _end(data)
+        return read_end(data, "the edit")
     if name == "order":
-        return tuple(map(_end, data))
+        return tuple(read_end(text, "the edit") for text in data)
     if name == "place":
         return _whole(data)
     if name in ("was", "now"):
@@ -398,26 +399,6 @@ def _read(kind: type[Edit], name: str, data: Any) -> Any:
     if not isinstance(data, str):
         raise GraphError(f"{name} is {type(data).__name__}, text is expected")
     return data
-
-
-def _node(data: Any) -> Node:
-    graph = Graph.from_dict({"format": "diffmix-graph", "version": 1, "nodes": [data], "edges": []}, "the edit")
-    return next(iter(graph))
-
-
-def _edge(data: Any) -> Edge:
-    extra = data.keys() - {"from", "to", "gain_db", "amount"}
-    if extra:
-        raise GraphError(f"a cable has no {sorted(extra)[0]!r}")
-    levels = [None if data.get(key) is None else _number(data[key]) for key in ("gain_db", "amount")]
-    return Edge(_end(data["from"]), _end(data["to"]), *levels)
-
-
-def _end(text: str) -> Endpoint:
-    node, _, port = text.partition(":")
-    if not port:
-        raise GraphError(f"{text!r} is no endpoint; one is written node:port")
-    return Endpoint(node, port)
 
 
 def _number(value: Any) -> float:

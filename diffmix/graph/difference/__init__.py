@@ -365,9 +365,9 @@ def _edit(entry: Any, where: str) -> Edit:
         raise GraphError(f"{where} holds {extra[0]!r}, which no {entry['edit']} has")
     try:
         return kind(**{name: _read(kind, name, entry[name]) for name in names})
+    except GraphError as error:
+        raise GraphError(f"{where}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, GraphError):
-            raise GraphError(f"{where}: {error}") from None
         raise GraphError(f"{where} is no {entry['edit']}: {error}") from None
 
 

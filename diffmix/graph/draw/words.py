@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 from diffmix.graph.graph import Graph
 from diffmix.graph.node import BUILT_IN, Edge, Node
+from diffmix.graph.text.vocabulary import reach_unit
 from diffmix.params import Param
 from diffmix.processors.base import REGISTRY
 
@@ -184,7 +185,7 @@ def _knob_text(knob: str, param: Param | None) -> str:
 
 
 def _amount(amount: float, param: Param | None) -> str:
-    unit = "" if param is None else "oct" if param.scale == "log" else param.unit
+    unit = reach_unit(param)
     if unit == "dB":
         return decibels(amount)
     text = ("+" if amount >= 0 else "") + short(amount)

@@ -73,6 +73,7 @@ from diffmix.graph.text.vocabulary import (
     nearest,
     option_names,
     ports,
+    reach_unit,
     reserved,
     scaled,
 )
@@ -370,8 +371,7 @@ class _Builder(Source):
     def _cable(self, start: Endpoint, end: Endpoint, at: int, level: Quantity | None) -> None:
         gain = amount = None
         if self.nodes[end.node].inlet(end.port).kind == "control":
-            p = self.nodes[end.node].params.get(end.port)
-            unit = "" if p is None else "oct" if p.scale == "log" else p.unit
+            unit = reach_unit(self.nodes[end.node].params.get(end.port))
             amount = 1.0
             if level is not None:
                 if level.unit and UNITS[level.unit][0] != UNITS[unit][0]:

@@ -210,6 +210,11 @@ def leading(kind: str, params: Mapping[str, Param]) -> list[str]:
     return sorted(found, key=lambda knob: params[knob].unit != ":1")  # a compressor begins with its ratio
 
 
+def reach_unit(moved: Param | None) -> str:
+    """The unit of an amount: octaves at a logarithmic knob, else the knob's; none at a control inlet."""
+    return "" if moved is None else "oct" if moved.scale == "log" else moved.unit
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'hpf'?``, or nothing."""
     near = get_close_matches(word[:64], list(known), 1)

@@ -21,6 +21,7 @@ from diffmix.graph.text.vocabulary import (
     leading,
     plain,
     quantity,
+    reach_unit,
     reserved,
     scaled,
     word_of,
@@ -228,8 +229,7 @@ class _Writer:
 
     def _level(self, edge: Edge) -> str:
         if edge.amount is not None:
-            p = self.graph[edge.target.node].params.get(edge.target.port)
-            unit = "" if p is None else "oct" if p.scale == "log" else p.unit
+            unit = reach_unit(self.graph[edge.target.node].params.get(edge.target.port))
             return f"({quantity(edge.amount, unit)})"
         return "" if edge.gain_db is None else f"({plain(edge.gain_db)}dB)"
 

@@ -1,6 +1,6 @@
 """Pictures of a graph: SVG of our own, text for a terminal, and text for Mermaid and Graphviz."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from unicodedata import combining, east_asian_width
 
 from diffmix.graph.draw.layout import Flow, columns, flow, is_audio
@@ -70,26 +70,21 @@ def to_dot(graph: Graph) -> str:
         '  node [shape=box, style=rounded, fontname="Helvetica", fontsize=10];',
         '  edge [fontname="Helvetica", fontsize=9];',
     ]
+    address: dict[tuple[str, str, str], str] = {}  # of ports, by name of the node, side and name
     for node in graph:
         colour = COLOURS[family(node)]["light"]
-        entered = [port.name for port in node.inlets]
-        entered += [e.target.port for e in graph.into(node.name) if e.target.port not in entered]
-        fields = [list(dict.fromkeys(entered)), [port.name for port in node.outlets]]
-        if max(map(len, fields)) > 1:
-            sides = [
-                "|".join(f"<{letter}{i}> {_record_text(port)}" for i, port in enumerate(ports))
-                for letter, ports in zip("io", fields, strict=True)
-            ]
-            text = "\\n".join(map(_record_text, _lines(node)))
-            parts = [f"{{{sides[0]}}}" if sides[0] else "", text, f"{{{sides[1]}}}" if sides[1] else ""]
-            label, shape = "{" + "|".join(filter(None, parts)) + "}", "shape=record, style=solid, "
+        entered = [port.name for port in node.inlets] + [e.target.port for e in graph.into(node.name)]
+        sides = {"i": list(dict.fromkeys(entered)), "o": [port.name for port in node.outlets]}
+        several = max(map(len, sides.values())) > 1
+        for side, ports in sides.items():
+            for i, port in enumerate(ports):
+                address[node.name, side, port] = number[node.name] + (f":{side}{i}" if several else "")
+        if several:
+            label, shape = _record(node, sides), "shape=record, style=solid, "
         else:
             label, shape = "\\n".join(map(_dot_text, _lines(node))), ""
         lines.append(f'  {number[node.name]} [{shape}color="{colour}", label="{label}"];')
     for edge in graph.edges:
-        ends = [number[edge.source.node], number[edge.target.node]]
-        ends[0] += _field(graph[edge.source.node], "o", edge.source.port, graph.into(edge.source.node))
-        ends[1] += _field(graph[edge.target.node], "i", edge.target.port, graph.into(edge.target.node))
         look = []
         if not is_audio(graph, edge):
             look.append(f"style={'dashed' if edge.amount is None else 'dotted'}")
@@ -98,18 +93,20 @@ def to_dot(graph: Graph) -> str:
         if graph[edge.target.node].kind == "Feedback":
             look.append("constraint=false")
         looks = f" [{', '.join(look)}]" if look else ""
-        lines.append(f"  {ends[0]} -> {ends[1]}{looks};")
+        start, end = address[edge.source.node, "o", edge.source.port], address[edge.target.node, "i", edge.target.port]
+        lines.append(f"  {start} -> {end}{looks};")
     return "\n".join([*lines, "}", ""])
 
 
-def _field(node: Node, letter: str, port: str, entering: Iterable[Edge]) -> str:
-    """The field of a port, ``:i1``, if its node is drawn as a record."""
-    ports = [p.name for p in node.inlets]
-    ports = list(dict.fromkeys(ports + [e.target.port for e in entering]))
-    outs = [p.name for p in node.outlets]
-    if max(len(ports), len(outs)) < 2:
-        return ""
-    return f":{letter}{(ports if letter == 'i' else outs).index(port)}"
+def _record(node: Node, sides: Mapping[str, list[str]]) -> str:
+    """The label of a record: its inlets, what the node says, its outlets."""
+    fields = {
+        side: "|".join(f"<{side}{i}> {_record_text(port)}" for i, port in enumerate(ports))
+        for side, ports in sides.items()
+    }
+    inlets, outlets = (f"{{{ports}}}" if ports else "" for ports in fields.values())
+    text = "\\n".join(map(_record_text, _lines(node)))
+    return "{" + "|".join(filter(None, [inlets, text, outlets])) + "}"
 
 
 def _dot_text(text: str) -> str:

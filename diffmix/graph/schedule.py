@@ -110,15 +110,16 @@ class _Scheduler:
             self._advance(inlet)
         while self.ready:
             self._step()
-        last: dict[Value, int] = {}
-        for number, step in enumerate(self.steps):
-            for value in (*step.reads(), *step.written()):
-                last[value] = number
+        return Plan(self.graph, tuple(self.steps), self.targets, self._spent())
+
+    def _spent(self) -> tuple[tuple[Value, ...], ...]:
+        """The values that each step is the last to touch, but for the targets."""
+        last = {value: n for n, step in enumerate(self.steps) for value in (*step.reads(), *step.written())}
         spent: list[list[Value]] = [[] for _ in self.steps]
         for value, number in last.items():
             if value not in self.targets:
                 spent[number].append(value)
-        return Plan(self.graph, tuple(self.steps), self.targets, tuple(map(tuple, spent)))
+        return tuple(map(tuple, spent))
 
     def _units(self) -> list[_Unit]:
         """The work behind the targets, found from them backwards; what no target needs is not done."""
@@ -153,8 +154,7 @@ class _Scheduler:
                 unit.signals[port.name] = source_of(self.graph, node.name, port.name)
         for knob in sorted({e.target.port for e in self.graph.into(node.name)} - {p.name for p in node.inlets}):
             unit.moved[knob] = self.graph.into(node.name, knob)
-        last = self.graph[name]
-        unit.writes = tuple(Endpoint(name, port.name) for port in last.outlets)
+        unit.writes = tuple(Endpoint(name, port.name) for port in self.graph[name].outlets)
         unit.kind = self._kind(unit)
         for end in unit.writes:
             self.maker[end] = unit
@@ -163,19 +163,14 @@ class _Scheduler:
     def _filter_before(self, name: str) -> str | None:
         """The filter in front of a filter, if nothing else hears it and only a wire is between."""
         edges = self.graph.into(name)
-        if (
-            not self._is_filter(name)
-            or len(edges) != 1
-            or edges[0].gain_db is not None
-            or edges[0].source in self.given
-        ):
+        if not self._is_filter(name) or len(edges) != 1 or edges[0].gain_db is not None:
             return None
-        before = edges[0].source.node
+        source = edges[0].source
+        before = source.node
         if not self._is_filter(before) or len(self.graph.out_of(before)) != 1 or before in self.loop_of:
             return None
-        if any(e.target.port in self.graph[before].params for e in self.graph.into(before)):
-            return None
-        return before if edges[0].source not in self.targets else None
+        moved = any(e.target.port in self.graph[before].params for e in self.graph.into(before))
+        return None if moved or source in self.given or source in self.targets else before
 
     def _is_filter(self, name: str) -> bool:
         kind = self.graph[name].kind
@@ -195,15 +190,12 @@ class _Scheduler:
 
     def _loop_unit(self, loop: frozenset[str]) -> _Unit:
         feedback = tuple(name for name in self.graph.nodes if name in loop and self.graph[name].kind == "Feedback")
-        heard = [
-            Endpoint(e.source.node, e.source.port)
-            for e in self.graph.edges
-            if e.source.node in loop and e.target.node not in loop
-        ] + [v for v in self.targets if v.node in loop and isinstance(v, Endpoint)]
+        edges = self.graph.edges
+        heard = [e.source for e in edges if e.source.node in loop and e.target.node not in loop]
+        heard += [v for v in self.targets if v.node in loop and isinstance(v, Endpoint)]
         writes = tuple(dict.fromkeys(heard))
-        outside = tuple(
-            dict.fromkeys(e.source for e in self.graph.edges if e.target.node in loop and e.source.node not in loop)
-        )
+        entering = (e.source for e in edges if e.target.node in loop and e.source.node not in loop)
+        outside = tuple(dict.fromkeys(entering))
         targets = tuple(dict.fromkeys([*writes, *(source_of(self.graph, name, "in") for name in feedback)]))
         given = self._fed(loop) | set(outside)
         inside = _Scheduler(self.graph, self.checked, targets, given, self.late, self.alone).plan()
@@ -242,7 +234,7 @@ class _Scheduler:
         name = unit.nodes[0]
         if len(unit.nodes) != 1 or self.graph[name].kind != "Gain" or unit.moved or name in self.alone:
             return False
-        edges = self.graph.out_of(unit.nodes[0])
+        edges = self.graph.out_of(name)
         return len(edges) == 1 and edges[0].gain_db is None and unit.writes[0] not in self.targets
 
     def _unplace(self, unit: _Unit) -> None:

@@ -62,8 +62,8 @@ class Renderer(nn.Module):
         targets, given = tuple(targets), tuple(given)
         self.given = frozenset(given)
         self.live = dict(processors or {})
-        each = precision == "float64"  # what is placed and added in one pass is rounded once less
-        self.plan = schedule(graph, targets, given, each, self.live)
+        one_by_one = precision == "float64"  # what is placed and added in one pass is rounded once less
+        self.plan = schedule(graph, targets, given, one_by_one, self.live)
         for name, processor in self.live.items():
             if graph[name].kind != type(processor).__name__:
                 raise GraphError(
@@ -78,12 +78,11 @@ class Renderer(nn.Module):
         self._of: dict[int, int] = {}  # effects by the key of the step that runs them
         self._prepare(self.plan)
         self.chunks, self.latency = self.plan, {}
-        batches = [step for step in self.plan.steps if isinstance(step, Batch)]
-        if any(self._own(step, k) for step in batches for k in range(len(step.runs))):
-            self.chunks = schedule(graph, targets, given, late=True, alone=self.live)
-            self._prepare(self.chunks)
-            self.latency = self._latencies(self.chunks)
-            self.chunks = self._by_latency(self.chunks)
+        if any(isinstance(step, Batch) and self._looks_ahead(step) for step in self.plan.steps):
+            late = schedule(graph, targets, given, late=True, alone=self.live)
+            self._prepare(late)
+            self.latency = self._latencies(late)
+            self.chunks = self._by_latency(late)
         self._constants: dict[tuple[Any, ...], Tensor] = {}
 
     @property
@@ -123,19 +122,21 @@ class Renderer(nn.Module):
 
     def _check_loop(self, loop: Loop) -> None:
         for step in loop.inside.steps:
-            effect = self.effect_of(step) if isinstance(step, Batch) else None
-            if effect is None:
+            if not isinstance(step, Batch) or (effect := self.effect_of(step)) is None:
                 continue
-            name = step.runs[0][0]  # type: ignore[union-attr]
+            name = step.runs[0][0]
             if not effect.streams:
                 raise GraphError(f"node {name!r}: {self.graph[name].kind} needs the whole signal, and stands in a loop")
-            if any(self._own(step, k) for k in range(len(step.runs))):  # type: ignore[union-attr,arg-type]
+            if self._looks_ahead(step):
                 raise GraphError(f"node {name!r}: {self.graph[name].kind} looks ahead, and stands in a loop")
 
-    def _own(self, step: Batch | Place, number: int) -> int:
+    def _looks_ahead(self, step: Batch) -> bool:
+        return any(self._own(step, k) for k in range(len(step.runs)))
+
+    def _own(self, step: Batch, number: int) -> int:
         """How much later than its input one run of a step is."""
         effect = self.effect_of(step)
-        if effect is None or isinstance(step, Place):
+        if effect is None:
             return 0
         run = step.runs[number]
         if len(run) == 1:
@@ -144,7 +145,10 @@ class Renderer(nn.Module):
         return effect.latency_samples(numbers)
 
     def _latencies(self, plan: Plan) -> dict[Value, int]:
-        """How many samples later each signal is in chunks; everything is as late as the latest it is made of."""
+        """How many samples later each signal is in chunks; everything is as late as the latest it is made of.
+
+        A sum that several steps add to is so late from its first step on.
+        """
         late: dict[Value, int] = {}
         for step in plan.steps:
             if isinstance(step, Batch):
@@ -154,7 +158,6 @@ class Renderer(nn.Module):
             else:
                 most = max((late.get(v, 0) for v in step.reads()), default=0)
                 late |= dict.fromkeys(step.written(), most)
-        # a sum of several steps is as late as the last of them makes it, for the first ones too
         return late
 
     def _late(self, step: Batch, number: int) -> int:

@@ -308,7 +308,7 @@ class Run:
         matrix = pan.gains(**places).to(y.device)
         matrix = matrix.expand(self.batch * count, -1, -1).unflatten(0, (self.batch, count))
         send = torch.stack(sends, -1) if sends else y.new_zeros(self.batch, count, 0)
-        total, at = self._begun(step, y, y.shape[-1]), 0
+        total, at = self._begun(step, y), 0
         # the sums are the same, however many tracks come at once
         for y in [together(signals)] if torch.is_grad_enabled() else neighbours(signals):
             part = slice(at, at := at + y.shape[1])
@@ -331,12 +331,12 @@ class Run:
             assert total is not None
             self.signals[inlet] = Signal(total[:, None], 0)
 
-    def _begun(self, step: Place, y: Tensor, length: int) -> Tensor:
-        """What the sums hold so far, (B, 2 n, T)."""
+    def _begun(self, step: Place, y: Tensor) -> Tensor:
+        """What the sums hold so far, (B, 2 n, T), as long as y."""
         if not any(step.begun):
-            return y.new_zeros(()).expand(self.batch, 2 * len(step.into), length)
+            return y.new_zeros(()).expand(self.batch, 2 * len(step.into), y.shape[-1])
         parts = [
-            self.signals[inlet] if begun else Signal(y.new_zeros(self.batch, 1, 2, length), 0)
+            self.signals[inlet] if begun else Signal(y.new_zeros(self.batch, 1, 2, y.shape[-1]), 0)
             for inlet, begun in zip(step.into, step.begun, strict=True)
         ]
         return together(parts).flatten(1, 2)

@@ -151,8 +151,9 @@ class Grammar:
         if unknown := sorted(self.effects.keys() - REGISTRY.keys()):
             raise GraphError(f"a grammar knows no effect {unknown[0]!r}")
         for name in self.effects:
-            inlets, outlets = Node(name, name).inlets, Node(name, name).outlets
-            if any(not p.optional for p in inlets[1:]) or len(outlets) > 1 or outlets[0].kind == "control":
+            node = Node(name, name)
+            outlets = node.outlets
+            if any(not p.optional for p in node.inlets[1:]) or len(outlets) > 1 or outlets[0].kind == "control":
                 raise GraphError(f"a grammar draws effects of one inlet and outlet; {name} is none")
         if unknown := sorted(self.productions.keys() - PRODUCTIONS.keys()):
             raise GraphError(f"a grammar has no production {unknown[0]!r}; it has {', '.join(PRODUCTIONS)}")

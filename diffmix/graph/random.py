@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 from diffmix.graph.grammar import OPTIONS, PRODUCTIONS, REVERBS, Grammar, likely
 from diffmix.graph.graph import Graph
 from diffmix.graph.node import BUILT_IN, Edge, Endpoint, Node
 from diffmix.params import Param
-from diffmix.processors.base import REGISTRY, LinearFilter
+from diffmix.processors.base import REGISTRY, Processor
 
 
 def random_graph(seed: int | Random, grammar: Grammar | None = None) -> Graph:
@@ -60,7 +60,7 @@ class _Growing:
             at -= weight
             if at < 0:
                 return name
-        return next(reversed(list(weights)))
+        return name
 
     def level(self, low: float | None = None, high: float | None = None) -> float:
         ends = self.grammar.gain_db
@@ -285,14 +285,14 @@ class _Growing:
         free = [
             node.name
             for node in self.nodes.values()
-            if any(p.name == "side_chain" for p in node.inlets) and Endpoint(node.name, "side_chain") not in taken
+            if _listens(node) and Endpoint(node.name, "side_chain") not in taken
         ]
         if free:
             name = self.one_of(free)
         else:
-            kinds = {k: w for k, w in self.grammar.effects.items() if len(REGISTRY[k].inlets) > 1 and _listens(k)}
             edge = self.one_of(self.cables())
-            kinds = {k: w for k, w in kinds.items() if k not in self.kinds_at(edge)}
+            beside = self.kinds_at(edge)
+            kinds = {k: w for k, w in self.grammar.effects.items() if k not in beside and _listens(REGISTRY[k])}
             if not kinds:
                 return False
             name = self.add(self.weighted(kinds), self.channels[edge.source])
@@ -355,12 +355,10 @@ class _Growing:
         return True
 
 
-def _fits(kind: str, channels: Literal[1, 2] | int) -> bool:
+def _fits(kind: str, channels: int) -> bool:
     inlet, outlet = REGISTRY[kind].inlets[0], REGISTRY[kind].outlets[0]
     return inlet.channels in (None, channels) and outlet.channels in (None, channels)
 
 
-def _listens(kind: str) -> bool:
-    return any(port.name == "side_chain" for port in REGISTRY[kind].inlets) and not issubclass(
-        REGISTRY[kind], LinearFilter
-    )
+def _listens(effect: Node | type[Processor]) -> bool:
+    return any(port.name == "side_chain" for port in effect.inlets)

@@ -155,6 +155,9 @@ def test_edits_are_done_to_another_song() -> None:
     quiet = difference(MIX, changed(("hall(-12dB)", "hall(-9dB)")))
     with pytest.raises(GraphError, match=r"the cable vox.pan:out>hall:in, which this graph does not have"):
         quiet.apply(song.add("hall", "Reverb"))
+    lost = Moved((Edge(Endpoint("x", "out"), Endpoint("y", "in")),), (), "kick.pan", "vox")
+    with pytest.raises(GraphError, match=r"moves 'kick.pan' behind 'vox' without a cable from there"):
+        Difference((lost,)).apply(song)
     gone = difference(parse("g: gain; in > g > out"), parse("in > out"))
     far = parse("a: in -> g(-100dB); g: gain -> out(-100dB)")
     assert gone.apply(far) == far.without("g") == parse("a: in -> out(-120dB)")

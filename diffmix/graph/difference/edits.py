@@ -247,6 +247,9 @@ class _Wired(Edit):
     cut: tuple[Edge, ...]
     laid: tuple[Laid, ...]
 
+    def _ends(self) -> frozenset[str]:
+        return _ends((*self.cut, *(laid.edge for laid in self.laid)))
+
     def _rewire(self, draft: Draft) -> None:
         for edge in self.cut:
             draft.cut(edge)
@@ -259,18 +262,21 @@ class _Wired(Edit):
 
 
 @dataclass(frozen=True)
-class Added(_Wired):
-    """Nodes that are new, with their cables.
-
-    Where another graph is cabled otherwise, what was put behind one node goes behind that one too.
-    """
-
+class _OfNodes(_Wired):
     nodes: tuple[Node, ...]
 
     @property
     def touched(self) -> frozenset[str]:
         """The nodes it is about."""
-        return frozenset([n.name for n in self.nodes]) | _ends((*self.cut, *(laid.edge for laid in self.laid)))
+        return frozenset(n.name for n in self.nodes) | self._ends()
+
+
+@dataclass(frozen=True)
+class Added(_OfNodes):
+    """Nodes that are new, with their cables.
+
+    Where another graph is cabled otherwise, what was put behind one node goes behind that one too.
+    """
 
     def change(self, draft: Draft) -> None:
         """Do it. Raises GraphError for a node or a cable that is not there."""
@@ -283,26 +289,18 @@ class Added(_Wired):
             self._rewire(draft)
             return
         start, end = into[0].source, ends.pop()
-        for edge in (e for e in draft.edges([start.node]) if e.source == start and e.target.port != "side_chain"):
-            draft.lay(replace(edge, source=end), draft.cut(edge))
+        _move_on(draft, start, end)
         for edge, place in self.laid:
             if edge.target.node in names:
                 draft.lay(edge, place)
 
 
 @dataclass(frozen=True)
-class Removed(_Wired):
+class Removed(_OfNodes):
     """Nodes that are gone, with their cables; ``laid`` are those that close the gap.
 
     Where another graph is cabled otherwise, the gap is closed as `Graph.without` does.
     """
-
-    nodes: tuple[Node, ...]
-
-    @property
-    def touched(self) -> frozenset[str]:
-        """The nodes it is about."""
-        return frozenset([n.name for n in self.nodes]) | _ends((*self.cut, *(laid.edge for laid in self.laid)))
 
     def change(self, draft: Draft) -> None:
         """Do it. Raises GraphError for a node or a cable that is not there."""
@@ -331,29 +329,28 @@ class Moved(_Wired):
     @property
     def touched(self) -> frozenset[str]:
         """The nodes it is about."""
-        return frozenset([self.node]) | _ends((*self.cut, *(laid.edge for laid in self.laid)))
+        return frozenset([self.node]) | self._ends()
 
     def change(self, draft: Draft) -> None:
         """Do it. Raises GraphError for a node or a cable that is not there."""
         if self._fits(draft):
             self._rewire(draft)
             return
-        loose = draft.node(self.node)
-        node = Node(self.node, *loose)
-        into, out = node.inlets[0].name, node.outlets[0].name
-        start = next((laid.edge.source for laid in self.laid if laid.edge.source.node == self.behind), None)
+        node = Node(self.node, *draft.node(self.node))
         draft.node(self.behind)
+        start = next((laid.edge.source for laid in self.laid if laid.edge.source.node == self.behind), None)
+        if start is None:
+            raise GraphError(f"the edit moves {self.node!r} behind {self.behind!r} without a cable from there")
+        into, out = Endpoint(self.node, node.inlets[0].name), Endpoint(self.node, node.outlets[0].name)
         laid = bridges(draft, (node,))
         for edge in draft.edges([self.node]):
-            if edge.target == (self.node, into) or edge.source == (self.node, out):
+            if edge.target == into or edge.source == out:
                 draft.cut(edge)
         for edge, place in laid:
             if draft.edge(edge.source, edge.target) is None:
                 draft.lay(edge, place)
-        for edge in [e for e in draft.edges([self.behind]) if e.source == start and e.target.port != "side_chain"]:
-            draft.lay(replace(edge, source=Endpoint(self.node, out)), draft.cut(edge))
-        assert start is not None
-        draft.lay(Edge(start, Endpoint(self.node, into)), 0)
+        _move_on(draft, start, out)
+        draft.lay(Edge(start, into), 0)
 
 
 def bridges(draft: Draft, nodes: Iterable[Node], most: int = 2000) -> tuple[Laid, ...]:
@@ -469,6 +466,13 @@ EDITS: Mapping[str, type[Edit]] = {
     )
 }
 """Every kind of edit by its name in files."""
+
+
+def _move_on(draft: Draft, start: Endpoint, end: Endpoint) -> None:
+    """Let what leaves one port leave another one, but for side chains."""
+    for edge in draft.edges([start.node]):
+        if edge.source == start and edge.target.port != "side_chain":
+            draft.lay(replace(edge, source=end), draft.cut(edge))
 
 
 def _set(values: dict[str, Any], name: str, value: Any) -> None:

@@ -250,19 +250,18 @@ class _Builder(Source):
             percent = False
             if one.key is not None:
                 if one.key not in words:
-                    known = [*words, *option_names(kind), *inlets]
-                    listed = ", ".join([*knob_names(params, reserved(kind)).values(), *option_names(kind), *inlets])
-                    hint = nearest(one.key, known) or f"; it has: {listed or 'none'}"
+                    others = [*option_names(kind), *inlets]
+                    listed = ", ".join([*knob_names(params, reserved(kind)).values(), *others])
+                    hint = nearest(one.key, [*words, *others]) or f"; it has: {listed or 'none'}"
                     self.fail(one.at, f"{kind} has no knob {one.key[:40]!r}{hint}")
                 knob = words[one.key]
             elif isinstance(one.value, Quantity):
                 knob = self._assigned(kind, params, free, one.value)
                 free.remove(knob)
                 percent = kind == PERCENT and not one.value.unit
-                if percent and 0 < abs(float(one.value.number)) < 1:
-                    self.fail(
-                        one.at, f"this pan is {one.value.number} %; write pan({scaled(one.value.number, '', '%'):g})"
-                    )
+                text = one.value.number
+                if percent and 0 < abs(float(text)) < 1:
+                    self.fail(one.at, f"this pan is {text} %; write pan({scaled(text, '', '%'):g})")
             else:
                 assert isinstance(one.value, Target)
                 self.fail(one.at, f"a value or knob=value is expected, got {one.value.name[:40]!r}")
@@ -281,21 +280,16 @@ class _Builder(Source):
 
     def _assigned(self, kind: str, params: Mapping[str, Param], free: list[str], value: Quantity) -> str:
         """The knob that a value without a name turns."""
-        fitting = [knob for knob in free if UNITS[params[knob].unit][0] == UNITS[value.unit][0]]
-        if not fitting and not value.unit and len(leading(kind, params)) == 1:
-            fitting = free
-        if fitting:
-            return fitting[0]
+        unnamed = leading(kind, params)
+        fitting = [knob for knob in params if UNITS[params[knob].unit][0] == UNITS[value.unit][0]]
+        left = [knob for knob in free if knob in fitting or (not value.unit and len(unnamed) == 1)]
+        if left:
+            return left[0]
         written = value.number[:20] + value.unit
-        same = [
-            k
-            for k, p in params.items()
-            if UNITS[p.unit][0] == UNITS[value.unit][0] and (k not in leading(kind, params))
-        ]
         names = knob_names(params, reserved(kind))
-        if same:
+        if same := [knob for knob in fitting if knob not in unnamed]:
             self.fail(value.at, f"{written} needs its knob's name: " + ", ".join(f"{names[k]}=" for k in same[:6]))
-        takes = ", ".join(f"{names[k]} ({params[k].range_text()})" for k in leading(kind, params))
+        takes = ", ".join(f"{names[k]} ({params[k].range_text()})" for k in unnamed)
         self.fail(value.at, f"{kind} has no knob for {written}; without a name it takes: {takes or 'none'}")
 
     def _number(self, value: Quantity, knob: str, p: Param, percent: bool = False) -> float:
@@ -331,14 +325,10 @@ class _Builder(Source):
     def _connect(self, statement: Statement) -> None:
         items, last = statement.items, len(statement.items) - 1
         for number, item in enumerate(items):
-            if (
-                item.port
-                and not (number == 0 and (last or statement.arrow))
-                and not (number == last and last and not statement.arrow)
-            ):
-                self.fail(
-                    item.at, f"the port {item.port!r} stands inside a chain: end it at an inlet, begin at an outlet"
-                )
+            begins, ends_chain = number == 0 and (last or statement.arrow), number == last > 0 and not statement.arrow
+            if item.port and not begins and not ends_chain:
+                what = f"the port {item.port!r} stands inside a chain"
+                self.fail(item.at, f"{what}: end it at an inlet, begin at an outlet")
         ends = [Target(item.at, item.name or "", True, item.port) for item in items]
         if not last and ends[0].name not in self.nodes:
             self._end(ends[0], "outlet")

@@ -36,6 +36,14 @@ class Flaw:
     held_out: bool = False
 
 
+def _level(x: Signal, sample_rate: int, rng: Random, strength: float) -> Signal:
+    """Bring the peak to its level: from where it is, `strength` of the way in decibels; quiet ones are rarer."""
+    low_db, high_db = LEVEL_DB
+    peak = float(np.abs(x).max())
+    aim_db = high_db + (low_db - high_db) * rng.beta(1.2, 2.0)
+    return x * np.float32(10 ** (strength * (aim_db - 20 * np.log10(peak)) / 20)) if peak > 0 else x
+
+
 DEGRADATIONS = {
     # what the room and the microphone do, in one product of spectra
     "tilt": Flaw(0.6, response=flaws.tilt),
@@ -57,7 +65,7 @@ DEGRADATIONS = {
     "mono": Flaw(0.15, change=flaws.mono),
     "stereo": Flaw(0.1, change=flaws.stereo),
     "bitcrush": Flaw(0.1, change=flaws.bitcrush, held_out=True),
-    "level": Flaw(1.0, change=lambda x, sample_rate, rng, strength: _level(x, rng, strength)),
+    "level": Flaw(1.0, change=_level),
     "hum": Flaw(0.2, change=flaws.hum),
     "noise": Flaw(0.8, change=flaws.noise),
 }
@@ -144,11 +152,3 @@ def _record(track: Track, sample_rate: int, seed: int, strength: float, names: S
     peak = float(np.abs(x).max())
     x = x / peak if peak > 1 else x
     return replace(track, audio=torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)))
-
-
-def _level(x: Signal, rng: Random, strength: float) -> Signal:
-    """Bring the peak to its level: from where it is, `strength` of the way in decibels; quiet ones are rarer."""
-    low_db, high_db = LEVEL_DB
-    peak = float(np.abs(x).max())
-    aim_db = high_db + (low_db - high_db) * rng.beta(1.2, 2.0)
-    return x * np.float32(10 ** (strength * (aim_db - 20 * np.log10(peak)) / 20)) if peak > 0 else x

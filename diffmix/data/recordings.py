@@ -16,8 +16,6 @@ from diffmix.data.synthetic import generate_song
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 
-"""Tracks that are no louder are left out."""
-
 
 @dataclass(frozen=True)
 class Recordings:
@@ -58,5 +56,6 @@ class Recordings:
 
 
 def _sounding(piece: Multitrack) -> tuple[Track, ...]:
+    """The tracks that are louder than silence."""
     rate = piece.sample_rate
     return tuple(t for t in piece.tracks if float(integrated_loudness(t.audio[None], rate)) > HEARD_LUFS)

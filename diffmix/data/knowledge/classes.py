@@ -42,8 +42,6 @@ class Usual:
     yields: float = 0.0
 
 
-_FLAT = drawn((1000, 0))
-
 USUAL: dict[str | None, Usual] = {
     "lead_vocal": Usual(
         -3.5, 0.8, 85, _VOICE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -190,6 +190,10 @@ def perform(score: Score, part: Part) -> list[Note]:
     )
 
 
+Playing = Callable[[Score, Section, Random], Iterator[Note]]
+"""How a style plays one section."""
+
+
 def _bars(section: Section) -> range:
     return range(section.first, section.first + section.bars)
 
@@ -217,7 +221,7 @@ def _drums(score: Score, section: Section, rng: Random) -> Iterator[Note]:
         yield Note(score.time(section.first, 0), 2.0, 0, 0.8, "crash")
 
 
-def _percussion(pattern: str, pieces: Sequence[str]):  # type: ignore[no-untyped-def]
+def _percussion(pattern: str, pieces: Sequence[str]) -> Playing:
     def play(score: Score, section: Section, rng: Random) -> Iterator[Note]:
         for bar in _bars(section):
             for step, mark in enumerate(pattern):
@@ -245,7 +249,7 @@ def _bass(score: Score, section: Section, rng: Random) -> Iterator[Note]:
             yield Note(score.time(bar, step), held, pitch, 0.8 if step % 4 == 0 else 0.6)
 
 
-def _chords(pattern: str, held_steps: float, strum_s: float, voices: int, around: int):  # type: ignore[no-untyped-def]
+def _chords(pattern: str, held_steps: float, strum_s: float, voices: int, around: int) -> Playing:
     """Chords on a pattern; `strum_s` between the strings, upwards on every soft beat."""
 
     def play(score: Score, section: Section, rng: Random) -> Iterator[Note]:
@@ -331,7 +335,7 @@ def _riser(score: Score, section: Section, rng: Random) -> Iterator[Note]:
     yield Note(score.time(section.first, 0), section.bars * STEPS * score.step_s, 60, 0.7)
 
 
-_STYLES = {
+_STYLES: dict[str, Playing] = {
     "drums": _drums,
     "shaker": _percussion("xoxoxoxoxoxoxoxo", ("shaker",)),
     "tambourine": _percussion("----x-------x---", ("tambourine",)),

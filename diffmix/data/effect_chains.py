@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.data.styles import at_peak
 from diffmix.errors import SettingsError
 from diffmix.graph.grammar import OPTIONS, likely
+from diffmix.metrics.style import at_peak
 from diffmix.processors import REGISTRY
 
 EFFECTS = (

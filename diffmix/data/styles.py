@@ -19,12 +19,10 @@ from diffmix.kernels.ballistics import ballistics, memory
 from diffmix.kernels.biquad import frequency_response, high_shelf, highpass, low_shelf, lowpass, peak
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.waveshape import distortion
+from diffmix.metrics.style import PEAK_DB, at_peak
 
 FAMILIES = ("neutral", "broadcast", "telephone", "bright", "warm")
 EXTRAS = ("saturated", "roomy", "wide", "limited", "lo-fi")
-PEAK_DB = -12.0
-"""Peak level, dBFS, of recordings before and after a style."""
-
 Q = 0.707
 SUBTLE = 0.25
 CEILING_DB = -1.0
@@ -115,11 +113,6 @@ class Style:
 
 NOTHING = Style("none", ((100.0, 0.0), (1000.0, 0.0), (8000.0, 0.0)))
 """The style of a recording to which nothing was done."""
-
-
-def at_peak(x: Tensor, peak_db: float = PEAK_DB) -> Tensor:
-    """Recordings (B, C, T) at one peak, dBFS; silence stays."""
-    return x * (10 ** (peak_db / 20) / x.abs().amax((1, 2), keepdim=True).clamp_min(1e-9))
 
 
 def family(name: str, rng: Random, legacy: bool = False) -> Style:

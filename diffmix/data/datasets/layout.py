@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -98,15 +97,7 @@ def read_yaml(file: Path) -> Any:
     try:
         return yaml.load(file.read_text(encoding="utf-8-sig"), loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AudioError(f"{file}: is not YAML that can be read ({_line(error)})") from error
-
-
-def read_json(file: Path) -> Any:
-    """What a JSON file says. Raises AudioError when it is not JSON."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise AudioError(f"{file}: is not JSON that can be read ({_line(error)})") from error
+        raise AudioError(f"{file}: is not YAML that can be read ({' '.join(str(error).split())})") from error
 
 
 def mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
@@ -114,7 +105,3 @@ def mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise AudioError(f"{file}: {what} is not a mapping of names to values")
     return {str(key): item for key, item in value.items()}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -9,9 +9,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from diffmix.data.datasets.layout import Kind, Wanted, collect, mapping, read_json, role_of, within
+from diffmix.data.datasets.layout import Kind, Wanted, collect, mapping, role_of, within
 from diffmix.data.songs import Place, Song
 from diffmix.errors import AudioError
+from diffmix.files import read_json
 
 ROLES: dict[str, str | None] = {
     "a-tonal percussion (claps, shakers, congas, cowbell etc)": "percussion",
@@ -49,7 +50,7 @@ def _told_apart(places: list[Place]) -> list[Place]:
 
 def _about(folder: Path) -> dict[str, object]:
     file = folder / "data.json"
-    return mapping(read_json(file), file, "the file")
+    return mapping(read_json(file, "the description of a song", AudioError)[0], file, "the file")
 
 
 def _read(folder: Path) -> Song:

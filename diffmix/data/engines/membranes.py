@@ -163,12 +163,12 @@ def struck_snare(piece: str, c: Random, take: Random, v: float, sample_rate: int
 
 # ------------------------------------------------------------------ toms
 
-_TOM_HZ = {"tom1": 165.0, "tom2": 125.0, "tom3": 85.0}
+TOM_HZ = {"tom1": 165.0, "tom2": 125.0, "tom3": 85.0}
 
 
 def modal_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Tom: a swept head with overtones and a stick."""
-    f = _TOM_HZ[piece] * c.uniform(0.9, 1.15)
+    f = TOM_HZ[piece] * c.uniform(0.9, 1.15)
     t = times(0.9, sample_rate)
     head = swept(1.35 * f, f, 0.05, c.uniform(0.14, 0.28), t)
     ratios, decay_s = np.array([1.59, 2.14, 2.9, 4.2]), np.array([0.09, 0.07, 0.04, 0.03])
@@ -178,7 +178,7 @@ def modal_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) -
 
 def machine_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Drum machine: a falling oscillator and a puff of noise."""
-    f = _TOM_HZ[piece] * c.uniform(0.85, 1.2)
+    f = TOM_HZ[piece] * c.uniform(0.85, 1.2)
     t = times(0.8, sample_rate)
     body = swept(c.uniform(1.4, 2.2) * f, f, c.uniform(0.02, 0.07), c.uniform(0.1, 0.25), t)
     puff = knock(len(t), 0.05, 200, 2_500, sample_rate, take) * c.uniform(0.2, 0.5)
@@ -187,7 +187,7 @@ def machine_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int)
 
 def fm_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Tom by frequency modulation with a membrane's ratio."""
-    f = _TOM_HZ[piece] * c.uniform(0.9, 1.15)
+    f = TOM_HZ[piece] * c.uniform(0.9, 1.15)
     t = times(0.8, sample_rate)
     w = 2 * np.pi * f * (t + 0.01 * (1 - np.exp(-t / 0.04)))
     bend = c.uniform(1, 3) * v * np.exp(-t / c.uniform(0.02, 0.05))
@@ -197,7 +197,7 @@ def fm_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> S
 
 def struck_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """A stick's burst into the resonances of an ideal membrane (zeros of the Bessel functions)."""
-    f = _TOM_HZ[piece] * c.uniform(0.9, 1.15)
+    f = TOM_HZ[piece] * c.uniform(0.9, 1.15)
     t = times(0.9, sample_rate)
     stick = 0.3 * knock(len(t), 0.004, 60, 3_500, sample_rate, take) + 0.5 * (np.arange(len(t)) < 0.002 * sample_rate)
     ratios = np.array([1.0, 1.594, 2.136, 2.296, 2.653, 2.918, 3.6, 4.06])

@@ -91,13 +91,13 @@ band_hat = band_cymbal = _cymbal(_bands, 0.1)
 
 # ------------------------------------------------------------------ percussion
 
-_HAND_HZ = {"conga1": 330.0, "conga2": 220.0, "bongo": 440.0}
+HAND_HZ = {"conga1": 330.0, "conga2": 220.0, "bongo": 440.0}
 
 
 def modal_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Skins and jingles as modes, grains that swell and stop."""
-    if piece in _HAND_HZ:
-        f = _HAND_HZ[piece] * c.uniform(0.88, 1.12)
+    if piece in HAND_HZ:
+        f = HAND_HZ[piece] * c.uniform(0.88, 1.12)
         ratios, decay_s = np.array([1.0, 1.51, 2.0, 2.61]), np.array([0.12, 0.06, 0.05, 0.03]) * c.uniform(0.7, 1.5)
         skin = modes(f * ratios, decay_s, np.array([1, 0.55, 0.4, 0.3]), 0.45, sample_rate)
         return skin + 0.8 * v * knock(len(skin), 0.006, 800, 4_000, sample_rate, take)
@@ -121,8 +121,8 @@ def swell(t: Samples) -> Samples:
 
 def machine_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Drum machine: oscillators and filtered noise."""
-    if piece in _HAND_HZ:
-        f = _HAND_HZ[piece] * c.uniform(0.88, 1.12)
+    if piece in HAND_HZ:
+        f = HAND_HZ[piece] * c.uniform(0.88, 1.12)
         t = times(0.4, sample_rate)
         tick = knock(len(t), 0.002, 800, 5_000, sample_rate, take)
         return np.tanh(1.5 * swept(1.3 * f, f, 0.01, c.uniform(0.06, 0.14), t) + 0.7 * v * tick)
@@ -141,8 +141,8 @@ def machine_percussion(piece: str, c: Random, take: Random, v: float, sample_rat
 def fm_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Percussion by frequency modulation, with noise as the modulator of what rattles."""
     t = times(0.35, sample_rate)
-    if piece in _HAND_HZ or piece == "cowbell":
-        f, ratio = (_HAND_HZ.get(piece, 560.0) * c.uniform(0.88, 1.12), 1.48 if piece == "cowbell" else 1.51)
+    if piece in HAND_HZ or piece == "cowbell":
+        f, ratio = (HAND_HZ.get(piece, 560.0) * c.uniform(0.88, 1.12), 1.48 if piece == "cowbell" else 1.51)
         w = 2 * np.pi * f * t
         bend = c.uniform(1, 2.5) * v * np.exp(-t / 0.03) + (0.8 if piece == "cowbell" else 0.0)
         x = np.sin(w + bend * np.sin(ratio * w)) * np.exp(-t / c.uniform(0.05, 0.12))
@@ -155,8 +155,8 @@ def fm_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: in
 def grain_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Colliding particles (Cook 1997): random impacts that thin out, into the resonances of what they hit."""
     t = times(0.35, sample_rate)
-    if piece in _HAND_HZ or piece == "cowbell":
-        f = _HAND_HZ.get(piece, 560.0) * c.uniform(0.88, 1.12)
+    if piece in HAND_HZ or piece == "cowbell":
+        f = HAND_HZ.get(piece, 560.0) * c.uniform(0.88, 1.12)
         ratios = np.array([1.0, 1.51, 2.5]) if piece != "cowbell" else np.array([1, 1.48, 2.9])
         hit = take.standard_normal(len(t)) * np.exp(-t / 0.003)
         tau_s = c.uniform(0.04, 0.1) / ratios

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from diffmix.data.engines.instrument import knock
-from diffmix.data.engines.membranes import hands, swept
-from diffmix.data.engines.metal import swell
+from diffmix.data.engines.membranes import TOM_HZ, hands, swept
+from diffmix.data.engines.metal import HAND_HZ, swell
 from diffmix.data.synthesis import Random, Samples, bandpass, between, highpass, lowpass, modes, saw, times
 
 
@@ -104,7 +104,7 @@ def wide_snare(piece: str, c: Random, take: Random, v: float, sample_rate: int) 
 
 def wide_tom(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """A tom of any make."""
-    f = {"tom1": 165.0, "tom2": 125.0, "tom3": 85.0}[piece] * c.uniform(0.75, 1.3)
+    f = TOM_HZ[piece] * c.uniform(0.75, 1.3)
     t = times(1.0, sample_rate)
     x = _head(f, between(c, 0.08, 0.35), t, c, v, sample_rate) + _stick(t, c, take, v, sample_rate)
     puff_s, puff = between(c, 0.02, 0.1), c.uniform(0, 0.4)
@@ -169,14 +169,11 @@ def wide_metal(piece: str, c: Random, take: Random, v: float, sample_rate: int) 
     return _finished(x, c, low, (6_000, 15_000), sample_rate)
 
 
-_SKIN_HZ = {"conga1": 330.0, "conga2": 220.0, "bongo": 440.0}
-
-
 def wide_percussion(piece: str, c: Random, take: Random, v: float, sample_rate: int) -> Samples:
     """Hand drums, bells and rattles of any make."""
     t = times(0.45, sample_rate)
-    if piece in _SKIN_HZ:
-        f = _SKIN_HZ[piece] * c.uniform(0.8, 1.25)
+    if piece in HAND_HZ:
+        f = HAND_HZ[piece] * c.uniform(0.8, 1.25)
         x = _head(f, between(c, 0.04, 0.18), t, c, v, sample_rate) + _stick(t, c, take, v, sample_rate)
         return _finished(x, c, (60, 150), (3_000, 9_000), sample_rate)
     if piece == "cowbell":

@@ -128,8 +128,11 @@ class Mix:
         }
         preset = preset_of(self.graph, self.sample_rate, sources)
         own = {title: name for name, title in titles.items()} | {preset["output"]: preset["output"]}
+        starts = {t.name: t.start_s for t in self.multitrack.tracks if t.start_s}
         for node in preset["nodes"]:  # a preset, unlike a graph, has room for every name
             node["name"] = own.get(node["name"], node["name"])
+            if "source" in node and node["name"] in starts:
+                node["source"]["start_s"] = starts[node["name"]]
             for edge in node["inputs"]:
                 edge["from"] = own.get(edge["from"], edge["from"])
         return preset

@@ -24,6 +24,15 @@ def put(path: Path, samples: np.ndarray | None = None, sample_rate: int = RATE, 
     return path
 
 
+def stamped(path: Path, samples: int) -> Path:
+    """Make a WAV file a Broadcast Wave that begins so many samples after midnight."""
+    chunk = b"take".ljust(256) + b"DAW".ljust(64) + b"2024-01-0112:00:00" + samples.to_bytes(8, "little") + bytes(256)
+    whole = path.read_bytes()
+    whole = whole[:12] + b"bext" + len(chunk).to_bytes(4, "little") + chunk + whole[12:]
+    path.write_bytes(whole[:4] + (len(whole) - 8).to_bytes(4, "little") + whole[8:])
+    return path
+
+
 def session(folder: Path) -> Path:
     """A band's session as it is handed over: mixed rates and channels, pairs, junk and a rough mix."""
     put(folder / "01_Kick.wav")

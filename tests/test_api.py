@@ -14,9 +14,12 @@ from diffmix.cli.demo import preset_residual_db
 from diffmix.console import Console
 from diffmix.data.multitrack import load
 from diffmix.errors import AudioError, CheckpointError, OutputError, PresetError, SettingsError
+from diffmix.export import standalone
+from diffmix.export.preset import validate
 from diffmix.graph import Graph, render
 from diffmix.mix import finished, muted_tracks
 from diffmix.systems.automixer import Automixer
+from tests.fabricate import stamped
 
 RATE = 16000
 FILES = [
@@ -79,6 +82,21 @@ def test_a_folder_becomes_a_mix(folder: Path, model: Path, tmp_path: Path) -> No
     assert rate == RATE
     assert np.abs(audio.T - mix.audio).max() <= 2**-23
     assert preset_residual_db(mix) == -np.inf  # equal, every sample
+
+
+def test_a_preset_places_the_files_as_the_mix_does(tmp_path: Path) -> None:
+    for number, (name, x) in enumerate(stems(2).items()):
+        soundfile.write(tmp_path / f"{name}.wav", x.T, RATE, "PCM_24")
+        stamped(tmp_path / f"{name}.wav", 1234 * number)
+    song = load(tmp_path)
+    mix = diffmix.render(song, diffmix.Settings(tracks={track.name: {} for track in song.tracks}))
+    preset = mix.preset()
+    validate(preset)
+    sources = [node for node in preset["nodes"] if "source" in node]
+    assert [node["source"].get("start_s", 0) * RATE for node in sources] == [1234, 0]
+    for node, track in zip(sources, reversed(song.tracks), strict=True):
+        played = standalone.pad(standalone.read(tmp_path, node, RATE), song.length)
+        assert np.array_equal(played, track.audio)
 
 
 def test_settings_are_the_mix(folder: Path, model: Path) -> None:

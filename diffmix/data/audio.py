@@ -30,6 +30,7 @@ FULL_SCALE = 1 + 2**-22
 
 _BLOCK = 65_536  # frames per call: libsndfile's encoders overflow the stack on very long single writes
 _LARGEST_RATIO = 5_000  # the polyphase filter holds ratio² taps: beyond this it would take gigabytes
+_BEXT_STAMP = slice(338, 346)  # behind description, originator, its reference, date and time
 _UNKNOWN_LENGTH = 0x7FFF_0000  # writers into a pipe leave a data size near 2³¹ or 2³² in the header
 
 
@@ -66,6 +67,24 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
     """
     with _open(path) as file:
         return AudioInfo(file.samplerate, file.channels, file.frames)
+
+
+def time_stamp(path: str | os.PathLike[str]) -> int | None:
+    """Samples after midnight at which a file begins on the clock of its recorder or session; None if it does not say.
+
+    It stands in the `bext` chunk of Broadcast Wave files (EBU Tech 3285), which recorders and DAWs write.
+    """
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
+            return None
+        while len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"bext":
+                found = file.read(min(size, _BEXT_STAMP.stop))[_BEXT_STAMP]
+                return int.from_bytes(found, "little") if len(found) == 8 else None
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return None
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:

@@ -30,16 +30,21 @@ _SIDE = re.compile(  # "OH_L", "OH (left)", and a capital behind other letters, 
 )
 _PAIR_TOLERANCE_S = 0.05  # left and right of one recording may end this far apart
 _NOTED_PADDING_S = 0.001
+_LONGEST_SPAN_S = 3600.0  # stamps further apart are of different days, or takes, not of places in one song
 
 
 @dataclass(frozen=True)
 class Track:
-    """One recording: `audio` is float32 (C, T) with C 1 or 2, `role` is one of `roles.ROLES` or None."""
+    """One recording: `audio` is float32 (C, T) with C 1 or 2, `role` is one of `roles.ROLES` or None.
+
+    Its `files` begin `start_s` after the song; before that `audio` is silent.
+    """
 
     name: str
     audio: Tensor
     role: str | None = None
     files: tuple[str, ...] = ()
+    start_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
 
     The session's rate is `sample_rate` in Hz if given, else the most common one of the files (the higher of two equally
     common ones); other files are resampled. Left and right files (`OH_L.wav`, `OH_R.wav`) become one stereo track, a
-    stereo file with equal channels becomes mono, shorter tracks are padded with silence at the end. Finished mixes
+    stereo file with equal channels becomes mono, shorter tracks are padded with silence at the end. Tracks begin
+    together, unless all files have time stamps (Broadcast Wave) within an hour that leave no gap. Finished mixes
     (`mix.wav`, `Song_MASTER.wav`), what only players hear (`Click.wav`, `Guide.wav`, `LTC.wav`), empty files, Git LFS
     pointers and files that are not audio are left out. Each of these is said in `notes`. ``keep`` names tracks that are
     read whatever their names say.
@@ -325,7 +331,34 @@ def plan(
                 distinct(name, taken), guess_role(name), group, first.sample_rate, max(infos[f].seconds for f in group)
             )
         )
-    return sources, notes
+    return _placed(sources, notes), notes
+
+
+def _placed(sources: list[Source], notes: list[str]) -> list[Source]:
+    """The tracks where the time stamps of their files say, if these say it of one song; notes tell."""
+    stamps = [audio.time_stamp(source.files[0]) for source in sources]
+    clock = {s.name: stamp / s.sample_rate for s, stamp in zip(sources, stamps, strict=True) if stamp is not None}
+    first = min(clock.values(), default=0.0)
+    if max(clock.values(), default=0.0) - first < _NOTED_PADDING_S:
+        return sources
+    span_s = max(clock.values()) - first
+    placed = sorted((replace(s, start_s=round(clock.get(s.name, first) - first, 9)) for s in sources), key=lambda s: s.start_s)
+    ends = [max(s.end_s for s in placed[:n]) for n in range(1, len(placed))]
+    without = [s.label for s in sources if s.name not in clock]
+    why = ""
+    if without:
+        why = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'} none"
+    elif span_s > _LONGEST_SPAN_S:
+        why = f"they are {span_s / 3600:.1f} hours apart"
+    elif any(after.start_s > end_s for after, end_s in zip(placed[1:], ends, strict=True)):
+        why = "with a gap in which nothing plays"
+    if why:
+        notes.append(f"the files have time stamps that differ, but {why}: all tracks begin together")
+        return sources
+    later = [f"{s.label} at {s.start_s:.3f} s" for s in placed if s.start_s >= _NOTED_PADDING_S]
+    notes.append(f"placed by the time stamps in the files: {', '.join(later)}")
+    by_name = {s.name: s for s in placed}
+    return [by_name[s.name] for s in sources]
 
 
 def _pairs(
@@ -384,7 +417,8 @@ def distinct(name: str, taken: set[str]) -> str:
 
 
 def _read(source: Source) -> tuple[Tensor, int]:
-    return join(source, [audio.read(file)[0] for file in source.files]), source.sample_rate
+    x = join(source, [audio.read(file)[0] for file in source.files])
+    return pad(x, (round(source.start_s * source.sample_rate), 0)), source.sample_rate
 
 
 def session_rate(rates: Sequence[int]) -> int:
@@ -406,7 +440,8 @@ def assemble(
         if rate != to_rate:
             x = audio.resample(x, rate, to_rate)
             done.setdefault(f"resampled from {rate} to {to_rate} Hz", []).append(source.label)
-        tracks.append(Track(source.name, x.contiguous(), source.role, tuple(str(file) for file in source.files)))
+        files = tuple(str(file) for file in source.files)
+        tracks.append(Track(source.name, x.contiguous(), source.role, files, source.start_s))
     length = max(track.audio.shape[1] for track in tracks)
     for i, (track, (source, _, _)) in enumerate(zip(tracks, recordings, strict=True)):
         missing = length - track.audio.shape[1]
@@ -414,7 +449,7 @@ def assemble(
             tracks[i] = replace(track, audio=pad(track.audio, (0, missing)))
         if missing / to_rate >= _NOTED_PADDING_S:
             seconds = track.audio.shape[1] / to_rate
-            text = f"{seconds:.2f} s, padded with silence to {length / to_rate:.2f} s"
+            text = f"{seconds - source.start_s:.2f} s, padded with silence to {length / to_rate:.2f} s"
             done.setdefault(text, []).append(source.label)
     told = [f"{', '.join(files)}: {text}" for text, files in done.items()]
     return Multitrack(name, to_rate, tuple(tracks), (*notes, *told))

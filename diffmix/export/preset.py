@@ -143,7 +143,9 @@ def schema() -> dict[str, Any]:
         {
             "files": {"type": "array", "items": file, "minItems": 1, "maxItems": 2},
             "channels": {"type": "integer", "enum": [1, 2]},
-        }
+            "start_s": number(*standalone.START),
+        },
+        optional=("start_s",),
     )
     edge = fixed({"from": text, "gain_db": number(*standalone.SEND)})
     node = fixed(

@@ -125,6 +125,7 @@ LIMITS: dict[str, dict[str, Limit]] = {
 }
 NESTS = ("Chain", "Mix")
 SEND, FACTOR, RATE = (-1_000, 200, "dB"), (-1_000, 1_000, ""), (4_000, 768_000, "Hz")
+START = (0, 86_400, "s")
 
 
 def highest(plugin, parameter, sample_rate):
@@ -192,7 +193,8 @@ def check_inlet(where, node, channels):
         raise Mistake(f"{where} has {'both a source and' if node['inputs'] else 'neither a source nor'} inputs.")
     if "source" in node:
         source, where = node["source"], f"{where}, source"
-        fields(where, source, {"files": list, "channels": int})
+        fields(where, source, {"files": list, "channels": int}, {"start_s": float})
+        within(f"{where}: start_s", source.get("start_s", 0), *START)
         within(f"{where}: channels", source["channels"], 1, 2, "")
         within(f"{where}: the number of files", len(source["files"]), 1, 2, "")
         for file in source["files"]:
@@ -295,7 +297,7 @@ def resample(x, old, new):
 
 
 def read(folder, node, sample_rate):
-    """The audio of a source node, (C, T) float32; two files are its left and right channels."""
+    """The audio of a source node, (C, T) float32, from the song's start; two files are its left and right channels."""
     import soundfile
 
     parts = []
@@ -307,7 +309,8 @@ def read(folder, node, sample_rate):
             audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
             raise Mistake(f"{path} cannot be read as audio: {error}.") from None
-        parts.append(resample(audio.T, rate, sample_rate) if rate != sample_rate else audio.T)
+        audio = np.pad(audio.T, ((0, 0), (round(node["source"].get("start_s", 0) * rate), 0)))
+        parts.append(resample(audio, rate, sample_rate) if rate != sample_rate else audio)
     where, channels = f"Node {node['name']!r}, {path.name}", node["source"]["channels"]
     longest = max(x.shape[1] for x in parts)
     if len(parts) == 2:

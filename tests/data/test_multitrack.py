@@ -10,7 +10,7 @@ from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.data.roles import ROLES, guess_role, is_cue
 from diffmix.data.songs import songs
 from diffmix.errors import AudioError
-from tests.fabricate import RATE, library, put, session, tone
+from tests.fabricate import RATE, library, put, session, stamped, tone
 
 
 def named(multitrack):
@@ -308,6 +308,54 @@ def test_what_only_players_hear_is_left_out_and_had_in_by_name(tmp_path):
     assert "'Click=percussion'" in song.notes[0]
     assert [track.name for track in load(sorted(tmp_path.iterdir())).tracks] == ["Guide Vox"]
     assert [track.name for track in load(tmp_path, keep=["Click", "LTC"]).tracks] == ["Click", "Guide Vox", "LTC"]
+
+
+def test_tracks_are_placed_by_their_time_stamps(tmp_path):
+    hour = 3600 * RATE
+    stamped(put(tmp_path / "b.wav"), hour + 1_000)
+    stamped(put(tmp_path / "c_L.wav"), hour)
+    stamped(put(tmp_path / "c_R.wav"), hour)
+    stamped(put(tmp_path / "d.wav", tone(sample_rate=2 * RATE), 2 * RATE), 2 * hour + 4_001)
+    song = named(load(tmp_path, RATE))
+    assert {name: track.start_s for name, track in song.items()} == {"b": 0.125, "c": 0.0, "d": 4_001 / 2 / RATE}
+    assert song["b"].audio[0, 1_000:5_000].numpy() == pytest.approx(tone()[:, 0], abs=1e-4)
+    assert not song["b"].audio[0, :1_000].any()
+    assert song["d"].audio.shape[1] == 6_001
+    assert load(tmp_path).notes[1] == "placed by the time stamps in the files: b.wav at 0.125 s, d.wav at 0.250 s"
+    piece = open_dataset(tmp_path)[0].segment(0.2, 0.1)
+    assert torch.equal(piece.tracks[0].audio, song["b"].audio[:, 1_600:2_400])
+
+
+@pytest.mark.parametrize(
+    ("stamps", "why"),
+    [
+        ({"a": 0, "b": 100, "c": None, "d": None}, "c.wav, d.wav have none"),
+        ({"a": 0, "b": 100, "c": None}, "c.wav has none"),
+        ({"a": 0, "b": 100, "c": 3 * 3600 * RATE}, "they are 3.0 hours apart"),
+        ({"a": 0, "b": 100, "c": 2 * RATE}, "with a gap in which nothing plays"),
+        ({"a": 5, "b": 5, "c": None}, ""),
+        ({"a": 5, "b": 6, "c": 5}, ""),
+    ],
+)
+def test_time_stamps_that_place_nothing_are_told(tmp_path, stamps, why):
+    for name, stamp in stamps.items():
+        put(tmp_path / f"{name}.wav")
+        if stamp is not None:
+            stamped(tmp_path / f"{name}.wav", stamp)
+    song = load(tmp_path)
+    assert (song.length, {track.start_s for track in song.tracks}) == (RATE // 2, {0.0})
+    told = f"the files have time stamps that differ, but {why}: all tracks begin together"
+    assert song.notes == ((told,) if why else ())
+
+
+def test_a_broken_or_foreign_head_has_no_time_stamp(tmp_path):
+    whole = stamped(put(tmp_path / "a.wav"), 7).read_bytes()
+    assert audio.time_stamp(tmp_path / "a.wav") == 7
+    for part in (whole[:300], whole[:12], b"RIFF", whole[12:]):
+        (tmp_path / "b.wav").write_bytes(part)
+        assert audio.time_stamp(tmp_path / "b.wav") is None
+    assert audio.time_stamp(put(tmp_path / "a.flac")) is None
+    assert audio.time_stamp(tmp_path / "gone.wav") is None
 
 
 def test_songs_are_found_in_any_layout(tmp_path):

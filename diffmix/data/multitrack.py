@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -342,23 +343,23 @@ def _placed(sources: list[Source], notes: list[str]) -> list[Source]:
     if max(clock.values(), default=0.0) - first < _NOTED_PADDING_S:
         return sources
     span_s = max(clock.values()) - first
-    placed = sorted((replace(s, start_s=round(clock.get(s.name, first) - first, 9)) for s in sources), key=lambda s: s.start_s)
-    ends = [max(s.end_s for s in placed[:n]) for n in range(1, len(placed))]
+    placed = [replace(s, start_s=round(clock.get(s.name, first) - first, 9)) for s in sources]
+    ordered = sorted(placed, key=lambda s: s.start_s)
+    ends = accumulate((s.end_s for s in ordered[:-1]), max)
     without = [s.label for s in sources if s.name not in clock]
     why = ""
     if without:
         why = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'} none"
     elif span_s > _LONGEST_SPAN_S:
         why = f"they are {span_s / 3600:.1f} hours apart"
-    elif any(after.start_s > end_s for after, end_s in zip(placed[1:], ends, strict=True)):
+    elif any(after.start_s > end_s for after, end_s in zip(ordered[1:], ends, strict=True)):
         why = "with a gap in which nothing plays"
     if why:
         notes.append(f"the files have time stamps that differ, but {why}: all tracks begin together")
         return sources
-    later = [f"{s.label} at {s.start_s:.3f} s" for s in placed if s.start_s >= _NOTED_PADDING_S]
+    later = [f"{s.label} at {s.start_s:.3f} s" for s in ordered if s.start_s >= _NOTED_PADDING_S]
     notes.append(f"placed by the time stamps in the files: {', '.join(later)}")
-    by_name = {s.name: s for s in placed}
-    return [by_name[s.name] for s in sources]
+    return placed
 
 
 def _pairs(

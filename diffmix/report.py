@@ -465,8 +465,8 @@ STYLESHEET = """
 --before:#8592a0;--after:#6ea0ff}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:32px 24px 64px}
-h1{font-size:28px;margin:0;overflow-wrap:anywhere}h2{font-size:18px;margin:36px 0 8px}
+main{max-width:1180px;margin:0 auto;padding:32px 24px 64px;overflow-wrap:anywhere}
+h1{font-size:28px;margin:0}h2{font-size:18px;margin:36px 0 8px}
 header p,.quiet{color:var(--muted);margin:2px 0 18px}.charts+.quiet{margin-top:12px}
 small{display:block;color:var(--muted);font-size:12.5px;font-weight:400}
 .cards,.charts,.pair{display:flex;flex-wrap:wrap;gap:14px}
@@ -487,7 +487,7 @@ circle.after{fill:var(--after)}.image{stroke:var(--after);stroke-width:6;stroke-
 .curve{fill:none;stroke:var(--gain);stroke-width:1.8}.area{fill:var(--gain);opacity:.18}
 .quiet i{display:inline-block;width:10px;height:10px;border-radius:50%;margin-left:8px}
 i.before{background:var(--before)}i.after{background:var(--after)}
-pre{font:12.5px/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;color:var(--muted)}
+pre{font:12.5px/1.5 ui-monospace,monospace;white-space:pre-wrap;color:var(--muted)}
 summary{cursor:pointer}
 dl{margin:4px 0 14px 18px;display:grid;grid-template-columns:90px 1fr;gap:4px 12px}dt{color:var(--muted)}dd{margin:0}
 """

@@ -49,6 +49,7 @@ def session(folder: Path) -> Path:
     (folder / ".DS_Store").write_bytes(b"\0")
     (folder / "empty.wav").touch()
     (folder / "tambourine.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    put(folder / "17_Nothing.wav", np.zeros((0, 1), "f4"))
     (folder / "notes.txt").write_text("drummer was late")
     return folder
 

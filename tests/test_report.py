@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from diffmix import plots
+from diffmix.cli.showing import _table
 from diffmix.console import Console
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import OutputError
@@ -166,6 +167,14 @@ def test_a_report_of_64_tracks_stays_readable(tmp_path: Path) -> None:
     labels = [label.get_text() for panel in mix.plot().subfigs[1].subfigs for label in panel.axes[0].get_yticklabels()]
     assert len(labels) == 64
     assert all(len(label) <= 24 for label in labels)
+
+
+def test_names_without_end_leave_the_numbers_in_sight() -> None:
+    mix = mixed({"h" * 240: np.full((1, 8820), 0.1)})
+    rows = _table(mix).splitlines()
+    assert rows[1].startswith("h" * 19 + "…" + "h" * 19 + " ")
+    assert max(map(len, rows[:4])) < 120
+    assert "main{" in (page(mix, mix.report)).partition("overflow-wrap:anywhere")[0].splitlines()[-1]
 
 
 @pytest.mark.usefixtures("sketched")

@@ -54,10 +54,10 @@ def _table(mix: "Mix") -> str:
     """A mix in lines: a row for each track, as it reaches the master, and group, the level of the whole, the notes."""
     from rich.cells import cell_len, set_cell_size  # letters of some scripts are two columns wide
 
-    from diffmix.plots import rows
+    from diffmix.plots import rows, shortened
 
     report, stages = mix.report, mix.console.strip
-    strips = rows(report)
+    strips = [(shortened(name, 40), strip) for name, strip in rows(report)]
     width = max(cell_len(name) for name in ("track", *(name for name, _ in strips)))
     ratios = [s for s, effect in stages.items() if hasattr(effect, "curve_db") and "ratio" in effect.spec.names]
     heads = ["LUFS in", "LUFS out", "fader", "pan", "width", *report["sends"]]

@@ -34,6 +34,10 @@ _BEXT_STAMP = slice(338, 346)  # behind description, originator, its reference, 
 _UNKNOWN_LENGTH = 0x7FFF_0000  # writers into a pipe leave a data size near 2³¹ or 2³² in the header
 
 
+class NoSamplesError(AudioError):
+    """An audio file is whole and holds no sample, as an empty track is exported."""
+
+
 @dataclass(frozen=True)
 class AudioInfo:
     """What the header of an audio file says: sample_rate in Hz, channels (1 or more), frames (samples per channel)."""
@@ -293,7 +297,7 @@ def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
         if promised and int(promised[2]) + 64 < int(promised[1]) < _UNKNOWN_LENGTH:
             raise AudioError(f"{path}: is cut short ({promised[2]} bytes of sound where the header says {promised[1]})")
         if file.frames <= 0:
-            raise AudioError(f"{path}: holds no samples")
+            raise NoSamplesError(f"{path}: holds no samples")
         yield file
 
 

@@ -319,7 +319,7 @@ def plan(
         try:
             infos[file] = audio.info(file)
         except AudioError as error:
-            if not forgiving:
+            if not (forgiving or isinstance(error, audio.NoSamplesError)):
                 raise
             notes.append(f"{file.name}: left out, {str(error).removeprefix(f'{file}: ')}")
     if not infos:

@@ -46,6 +46,7 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
     for expected in (
         "._01_Kick.wav: left out, hidden file",
         "empty.wav: left out, empty file (0 bytes)",
+        "17_Nothing.wav: left out, holds no samples",
         "Vocals/: left out, tracks lie beside; name all files to mix all",
         "16_Gone.wav: left out, a link to a file that does not exist",
         "tambourine.wav: left out, Git LFS pointer",

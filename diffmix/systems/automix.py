@@ -34,7 +34,7 @@ from diffmix.systems.draws import Batch, Draws, collate
 from diffmix.systems.intents import LOUDNESS, Vectors, on_console
 from diffmix.systems.lessons import Lessons
 from diffmix.systems.solos import prepare as prepare_solos
-from diffmix.systems.training import OwnSpecs, Training, averaged, numbers_ahead, optimizers
+from diffmix.systems.training import OwnSpecs, Training, averaged, numbers_ahead, optimizers, weighted
 
 MIX_LUFS = -16.0
 
@@ -119,8 +119,8 @@ class Automix(OwnSpecs):
         """Loss of one batch; what dropout leaves out follows from the seed and the step, also in a resumed run."""
         torch.manual_seed(self.seed + 1_000_003 * self.global_step)
         losses = self.losses(batch, *self(batch))
-        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch.mask), prog_bar=True)
-        return torch.stack([self.weights[k] * v for k, v in losses.items()]).sum()
+        self.log_losses(losses, len(batch.mask))
+        return weighted(losses, self.weights)
 
     def losses(self, batch: Batch, answer: Vectors, guess: Tensor) -> dict[str, Tensor]:
         """The terms of the loss, unweighted."""
@@ -179,7 +179,7 @@ class Automix(OwnSpecs):
         wanted = balanced(console, recording, truth)
         for name, intent in intents.items():
             scores = self.scores(console, recording, balanced(console, recording, intent), wanted)
-            self.log_dict({f"val/{name}/{k}": v for k, v in scores.items()}, batch_size=1, on_epoch=True, on_step=False)
+            self.log_scores(name, scores, 1)
 
     def scores(self, console: Console, recording: Multitrack, own: Settings, wanted: Settings) -> dict[str, Tensor]:
         """How far a mix is from the one that was wanted."""

@@ -18,7 +18,7 @@ from diffmix.systems.style_pairs import StylePair, data_from
 from diffmix.systems.style_proxy import load_proxies
 from diffmix.systems.style_rendering import BlackChain, Networks
 from diffmix.systems.style_transfer import StyleTransfer
-from diffmix.systems.training import OwnSpecs, Training
+from diffmix.systems.training import OwnSpecs, Training, weighted
 
 DROPS = (0.8, 0.95)
 """Shares of a run after which the learning rate falls to a tenth."""
@@ -123,8 +123,8 @@ class DeepAFx(OwnSpecs):
     def training_step(self, pair: StylePair, _: int) -> Tensor:
         """Loss of one batch."""
         losses = self.losses(pair, self(pair))
-        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(pair.input), prog_bar=True)
-        total = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
+        self.log_losses(losses, len(pair.input))
+        total = weighted(losses, self.weights)
         self._epochs(float(total.detach()))
         return total
 
@@ -152,9 +152,8 @@ class DeepAFx(OwnSpecs):
         rule = [rule_based(x.cpu(), r.cpu(), rate) for x, r in zip(pair.input, pair.reference, strict=True)]
         made = {"model": self.model.play(pair.input, u), "rule_based": torch.stack(rule).to(u), "input": pair.input}
         for name, y in made.items():
-            scores = style_errors(y, pair.target, rate)
-            logged = {f"val/{name}/{k}": v.mean() for k, v in scores.items()}
-            self.log_dict(logged, batch_size=len(pair.input), on_epoch=True, on_step=False)
+            scores = {k: v.mean() for k, v in style_errors(y, pair.target, rate).items()}
+            self.log_scores(name, scores, len(pair.input))
 
     def configure_optimizers(self) -> Any:
         """Adam with a linear warm-up; the learning rate falls to a tenth twice near the end."""

@@ -123,7 +123,7 @@ class DiffMST(OwnSpecs):
     def training_step(self, batch: StyleBatch, _: int) -> Tensor:
         """Loss of one batch."""
         loss = self.loss(batch, self(batch))
-        self.log("train/loss", loss.detach(), batch_size=len(batch.mask), prog_bar=True)
+        self.log_losses({"loss": loss}, len(batch.mask))
         return loss
 
     def loss(self, batch: StyleBatch, chosen: Controls) -> Tensor:
@@ -153,8 +153,7 @@ class DiffMST(OwnSpecs):
                 "stft_distance": self.sides(mix, batch.target),
                 "audio_features": self.features(mix, batch.reference),
             }
-            logged = {f"val/{name}/{k}": v for k, v in scores.items()}
-            self.log_dict(logged, batch_size=len(batch.mask), on_epoch=True, on_step=False)
+            self.log_scores(name, scores, len(batch.mask))
 
     def _equally_loud(self, batch: StyleBatch) -> Tensor:
         mixes = []

@@ -270,7 +270,7 @@ class MixingConsole(OwnSpecs):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
         losses = self.losses(batch, self(batch))
-        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch.mask), prog_bar=True)
+        self.log_losses(losses, len(batch.mask))
         return self.loss.total(losses)
 
     def losses(self, batch: Batch, chosen: Controls) -> dict[str, Tensor]:
@@ -285,9 +285,7 @@ class MixingConsole(OwnSpecs):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Scores of the model, and of equal loudness, on held-out examples."""
         for name, chosen in (("model", self(batch)), ("equal_loudness", self.equal_loudness(batch))):
-            scores = self.scores(batch, self.model.console.values(chosen))
-            logged = {f"val/{name}/{k}": v for k, v in scores.items()}
-            self.log_dict(logged, batch_size=len(batch.mask), on_epoch=True, on_step=False)
+            self.log_scores(name, self.scores(batch, self.model.console.values(chosen)), len(batch.mask))
 
     def equal_loudness(self, batch: Batch) -> Controls:
         """The rule to beat: every track equally loud, in the centre, untreated."""

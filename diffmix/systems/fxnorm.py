@@ -88,7 +88,7 @@ class FxNorm(OneNetwork):
             loss = (self.model.net.reconstruction(batch.stems) - batch.stems).abs().mean()
         else:
             loss = self.distance(self(batch), batch.mix)
-        self.log("train/loss", loss.detach(), batch_size=len(batch.mix), prog_bar=True)
+        self.log_losses({"loss": loss}, len(batch.mix))
         return loss
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -138,8 +138,7 @@ class FxNorm(OneNetwork):
         for name, mix in mixes.items():
             mix = at_loudness(mix, rate)
             scores = {"loss": self.distance(mix, target), "stft_distance": self.sides(mix, target)}
-            logged = {f"val/{name}/{k}": v for k, v in scores.items()}
-            self.log_dict(logged, batch_size=len(batch.mix), on_epoch=True, on_step=False)
+            self.log_scores(name, scores, len(batch.mix))
 
     def configure_optimizers(self) -> Any:
         """Adam, AMSGrad, with the paper's steps of the learning rate, as parts of ``total_steps``."""

@@ -27,7 +27,7 @@ from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss, imbalance_loss
 from diffmix.mix import grouped, ordered
 from diffmix.progress import progress
-from diffmix.systems.training import Numbers, numbers_ahead
+from diffmix.systems.training import Numbers, numbers_ahead, weighted
 
 MIX_LUFS = -16.0
 """The loudness at which mixes are compared."""
@@ -231,7 +231,7 @@ class MixLoss(torch.nn.Module):
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Their weighted sum."""
-        return torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
+        return weighted(losses, self.weights)
 
 
 class MixData(lightning.LightningDataModule):

@@ -166,7 +166,7 @@ class BlackBoxMixer(OneNetwork):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
         losses = self.loss(self.model(batch.inputs).float(), batch.mix)
-        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch.mix), prog_bar=True)
+        self.log_losses(losses, len(batch.mix))
         return self.loss.total(losses)
 
     @torch.no_grad()
@@ -174,7 +174,7 @@ class BlackBoxMixer(OneNetwork):
         """Scores of the model, and of equal loudness, on held-out examples."""
         for name, mix in (("model", self.model(batch.inputs).float()), ("equal_loudness", batch.equal_loudness)):
             distance = self.distance(at_loudness(mix, self.model.sample_rate), batch.mix)
-            self.log(f"val/{name}/stft_distance", distance, batch_size=len(mix), on_epoch=True, on_step=False)
+            self.log_scores(name, {"stft_distance": distance}, len(mix))
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""

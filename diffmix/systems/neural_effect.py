@@ -14,7 +14,7 @@ from diffmix.errors import SettingsError
 from diffmix.losses import multi_resolution_stft
 from diffmix.metrics import error_to_signal
 from diffmix.processors import NeuralEffect
-from diffmix.systems.training import OneNetwork, Training, numbers_ahead, optimizers
+from diffmix.systems.training import OneNetwork, Training, numbers_ahead, optimizers, weighted
 
 FILE = "effect.safetensors"
 
@@ -76,8 +76,8 @@ class BlackBox(OneNetwork):
     def training_step(self, crop: Crop, _: int) -> Tensor:
         """Loss of one batch."""
         losses = self.losses(self(crop), crop.wet)
-        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(crop.dry), prog_bar=True)
-        return torch.stack([self.weights[k] * v for k, v in losses.items()]).sum()
+        self.log_losses(losses, len(crop.dry))
+        return weighted(losses, self.weights)
 
     @torch.no_grad()
     def validation_step(self, crop: Crop, _: int) -> None:
@@ -85,8 +85,7 @@ class BlackBox(OneNetwork):
         untouched = crop.dry[..., -crop.wet.shape[-1] :]
         for name, y in (("model", self(crop)), ("dry", untouched)):
             scores = {"esr": error_to_signal(y, crop.wet), "stft_distance": self.distance(_mono(y), _mono(crop.wet))}
-            logged = {f"val/{name}/{k}": v for k, v in scores.items()}
-            self.log_dict(logged, batch_size=len(crop.dry), on_epoch=True, on_step=False)
+            self.log_scores(name, scores, len(crop.dry))
 
     def configure_optimizers(self) -> Any:
         """Adam with a linear warm-up and a cosine decay over ``total_steps``."""

@@ -91,7 +91,7 @@ class Roles(OwnSpecs):
             "role": cross_entropy(guess, wanted, ignore_index=-1, label_smoothing=0.05, reduction="sum") / there,
             "company": self.company_loss(np.random.default_rng([self.seed, self.global_step])),
         }
-        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=1, prog_bar=True)
+        self.log_losses(losses, 1)
         return losses["role"] + losses["company"]
 
     def company_loss(self, rng: np.random.Generator) -> Tensor:
@@ -121,7 +121,7 @@ class Roles(OwnSpecs):
         for name, who in (("model", cast(Automixer, self.average.module)), ("start", self.begun)):
             guess = who.eval().estimator.guesses(*heard)
             right = 100 * (guess.argmax(1) == batch.labels - 1).float().mean()
-            self.log(f"val/{name}/right_percent", right, batch_size=1, on_epoch=True, on_step=False)
+            self.log_scores(name, {"right_percent": right}, 1)
 
     def configure_optimizers(self) -> Any:
         """AdamW on the ear alone, with a linear warm-up and a cosine decay over ``total_steps``."""

@@ -131,8 +131,7 @@ class Imitations(OneNetwork):
             distance = stft_distance(y, wanted, DEEPAFX_FFT_SIZES, "magnitude").mean()
             error = (y - wanted).abs().mean()
             total = total + self.weights["stft"] * distance + self.weights["l1"] * error
-            logged = {f"train/{name}_stft": distance.detach(), f"train/{name}_l1": error.detach()}
-            self.log_dict(logged, batch_size=len(batch.u), prog_bar=True)
+            self.log_losses({f"{name}_stft": distance, f"{name}_l1": error}, len(batch.u))
         return total
 
     @torch.no_grad()
@@ -142,8 +141,7 @@ class Imitations(OneNetwork):
             for who, heard in ((name, y), (f"{name}_left_out", batch.dry)):
                 distance = stft_distance(heard, wanted, DEEPAFX_FFT_SIZES, "magnitude").mean()
                 scores = {"esr": error_to_signal(heard, wanted), "stft_distance": distance}
-                logged = {f"val/{who}/{k}": v for k, v in scores.items()}
-                self.log_dict(logged, batch_size=len(batch.u), on_epoch=True, on_step=False)
+                self.log_scores(who, scores, len(batch.u))
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""

@@ -56,7 +56,20 @@ class Steps(lightning.LightningDataModule):
         return DataLoader([0], None)  # type: ignore[arg-type]
 
 
-class OneNetwork(lightning.LightningModule):
+class System(lightning.LightningModule):
+    """A system that names what it logs as the trainer reads it: ``train/<term>`` and ``val/<who>/<score>``."""
+
+    def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
+        """The terms of a step's loss."""
+        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=batch_size, prog_bar=True)
+
+    def log_scores(self, who: str, scores: Mapping[str, Tensor], batch_size: int) -> None:
+        """Scores of held-out examples, whose mean counts."""
+        logged = {f"val/{who}/{k}": v for k, v in scores.items()}
+        self.log_dict(logged, batch_size=batch_size, on_epoch=True, on_step=False)
+
+
+class OneNetwork(System):
     """A system that goes on only from checkpoints of a network like its own, which ``network`` describes."""
 
     @property
@@ -75,7 +88,7 @@ class OneNetwork(lightning.LightningModule):
             raise CheckpointError(f"the checkpoint is of another run: it holds {stored}, this one needs {mine}")
 
 
-class OwnSpecs(lightning.LightningModule):
+class OwnSpecs(System):
     """A system that goes on only from checkpoints of the parameters that it sets itself, ``specs``."""
 
     @property
@@ -92,6 +105,11 @@ class OwnSpecs(lightning.LightningModule):
         if "specs" not in checkpoint:
             raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
         refuse_other_specs(self.specs, checkpoint["specs"], "the checkpoint")
+
+
+def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum of the terms of a loss, each with its weight."""
+    return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
 
 
 def averaged(module: torch.nn.Module, average: float) -> AveragedModel:

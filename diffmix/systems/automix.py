@@ -34,7 +34,7 @@ from diffmix.systems.draws import Batch, Draws, collate
 from diffmix.systems.intents import LOUDNESS, Vectors, on_console
 from diffmix.systems.lessons import Lessons
 from diffmix.systems.solos import prepare as prepare_solos
-from diffmix.systems.training import OwnSpecs, Training, averaged, numbers_ahead, optimizers, weighted
+from diffmix.systems.training import OwnSpecs, Training, averaged, loader, numbers_ahead, optimizers, weighted
 
 MIX_LUFS = -16.0
 
@@ -303,14 +303,7 @@ class AutomixData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the trainer's step on."""
-        return DataLoader(
-            self.train,
-            self.batch_size,
-            sampler=numbers_ahead(self, self.batch_size),
-            collate_fn=collate,
-            num_workers=self.workers,
-            multiprocessing_context="fork" if self.workers else None,
-        )
+        return loader(self.train, numbers_ahead(self, self.batch_size), self.batch_size, collate, self.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The held-out songs, one by one."""

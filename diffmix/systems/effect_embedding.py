@@ -1,7 +1,6 @@
 """Training of an encoder of effects: recordings that went through the same chain come near, whatever they play."""
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning
@@ -17,7 +16,7 @@ from diffmix.errors import SettingsError
 from diffmix.estimators.effect_embedding import MIDDLE, EffectEncoder, Part, similarity
 from diffmix.progress import progress
 from diffmix.systems.effect_examples import PRESETS, EffectExamples, examples, rows
-from diffmix.systems.training import Steps, Training
+from diffmix.systems.training import Steps, Training, one_cycle, songs_left_out
 
 Pretext = Literal["contrastive", "presets"]
 PRETEXTS = ("contrastive", "presets")
@@ -43,17 +42,11 @@ def prepare(config: Mapping[str, Any]) -> Training:
             advance(data["pieces"] + done, note)
 
         held_out = examples([], data["held_out_pieces"], HELD_OUT_SEED, data["root"], further, "held_out")
-    without = [str(song) for song in data["without"]]  # a name may be a number to YAML
-    if unknown := sorted(set(without) - set(made.songs)):
-        raise SettingsError(f"data.without: no song is called {', '.join(unknown)}; there are {', '.join(made.songs)}")
+    without = songs_left_out(data["without"], made.songs)
     torch.manual_seed(config["seed"])  # one start, whatever was made before
     steps = config["trainer"]["max_steps"]
     system = EffectLearner(made, held_out, without=without, seed=config["seed"], total_steps=steps, **options)
-
-    def save(folder: Path, **card: Any) -> None:
-        system.encoder.save(folder, **card)
-
-    return Training(system, Steps(), save)
+    return Training(system, Steps(), system.encoder.save)
 
 
 class EffectLearner(lightning.LightningModule):
@@ -149,9 +142,7 @@ class EffectLearner(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, one cycle of the learning rate."""
-        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=0.01)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        return one_cycle(self, self.learning_rate, self.total_steps)
 
     def on_fit_end(self) -> None:
         """Nothing is left out from here on."""

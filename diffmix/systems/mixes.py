@@ -27,7 +27,7 @@ from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss, imbalance_loss
 from diffmix.mix import grouped, ordered
 from diffmix.progress import progress
-from diffmix.systems.training import Numbers, numbers_ahead, weighted
+from diffmix.systems.training import loader, numbers_ahead, weighted
 
 MIX_LUFS = -16.0
 """The loudness at which mixes are compared."""
@@ -281,21 +281,11 @@ class MixData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the trainer's step on."""
-        return self._loader(self.train, numbers_ahead(self, self.batch_size))
+        return loader(self.train, numbers_ahead(self, self.batch_size), self.batch_size, self.collate, self.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The same held-out examples each time."""
-        return self._loader(self.held_out, range(self.examples))
-
-    def _loader(self, dataset: Dataset[Any], numbers: Numbers | range) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            self.batch_size,
-            sampler=numbers,
-            collate_fn=self.collate,
-            num_workers=self.workers,
-            multiprocessing_context="fork" if self.workers else None,
-        )
+        return loader(self.held_out, range(self.examples), self.batch_size, self.collate, self.workers)
 
 
 def songs_of(config: Mapping[str, Any], sample_rate: int) -> tuple[Sequence[Song], Sequence[Song]]:

@@ -25,7 +25,7 @@ from diffmix.systems.automixer import Automixer
 from diffmix.systems.draws import SoloDraws
 from diffmix.systems.solos import Solos, joined, of_songs
 from diffmix.systems.solos import prepare as prepare_solos
-from diffmix.systems.training import OwnSpecs, Training, averaged, numbers_ahead, optimizers
+from diffmix.systems.training import OwnSpecs, Training, averaged, loader, numbers_ahead, optimizers
 
 CAST_TRACKS = (4, 64)
 CASTS_EACH = 8
@@ -185,14 +185,7 @@ class RolesData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the trainer's step on."""
-        return DataLoader(
-            self.train,
-            self.batch_size,
-            sampler=numbers_ahead(self, self.batch_size),
-            collate_fn=joined,
-            num_workers=self.workers,
-            multiprocessing_context="fork" if self.workers else None,
-        )
+        return loader(self.train, numbers_ahead(self, self.batch_size), self.batch_size, joined, self.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All tracks of songs whose instruments and flaws training does not have."""

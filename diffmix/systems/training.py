@@ -1,15 +1,15 @@
 """What a recipe hands to the trainer, and what systems share."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightning
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from diffmix.errors import CheckpointError
+from diffmix.errors import CheckpointError, SettingsError
 from diffmix.params import ParamSpec
 from diffmix.systems.automixer import refuse_other_specs
 
@@ -42,6 +42,20 @@ def numbers_ahead(data: lightning.LightningDataModule, batch_size: int) -> Numbe
     first = data.trainer.global_step if data.trainer else 0
     last = data.trainer.max_steps if data.trainer else first
     return Numbers(range(first * batch_size, last * batch_size))
+
+
+def loader(
+    dataset: Dataset[Any], sampler: Numbers | range, batch_size: int, collate: Callable[[Any], Any], workers: int
+) -> DataLoader[Any]:
+    """Batches of the examples of these numbers, made by ``workers`` processes, or by this one if that is 0."""
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
+    )
 
 
 class Steps(lightning.LightningDataModule):
@@ -134,3 +148,18 @@ def optimizers(
     cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total_steps - warmup_steps))
     schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [warmup_steps])
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def one_cycle(module: torch.nn.Module, learning_rate: float, total_steps: int) -> dict[str, Any]:
+    """AdamW whose learning rate goes through one cycle over ``total_steps``, as Lightning takes them."""
+    optimizer = torch.optim.AdamW(module.parameters(), learning_rate, weight_decay=0.01)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=total_steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+def songs_left_out(names: Sequence[Any], songs: Sequence[str]) -> list[str]:
+    """The songs that ``data.without`` names, of which some are numbers to YAML. Raises SettingsError for others."""
+    without = [str(name) for name in names]
+    if unknown := sorted(set(without) - set(songs)):
+        raise SettingsError(f"data.without: no song is called {', '.join(unknown)}; there are {', '.join(songs)}")
+    return without

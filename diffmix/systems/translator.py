@@ -6,7 +6,6 @@ acting on it does harm.
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
@@ -20,7 +19,7 @@ from diffmix.estimators.translator import CLIP, DOMAINS, FARTHEST, GATED, Harm, 
 from diffmix.estimators.treatment import Treatment
 from diffmix.progress import progress
 from diffmix.systems.style_examples import Examples, examples
-from diffmix.systems.training import Steps, Training
+from diffmix.systems.training import Steps, Training, one_cycle, songs_left_out
 from diffmix.transferring.decision import (
     HARM,
     SAMPLES,
@@ -68,16 +67,10 @@ def prepare(config: Mapping[str, Any]) -> Training:
     contents = recordings_in(data["recordings"]) if data["recordings"] else []
     with progress("Examples of styles", data["pieces"]) as advance:
         made = examples(contents, data["pieces"], config["seed"], data["root"], advance, data["engines"])
-    without = [str(song) for song in data["without"]]
-    if unknown := sorted(set(without) - set(made.songs)):
-        raise SettingsError(f"data.without: no song is called {', '.join(unknown)}; there are {', '.join(made.songs)}")
+    without = songs_left_out(data["without"], made.songs)
     steps = config["trainer"]["max_steps"]
     system = StyleLearner(made, without=without, seed=config["seed"], total_steps=steps, **options)
-
-    def save(folder: Path, **card: Any) -> None:
-        system.translator.save(folder, **card)
-
-    return Training(system, Steps(), save)
+    return Training(system, Steps(), system.translator.save)
 
 
 def learn(
@@ -214,9 +207,7 @@ class StyleLearner(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, one cycle of the learning rate."""
-        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=0.01)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        return one_cycle(self, self.learning_rate, self.total_steps)
 
     def on_fit_end(self) -> None:
         """Ask each member about the songs it never heard."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from diffmix.data import audio
 from diffmix.data.engines import choose
 from diffmix.data.engines.voices import VOWELS, Syllable
 from diffmix.data.roles import guess_role
-from diffmix.data.synthesis import between, stream
+from diffmix.data.synthesis import Random, between, stream
 from diffmix.data.synthetic import generate_song
 from diffmix.errors import AudioError
 from diffmix.types import Path as AnyPath
@@ -33,6 +34,29 @@ _PACKS = ("loop", "perc", "track", "audio", "file", "take", "the", "a")  # first
 _SAME_S = 0.05
 _DRUMS = ("kick", "snare", "hihat", "tom", "cymbal", "percussion", "drums", "overhead", "room")
 _OF_ROLE = dict.fromkeys(_DRUMS, "drums") | dict.fromkeys(("lead_vocal", "backing_vocal"), "vocals")
+
+
+class Audible(Protocol):
+    """A recording with the song and the class it is of: audio (C, T) at 24 kHz."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def song(self) -> str:
+        """What must not be shared between learning and judging."""
+
+    @property
+    def kind(self) -> str:
+        """One of `CLASSES`."""
+
+    @property
+    def audio(self) -> Tensor:
+        """Its sound (C, T) at 24 kHz."""
+
+
+Recorded = TypeVar("Recorded", bound=Audible)
 
 
 @dataclass(frozen=True)
@@ -91,6 +115,19 @@ def recordings_in(folder: AnyPath) -> list[Item]:
     if not items:
         raise AudioError(f"{folder}: there is no audio file of {SHORTEST_S} s or more in it")
     return items
+
+
+def picked(contents: Sequence[Recorded], count: int, rng: Random) -> list[Recorded]:
+    """``count`` of some recordings: classes in turn, each song of a class as likely as another."""
+    kinds = [kind for kind in CLASSES if any(c.kind == kind for c in contents)]
+    chosen: list[Recorded] = []
+    for n in range(count if kinds else 0):
+        of_kind = [c for c in contents if c.kind == kinds[n % len(kinds)]]
+        songs = sorted({c.song for c in of_kind})
+        song = songs[rng.integers(len(songs))]
+        of_song = [c for c in of_kind if c.song == song]
+        chosen.append(of_song[rng.integers(len(of_song))])
+    return chosen
 
 
 def song_of(name: str) -> str:

@@ -21,8 +21,6 @@ from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import Heard
 from diffmix.estimators.features import level_free
 from diffmix.intent import Intent
-from diffmix.kernels.loudness import integrated_loudness
-from diffmix.kernels.units import db_to_gain
 from diffmix.losses import SumDifferenceLoss
 from diffmix.metrics import balance_error_db, pan_error, pan_width_error
 from diffmix.mix import grouped, ordered, render
@@ -33,10 +31,9 @@ from diffmix.systems.automixer import Automixer, refuse_other_specs
 from diffmix.systems.draws import Batch, Draws, collate
 from diffmix.systems.intents import LOUDNESS, Vectors, on_console
 from diffmix.systems.lessons import Lessons
+from diffmix.systems.mixes import at_loudness
 from diffmix.systems.solos import prepare as prepare_solos
 from diffmix.systems.training import OwnSpecs, Training, averaged, loader, numbers_ahead, optimizers, weighted
-
-MIX_LUFS = -16.0
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "automix"
 
@@ -216,13 +213,6 @@ def equal_loudness(multitrack: Multitrack) -> Intent:
     level_lu = -10 * float(np.log10(len(multitrack.tracks)))
     names = [track.name for track in multitrack.tracks]
     return Intent(Settings(tracks={n: {} for n in names}, buses={}, master={}), dict.fromkeys(names, level_lu))
-
-
-def at_loudness(mix: Tensor, sample_rate: float, loudness_lufs: float = MIX_LUFS) -> Tensor:
-    """Mixes (B, 2, T) scaled to one loudness; the gain carries no gradient."""
-    with torch.no_grad():
-        gain_db = (loudness_lufs - integrated_loudness(mix, sample_rate)).clamp(-40, 40)
-    return mix * db_to_gain(gain_db)[:, None, None]
 
 
 def _heard(batch: Batch) -> Heard:

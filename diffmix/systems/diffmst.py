@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from diffmix.console import Console, Controls
@@ -25,6 +24,7 @@ from diffmix.mix import grouped
 from diffmix.params import ParamSpec
 from diffmix.systems.mix_style_transfer import MixStyleTransfer
 from diffmix.systems.mixes import (
+    SILENT_RMS,
     MixData,
     Mixed,
     as_strong_as,
@@ -32,6 +32,7 @@ from diffmix.systems.mixes import (
     batched,
     engineered,
     equally_loud,
+    fitted,
     songs_of,
 )
 from diffmix.systems.training import OwnSpecs, Training, optimizers
@@ -40,9 +41,6 @@ METHODS = ("self-supervised", "reference")
 MIXES = ("random", "engineered")
 FADERS = ("input.gain_db", "gain.gain_db")
 """Knobs that random mixes leave alone: what they do to the loudness of a whole mix is not heard in it."""
-
-SOUNDING_RMS = 1e-3
-"""Tracks below -60 dBFS RMS in a segment are left out of the example."""
 
 
 def prepare(config: Mapping[str, Any]) -> Training:
@@ -234,15 +232,15 @@ class StyleExamples(Dataset[StyleExample]):
         start_s = float(rng.uniform(0, max(song.seconds - 2 * self.seconds, 0)))
         piece = song.segment(start_s, 2 * self.seconds, self.sample_rate)
         drawn = [piece.tracks[n] for n in rng.permutation(len(piece.tracks))]
-        sounding = [t for t in drawn if t.audio[:, self.length :].square().mean() > SOUNDING_RMS**2]
+        sounding = [t for t in drawn if t.audio[:, self.length :].square().mean() > SILENT_RMS**2]
         if len(sounding) < 2:
             return None
         if song.is_paired:  # its mix holds every track: the louder ones explain most of it
             sounding = sorted(sounding, key=lambda track: -float(track.audio.square().mean()))
-        kept = tuple(replace(t, audio=_fitted(t.audio, 2 * self.length)) for t in sounding[: self.max_tracks])
+        kept = tuple(replace(t, audio=fitted(t.audio, 2 * self.length)) for t in sounding[: self.max_tracks])
         piece = replace(piece, tracks=kept)
         if song.is_paired:
-            mix = _fitted(song.mixed(start_s, 2 * self.seconds, self.sample_rate), 2 * self.length)
+            mix = fitted(song.mixed(start_s, 2 * self.seconds, self.sample_rate), 2 * self.length)
             return piece, torch.stack(mix.split(self.length, -1))
         if rng.random() < self.degraded:
             piece = degrade(piece, seed=int(rng.integers(2**31)))
@@ -271,12 +269,7 @@ class StyleExamples(Dataset[StyleExample]):
         file = self.references[int(rng.integers(len(self.references)))]
         start_s = float(rng.uniform(0, max(audio.info(file).seconds - self.seconds, 0)))
         x, rate = audio.read_segment(file, start_s, self.seconds)
-        return _fitted(audio.resample(x, rate, self.sample_rate), self.length).expand(2, -1)
-
-
-def _fitted(x: Tensor, length: int) -> Tensor:
-    """Audio (C, T) of exactly this length, a sample or two cut off or silent at its end."""
-    return pad(x[:, :length], (0, max(0, length - x.shape[1])))
+        return fitted(audio.resample(x, rate, self.sample_rate), self.length).expand(2, -1)
 
 
 def collate(examples: Sequence[StyleExample]) -> StyleBatch:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from diffmix.data import styles
 from diffmix.data.effect_chains import EFFECTS, Effect, draw_chain, draw_effect, render
-from diffmix.data.style_content import CLASSES, RATE, Content, Item, generated, talker
+from diffmix.data.style_content import RATE, Content, Item, generated, picked, talker
+from diffmix.data.synthesis import between
 from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
 from diffmix.errors import AudioError, OutputError
 from diffmix.estimators.effect_embedding import Heard, heard
@@ -201,7 +202,7 @@ def _piece(
         c for s in range(SONGS) for c in generated(number * SONGS + s, solos=SOLOS, engines=engines)
     ]
     made += [talker(number * TALKERS + s) for s in range(TALKERS)]
-    pairs = [_stretches(c, rng) for c in [*made, *_picked(contents, rng)]]
+    pairs = [_stretches(c, rng) for c in [*made, *picked(contents, REAL, rng)]]
     pool = [pair for pair in pairs if pair is not None]
     songs = sorted({one.song for one in pool})
     dry = [rows_ for one in pool for rows_ in (heard(one.x[:1], RATE), heard(one.x[1:], RATE))]
@@ -236,19 +237,6 @@ def _piece(
     )
 
 
-def _picked(contents: Sequence[Content | Item], rng: Random) -> list[Content | Item]:
-    """18 recordings: classes in turn, each song of a class as likely as another."""
-    kinds = [kind for kind in CLASSES if any(c.kind == kind for c in contents)]
-    chosen: list[Content | Item] = []
-    for n in range(REAL if kinds else 0):
-        of_kind = [c for c in contents if c.kind == kinds[n % len(kinds)]]
-        songs = sorted({c.song for c in of_kind})
-        song = songs[rng.integers(len(songs))]
-        of_song = [c for c in of_kind if c.song == song]
-        chosen.append(of_song[rng.integers(len(of_song))])
-    return chosen
-
-
 def _stretches(content: Content | Item, rng: Random) -> _Dry | None:
     """Two stretches of 5.46 s of a recording from where it sounds; None if it does not sound.
 
@@ -271,8 +259,7 @@ def _stretches(content: Content | Item, rng: Random) -> _Dry | None:
     else:
         return None
     low, middle, high = (
-        (float(np.exp(rng.uniform(np.log(a), np.log(b)))), float(rng.normal(0, EQ_DB)))
-        for a, b in ((80, 400), (400, 3000), (3000, 9000))
+        (between(rng, a, b), float(rng.normal(0, EQ_DB))) for a, b in ((80, 400), (400, 3000), (3000, 9000))
     )
     toned = replace(styles.NOTHING, bands=(low, middle, high))
     y = toned.render(at_rate(torch.stack(cuts), length, WINDOW), RATE, rng)

@@ -177,6 +177,11 @@ def at_loudness(mix: Tensor, sample_rate: float, loudness_lufs: float = MIX_LUFS
     return mix * db_to_gain(gain_db)[:, None, None]
 
 
+def fitted(x: Tensor, length: int) -> Tensor:
+    """Audio (C, T) of exactly this length, cut off or followed by silence."""
+    return pad(x[:, :length], (0, max(0, length - x.shape[1])))
+
+
 def as_strong_as(mix: Tensor, target: Tensor) -> Tensor:
     """Mixes (B, 2, T) scaled to the power of their targets; the gain carries its gradient.
 

@@ -11,15 +11,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffmix.data import styles
-from diffmix.data.style_content import CLASSES, RATE, generated, talker
+from diffmix.data.style_content import CLASSES, RATE, Audible, generated, picked, talker
 from diffmix.data.styles import Style
+from diffmix.data.synthesis import between
 from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
 from diffmix.estimators.style_features import WINDOW, at_peak, at_rate, style_features
 from diffmix.estimators.treatment import ATTACK_MS, EQ_HZ, EXTRAS, LEVELS_DB, RELEASE_MS, SURE_DB, Treatment
@@ -58,26 +59,6 @@ The others are in noise.
 """
 
 Random = np.random.Generator
-
-
-class Audible(Protocol):
-    """A recording with the song and the class it is of: audio (C, T) at 24 kHz."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    @property
-    def song(self) -> str:
-        """What must not be shared between learning and judging."""
-
-    @property
-    def kind(self) -> str:
-        """One of `CLASSES`."""
-
-    @property
-    def audio(self) -> Tensor:
-        """Its sound (C, T) at 24 kHz."""
 
 
 class Examples(NamedTuple):
@@ -193,7 +174,7 @@ def _piece(contents: Sequence[Audible], rng: Random, number: int, engines: str) 
     """100 groups from five songs, seven talkers and 56 stretches of real recordings, some of them in two ways."""
     made = [c for s in range(SONGS) for c in generated(number * SONGS + s, solos=SOLOS, engines=engines)]
     made += [talker(number * TALKERS + s) for s in range(TALKERS)]
-    stretches = [_stretch(c, False, rng) for c in made] + [_stretch(c, True, rng) for c in _picked(contents, rng)]
+    stretches = [_stretch(c, False, rng) for c in made] + [_stretch(c, True, rng) for c in picked(contents, REAL, rng)]
     found = [one for one in stretches if one is not None]
     pool = [*found, *_laid_over(found, rng), *_elsewhere(found, rng)]
     songs = sorted({one.song for one in pool})
@@ -224,19 +205,6 @@ def _piece(contents: Sequence[Audible], rng: Random, number: int, engines: str) 
     )
 
 
-def _picked(contents: Sequence[Audible], rng: Random) -> list[Audible]:
-    """56 recordings: classes in turn, each song of a class as likely as another."""
-    kinds = [kind for kind in CLASSES if any(c.kind == kind for c in contents)]
-    chosen: list[Audible] = []
-    for n in range(REAL if kinds else 0):
-        of_kind = [c for c in contents if c.kind == kinds[n % len(kinds)]]
-        songs = sorted({c.song for c in of_kind})
-        song = songs[rng.integers(len(songs))]
-        of_song = [c for c in of_kind if c.song == song]
-        chosen.append(of_song[rng.integers(len(of_song))])
-    return chosen
-
-
 def _stretch(content: Audible, real: bool, rng: Random) -> _Dry | None:
     """5.46 s of a recording from where it sounds, a little faster or slower, a little brighter or duller, or None."""
     x = content.audio
@@ -255,7 +223,7 @@ def _stretch(content: Audible, real: bool, rng: Random) -> _Dry | None:
             break
     cut = at_rate(cut, length, WINDOW)
     if rng.random() < LIMITED:
-        kept = torch.fft.rfftfreq(WINDOW, 1 / RATE) < float(np.exp(rng.uniform(np.log(3500), np.log(11_000))))
+        kept = torch.fft.rfftfreq(WINDOW, 1 / RATE) < between(rng, 3500, 11_000)
         cut = torch.fft.irfft(torch.fft.rfft(cut) * kept, WINDOW)
     spread_db = rng.uniform(*EQ_DB[real])
     bands = tuple((hz, float(rng.normal(0, spread_db))) for hz in _corners(rng))
@@ -296,7 +264,7 @@ def _elsewhere(pool: Sequence[_Dry], rng: Random) -> list[_Dry]:
         x = one.x
         in_room = rng.random() < IN_ROOM
         if in_room:
-            x = x + styles.room_tail(x[None], _log_uniform(rng, 0.15, 0.9), float(rng.uniform(-22, -6)), RATE, rng)[0]
+            x = x + styles.room_tail(x[None], between(rng, 0.15, 0.9), float(rng.uniform(-22, -6)), RATE, rng)[0]
         if not in_room or rng.random() < IN_NOISE:
             white = torch.from_numpy(rng.standard_normal(x.shape).astype(np.float32))
             slope = torch.arange(1, x.shape[1] // 2 + 2) ** -float(rng.uniform(0, 0.8))
@@ -307,12 +275,8 @@ def _elsewhere(pool: Sequence[_Dry], rng: Random) -> list[_Dry]:
     return made
 
 
-def _log_uniform(rng: Random, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
 def _corners(rng: Random) -> tuple[float, float, float]:
-    low, middle, high = (_log_uniform(rng, a, b) for a, b in ((80, 400), (400, 3000), (3000, 9000)))
+    low, middle, high = (between(rng, a, b) for a, b in ((80, 400), (400, 3000), (3000, 9000)))
     return low, middle, high
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from diffmix.data import audio
@@ -16,7 +15,7 @@ from diffmix.data.songs import Song
 from diffmix.data.synthetic import VALIDATION_SEED
 from diffmix.errors import AudioError
 from diffmix.metrics.style import at_peak
-from diffmix.systems.mixes import MixData, songs_of
+from diffmix.systems.mixes import MixData, fitted, songs_of
 
 LEAST_POWER = 1e-5
 """Mean power of each half at a peak of -12 dBFS, -50 dB: below, a piece is silent."""
@@ -146,7 +145,7 @@ class _File:
     def __call__(self, rate: int, length: int, rng: np.random.Generator) -> Tensor:
         seconds = length / rate
         x, own = audio.read_segment(self.file, float(rng.uniform(0, max(self.seconds - seconds, 0))), seconds)
-        return _fitted(audio.resample(x.mean(0, keepdim=True), own, rate), length)
+        return fitted(audio.resample(x.mean(0, keepdim=True), own, rate), length)
 
 
 class _Song:
@@ -160,9 +159,5 @@ class _Song:
         start_s = float(rng.uniform(0, max(self.song.seconds - seconds, 0)))
         tracks = [t.audio.mean(0, keepdim=True) for t in self.song.segment(start_s, seconds, rate).tracks]
         if rng.random() < 0.5:
-            return _fitted(torch.stack(tracks).sum(0), length)
-        return _fitted(tracks[int(rng.integers(len(tracks)))], length)
-
-
-def _fitted(x: Tensor, length: int) -> Tensor:
-    return pad(x[:, :length], (0, max(0, length - x.shape[1])))
+            return fitted(torch.stack(tracks).sum(0), length)
+        return fitted(tracks[int(rng.integers(len(tracks)))], length)

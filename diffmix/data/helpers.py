@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,36 @@ def start(function: Callable[[Any], object], told: Any) -> subprocess.Popen[byte
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def shared(
+    missing: Sequence[int],
+    is_made: Callable[[int], bool],
+    make: Callable[[int], object],
+    helper: Callable[[Sequence[int]], subprocess.Popen[bytes]],
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Make all that is missing, by its numbers: every ``workers``-th by this process, the others by helpers.
+
+    ``helper(numbers)`` starts one that makes those; what one leaves undone ``make`` does, and so says what is wrong.
+    ``progress(done, total)`` is called as things are made.
+    """
+    helpers = [helper(missing[k::workers]) for k in range(1, min(workers, len(missing)))]
+    try:
+        own = missing[:: max(workers, 1)]
+        for number in (*own, *(n for n in missing if n not in own)):
+            if helpers and number not in own:
+                while not is_made(number) and any(h.poll() is None for h in helpers):
+                    time.sleep(0.02)
+            if not is_made(number):  # ours, or a helper failed: then the reason shows here
+                make(number)
+            if progress:
+                progress(sum(map(is_made, missing)), len(missing))
+    finally:
+        for one in helpers:
+            one.terminate()
+            one.communicate()
 
 
 def work() -> None:

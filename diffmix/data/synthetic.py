@@ -20,7 +20,7 @@ from diffmix.data import audio
 from diffmix.data.composition import compose
 from diffmix.data.engines import check as check_engines
 from diffmix.data.genres import GENRES
-from diffmix.data.helpers import start
+from diffmix.data.helpers import shared, start
 from diffmix.data.kit import Drummer
 from diffmix.data.multitrack import Multitrack, Source, Track
 from diffmix.data.players import record
@@ -151,9 +151,10 @@ class SyntheticSongs(Sequence[Song]):
 
     def __getitem__(self, index: int) -> Song:  # type: ignore[override]
         """Song number `index`, made now if it is not on disk. Raises OutputError when it cannot be kept there."""
-        folder = self.folder / str(self._seeds[index])
-        if not _complete(folder):
-            self._make(int(folder.name))
+        seed = self._seeds[index]
+        if not self._is_made(seed):
+            self._make(seed)
+        folder = self.folder / str(seed)
         about = json.loads((folder / "song.json").read_text(encoding="utf-8"))
         sources = [
             Source(track["name"], track["role"], (folder / track["file"],), about["sample_rate"], about["seconds"])
@@ -167,24 +168,13 @@ class SyntheticSongs(Sequence[Song]):
         `workers` > 1 shares the work with further Python processes.
         """
         self._sweep()
-        seeds = [s for s in self._seeds if not _complete(self.folder / str(s))]
+        seeds = [seed for seed in self._seeds if not self._is_made(seed)]
         if seeds and workers > 1:
             self._check_writable()
-        helpers = [self._helper(seeds[k::workers]) for k in range(1, min(workers, len(seeds)))]
-        try:
-            own = seeds[:: max(workers, 1)]
-            for seed in (*own, *(s for s in seeds if s not in own)):
-                if helpers and seed not in own:
-                    while not _complete(self.folder / str(seed)) and any(h.poll() is None for h in helpers):
-                        time.sleep(0.02)
-                if not _complete(self.folder / str(seed)):  # ours, or a helper failed: then the reason shows here
-                    self._make(seed)
-                if progress:
-                    progress(sum(_complete(self.folder / str(s)) for s in seeds), len(seeds))
-        finally:
-            for helper in helpers:
-                helper.terminate()
-                helper.communicate()
+        shared(seeds, self._is_made, self._make, self._helper, workers, progress)
+
+    def _is_made(self, seed: int) -> bool:
+        return _complete(self.folder / str(seed))
 
     def _helper(self, seeds: Sequence[int]) -> subprocess.Popen[bytes]:
         root = str(self.folder.parents[2])

@@ -7,7 +7,6 @@ and a step of training costs milliseconds.
 import hashlib
 import json
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from diffmix.balance import balanced
 from diffmix.console import Console
-from diffmix.data.helpers import start
+from diffmix.data.helpers import shared, start
 from diffmix.data.knowledge import Engineered, engineer, sample_style
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.recordings import Recordings
@@ -95,21 +94,7 @@ class Lessons(Sequence[Lesson]):
         ``workers`` > 1 shares the work with further Python processes.
         """
         missing = [k for k in range(self.recordings.count) if not self._complete(k)]
-        helpers = [self._helper(missing[k::workers]) for k in range(1, min(workers, len(missing)))]
-        try:
-            own = missing[:: max(workers, 1)]
-            for song in (*own, *(k for k in missing if k not in own)):
-                if helpers and song not in own:
-                    while not self._complete(song) and any(h.poll() is None for h in helpers):
-                        time.sleep(0.05)
-                if not self._complete(song):  # ours, or a helper failed: then the reason shows here
-                    self.make(song)
-                if progress:
-                    progress(sum(self._complete(k) for k in missing), len(missing))
-        finally:
-            for helper in helpers:
-                helper.terminate()
-                helper.communicate()
+        shared(missing, self._complete, self.make, self._helper, workers, progress)
 
     def make(self, song: int) -> None:
         """Make the lessons of a song. Raises OutputError when they cannot be kept."""

@@ -25,6 +25,7 @@ from diffmix.console._layout import (
     Stages,
     Tracks,
     fits,
+    kinds,
     shipped,
     track_loudness,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Stages",
     "Tracks",
     "fits",
+    "kinds",
     "shipped",
     "track_loudness",
 ]

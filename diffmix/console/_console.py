@@ -18,6 +18,7 @@ from diffmix.console._layout import (
     Specs,
     Tracks,
     fits,
+    kinds,
     spec_of,
     table,
 )
@@ -119,7 +120,10 @@ class Console(Template):
 
     def trimmed(self, controls: Controls, loudness_lufs: Tensor) -> Controls:
         """The controls with the trims that `trims_db` gives for tracks of ``loudness_lufs`` (B, N)."""
-        gain_db = self.trims_db(loudness_lufs)
+        return self.with_trims(controls, self.trims_db(loudness_lufs))
+
+    def with_trims(self, controls: Controls, gain_db: Tensor) -> Controls:
+        """The controls with trims of these gains (B, N) in dB."""
         u = self.strip["trim"].spec.normalize({"gain_db": gain_db})
         at = self.track_spec.index("trim.gain_db")
         tracks = torch.cat([controls.tracks[..., :at], u.to(controls.tracks), controls.tracks[..., at + 1 :]], -1)
@@ -166,15 +170,15 @@ class Console(Template):
 
     def _desk(self, tracks: Tracks, names: Sequence[str]) -> Desk:
         """The renderer for as many tracks, in the groups that their names say."""
-        kinds = (tracks,) if isinstance(tracks, Tensor) else tuple(tracks)
-        for x in kinds:
+        given = kinds(tracks)
+        for x in given:
             if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[2] not in (1, 2):
                 came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 raise AudioError(
                     f"tracks are {came}; allowed are tensors (B, N, 1, T) of N mono tracks, (B, N, 2, T) of stereo "
                     "ones, or both, (mono, stereo)"
                 )
-        return self.wired([x.shape[2] for x in kinds for _ in range(x.shape[1])], names)
+        return self.wired([x.shape[2] for x in given for _ in range(x.shape[1])], names)
 
     def wired(self, channels: Sequence[int], names: Sequence[str] = ()) -> Desk:
         """The console as a renderer for tracks of 1 or 2 channels, mono ones first, in the groups their names say."""
@@ -224,12 +228,12 @@ class Console(Template):
         full = self._complete(
             Settings({**given, "tracks": {n: {} for n in channels} | dict(given.part("tracks"))}), *limited
         )
-        groups, kinds = [self.group_of(n) for n in order], [channels[n] for n in order]
+        groups, widths = [self.group_of(n) for n in order], [channels[n] for n in order]
         title = self.titles(order)
         full = Settings({**full, "tracks": {title[n]: knobs for n, knobs in full["tracks"].items()}})
         limited = {title[n]: spec for n, spec in limited[0].items()}, limited[1]
         silent = frozenset(title[n] for n in self.silent(order, mute, solo))
-        strips = strips_of(self, [title[n] for n in order], kinds, groups, full, limited, silent)
+        strips = strips_of(self, [title[n] for n in order], widths, groups, full, limited, silent)
         return desk(strips, strips[-1].name)
 
     def titles(self, names: Sequence[str]) -> dict[str, str]:

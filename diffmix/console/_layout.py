@@ -24,6 +24,12 @@ MUTED_DB = -120.0
 Tracks = Tensor | tuple[Tensor, Tensor]
 """Mono or stereo strips (B, N, C, T), or both: (mono (B, N1, 1, T), stereo (B, N2, 2, T)), numbered in that order."""
 
+
+def kinds(tracks: Tracks) -> tuple[Tensor, ...]:
+    """The strips of one kind, or those of both."""
+    return (tracks,) if isinstance(tracks, Tensor) else tuple(tracks)
+
+
 Stages = Mapping[str, str | Mapping[str, Any]]
 """Effects by stage name: a class name, or ``{"kind": class name, option: value}``."""
 
@@ -139,7 +145,7 @@ def check_layout(layout: Mapping[str, Any]) -> None:
 def track_loudness(tracks: Tracks, sample_rate: float) -> Tensor:
     """Integrated loudness (B, N) in LUFS of each track; -70 for silence."""
     found = []
-    for x in (tracks,) if isinstance(tracks, Tensor) else tracks:
+    for x in kinds(tracks):
         batch, n, channels, length = x.shape
         if n:
             found.append(integrated_loudness(x.reshape(batch * n, channels, length), sample_rate).view(batch, n))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffmix.console._layout import ENDS, MUTED_DB, DeskValues, Stages, Tracks, options_of, spec_of
+from diffmix.console._layout import ENDS, MUTED_DB, DeskValues, Stages, Tracks, kinds, options_of, spec_of
 from diffmix.console._template import Template
 from diffmix.errors import SettingsError
 from diffmix.graph import Node as Effect
@@ -70,10 +70,9 @@ class Desk:
 
     def sources(self, tracks: Tracks) -> dict[str | tuple[str, ...], Tensor]:
         """Audio by the names of the tracks."""
-        kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
         found: dict[str | tuple[str, ...], Tensor] = {}
         first = 0
-        for x in kinds:
+        for x in kinds(tracks):
             if x.shape[1]:
                 found[tuple(self.tracks[first : first + x.shape[1]])] = x
             first += x.shape[1]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from diffmix.console import Console, DeskValues, Tracks
+from diffmix.console import Console, DeskValues, Tracks, kinds
 from diffmix.data.songs import Song
 from diffmix.data.synthetic import VALIDATION_SEED
 from diffmix.errors import AudioError, CheckpointError, SettingsError
@@ -158,7 +158,7 @@ class StripProxy(nn.Module):
         u = self.knobs.normalize({name: values.tracks[name] for name in self.knobs.names})  # (B, N, P)
         gain = db_to_gain(values.tracks["trim.gain_db"])[..., None, None]
         heard, first = [], 0
-        for x in (tracks,) if isinstance(tracks, Tensor) else tracks:
+        for x in kinds(tracks):
             part = slice(first, first + x.shape[1])
             y = (x * gain[:, part]).flatten(0, 1)
             heard.append(self.effect(y, u[:, part].flatten(0, 1)).view(x.shape) if x.shape[1] else x)

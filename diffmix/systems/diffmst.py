@@ -261,7 +261,7 @@ class StyleExamples(Dataset[StyleExample]):
         for spec, u in zip(console.specs.values(), drawn, strict=True):
             kept = torch.tensor([name in FADERS for name in spec.names])
             parts.append(torch.where(kept, spec.default(), u))
-        controls = self.model.trimmed(Controls(*parts), self.model.trim_db(torch.cat(loudness)[None]))
+        controls = console.with_trims(Controls(*parts), self.model.trim_db(torch.cat(loudness)[None]))
         return console((halves[0], halves[1]), Controls(*(u.expand(2, *u.shape[1:]) for u in controls)))
 
     def _read(self, rng: np.random.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffmix.balance import placed_loudness
-from diffmix.console import Console, Controls, DeskValues, Tracks, track_loudness
+from diffmix.console import Console, Controls, DeskValues, Tracks, kinds, track_loudness
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
 from diffmix.estimators.folder import described, fill, read_model, write_model
@@ -101,7 +101,7 @@ class DMC(nn.Module):
     def answer(self, tracks: Tracks, trims_db: Tensor, mask: Tensor | None = None) -> Tensor:
         """The open knobs, (B, N, K) in [0, 1], of tracks that play at these gains (B, N)."""
         embedded, first = [], 0
-        for x in (tracks,) if isinstance(tracks, Tensor) else tracks:
+        for x in kinds(tracks):
             batch, n = x.shape[:2]
             if n:
                 level = db_to_gain(trims_db[:, first : first + n, None, None])
@@ -199,7 +199,7 @@ def open_knobs(console: Console) -> list[str]:
 
 def peak_trims_db(console: Console, tracks: Tracks) -> Tensor:
     """The trims (B, N) in dB that bring each track to one peak; 0 for silence."""
-    found = torch.cat([peak_gain_db(x) for x in ((tracks,) if isinstance(tracks, Tensor) else tracks)], 1)
+    found = torch.cat([peak_gain_db(x) for x in kinds(tracks)], 1)
     trim = console.strip["trim"].spec.params["gain_db"]
     return found.clamp(trim.low, trim.high)
 
@@ -211,12 +211,12 @@ def telling_windows(tracks: Tracks, window: int) -> tuple[list[int], Tensor]:
     tracks. A track plays where it is at most 12 dB below its loudest window; one that plays in none of the chosen
     counts where it sounds at all, and a silent one everywhere.
     """
-    kinds = (tracks,) if isinstance(tracks, Tensor) else tracks
-    last = max(0, kinds[0].shape[-1] - window)
+    given = kinds(tracks)
+    last = max(0, given[0].shape[-1] - window)
     count = -(-last // window) + 1
     starts = [round(k * last / max(1, count - 1)) for k in range(count)]
     energy = torch.stack(
-        [torch.cat([x[0, ..., s : s + window].square().mean((1, 2)) for x in kinds]) for s in starts], 1
+        [torch.cat([x[0, ..., s : s + window].square().mean((1, 2)) for x in given]) for s in starts], 1
     )  # (N, windows)
     plays = (energy >= 0.06 * energy.amax(1, keepdim=True)) & (energy > SILENT_RMS**2)
     sounds = energy > SILENT_RMS**2
@@ -231,7 +231,7 @@ def telling_windows(tracks: Tracks, window: int) -> tuple[list[int], Tensor]:
     share = plays[:, chosen]
     share = torch.where(share.any(1, keepdim=True), share, sounds[:, chosen])
     share = torch.where(share.any(1, keepdim=True), share, True)
-    return [starts[k] for k in chosen], share.to(kinds[0])
+    return [starts[k] for k in chosen], share.to(given[0])
 
 
 class MixingConsole(OwnSpecs):

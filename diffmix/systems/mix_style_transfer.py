@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from diffmix.console import Console, Controls, Tracks, track_loudness
+from diffmix.console import Console, Controls, Tracks, kinds, track_loudness
 from diffmix.data import audio
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError
@@ -80,7 +80,7 @@ class MixStyleTransfer(nn.Module):
         """
         with torch.no_grad():
             gain_db = self.trim_db(loudness_lufs)
-            heard = torch.cat([x.mean(2) for x in ((tracks,) if isinstance(tracks, Tensor) else tracks)], 1)
+            heard = torch.cat([x.mean(2) for x in kinds(tracks)], 1)
             heard = heard * db_to_gain(gain_db)[..., None]
             level_db = REFERENCE_LUFS - integrated_loudness(reference, self.console.sample_rate)
             channels = reference * db_to_gain(level_db.clamp(-40, 40))[:, None, None]
@@ -95,7 +95,7 @@ class MixStyleTransfer(nn.Module):
             answer = answers[part].float()
             default = spec.default().expand(*answer.shape[:-1], -1)
             parts.append(torch.cat([answer, default], -1)[..., getattr(self, f"{part}_columns")])
-        return self.trimmed(Controls(*parts), gain_db)
+        return self.console.with_trims(Controls(*parts), gain_db)
 
     def _encoded(self, heard: Tensor, mask: Tensor | None) -> Tensor:
         """Embeddings (B, N, E) of tracks (B, N, T); padding is not encoded, so that no batch statistics see it."""
@@ -114,14 +114,6 @@ class MixStyleTransfer(nn.Module):
         loudness = loudness_lufs.nan_to_num(SILENCE_LUFS)
         wanted = (TRACK_LUFS - loudness).clamp(trim.low.item(), trim.high.item())
         return torch.where(loudness > HEARD_LUFS, wanted, 0.0)
-
-    def trimmed(self, controls: Controls, gain_db: Tensor) -> Controls:
-        """The controls with trims of these gains (B, N)."""
-        at = self.console.track_spec.index("trim.gain_db")
-        u = self.console.strip["trim"].spec.normalize({"gain_db": gain_db})
-        return controls._replace(
-            tracks=torch.cat([controls.tracks[..., :at], u.to(controls.tracks), controls.tracks[..., at + 1 :]], -1)
-        )
 
     @torch.no_grad()
     def settings_for(self, multitrack: Multitrack, reference: Tensor | Path) -> Settings:
@@ -144,7 +136,7 @@ class MixStyleTransfer(nn.Module):
         heard, style = informative(tracks, length), informative(reference.expand(2, -1)[None, None], length)
         assert isinstance(style, Tensor)
         controls = self(heard, track_loudness(heard, rate), style[:, 0])
-        controls = self.trimmed(controls, self.trim_db(track_loudness(tracks, rate)))
+        controls = self.console.with_trims(controls, self.trim_db(track_loudness(tracks, rate)))
         names = [multitrack.tracks[n].name for n in order]
         found = self.console.settings(controls, names, [len(multitrack.tracks[n].audio) for n in order])
         return ordered(found, [track.name for track in multitrack.tracks])
@@ -197,14 +189,13 @@ def informative(tracks: Tracks, length: int) -> Tracks:
     A track plays where it is at most 12 dB below its own loudest window; windows overlap by half. Shorter songs are
     followed by silence.
     """
-    given = (tracks,) if isinstance(tracks, Tensor) else tracks
-    kinds = tuple(pad(x, (0, max(0, length - x.shape[-1]))) for x in given)
+    padded = [pad(x, (0, max(0, length - x.shape[-1]))) for x in kinds(tracks)]
     hop = max(1, length // 2)
-    energy = torch.cat([x.unfold(-1, length, hop).square().sum((2, 4)) for x in kinds], 1)  # (B, N, windows)
+    energy = torch.cat([x.unfold(-1, length, hop).square().sum((2, 4)) for x in padded], 1)  # (B, N, windows)
     loudest = energy.amax(-1, keepdim=True)
     playing = ((energy >= 0.06 * loudest) & (loudest > 0)).sum(1).double()
     share = (energy / loudest.clamp_min(1e-30)).double().mean(1)  # below one: decides between equals only
     first = (playing + 0.5 * share).argmax(-1) * hop  # (B,)
     index = first[:, None, None, None] + torch.arange(length, device=first.device)
-    cut = tuple(x.gather(-1, index.expand(*x.shape[:3], -1)) for x in kinds)
+    cut = tuple(x.gather(-1, index.expand(*x.shape[:3], -1)) for x in padded)
     return cut[0] if isinstance(tracks, Tensor) else (cut[0], cut[1])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from diffmix.data.audio import from_array, read, resample
 from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import ROLES
-from diffmix.errors import AudioError, SettingsError
+from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.playback import excerpts
@@ -25,6 +26,9 @@ from diffmix.wishes import Wishes
 
 RULES = "rules"
 """In place of a model's folder: the mix that the roles of the tracks call for by rule, without a network."""
+
+MODELS = {"diffmix-automixer": ("automixer", "Automixer"), "diffmix-dmc": ("dmc", "DMC")}
+"""Which class of which module of `diffmix.systems` reads the folder of a format, with ``load(folder, sample_rate)``."""
 
 LISTENED_S = 30.0
 """Seconds of each track, its fullest, that rules listen to."""
@@ -86,18 +90,15 @@ def mixer_of(model: Path, sample_rate: float) -> Any:
     """The mixer in a folder, of any kind, or `RULES`, at ``sample_rate`` Hz. Raises CheckpointError."""
     if str(model) == RULES and not FilePath(model).exists():
         return RuleMixer(sample_rate)
-    from diffmix.systems.automixer import FORMAT, Automixer
-
+    usual = next(iter(MODELS))
     try:
-        form = json.loads((FilePath(model) / "config.json").read_text(encoding="utf-8")).get("format", FORMAT)
+        form = json.loads((FilePath(model) / "config.json").read_text(encoding="utf-8")).get("format", usual)
     except (OSError, ValueError, AttributeError):
-        form = FORMAT  # the loader says what is wrong
-    if form == FORMAT:
-        found: Any = Automixer.load(FilePath(model), sample_rate)
-    else:
-        from diffmix.systems.mixers import load_mixer
-
-        found = load_mixer(model, sample_rate)
+        form = usual  # the loader says what is wrong
+    if form not in MODELS:
+        raise CheckpointError(f"{model} does not hold a mixer: its format is {form!r}, of {', '.join(MODELS)}")
+    module, name = MODELS[form]
+    found = getattr(import_module(f"diffmix.systems.{module}"), name).load(FilePath(model), sample_rate)
     return found if hasattr(found, "intend") else _Settled(found)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffmix import train
+from diffmix.automixing import mixer_of
 from diffmix.console import Console
 from diffmix.data.audio import write_wav
 from diffmix.data.multitrack import Multitrack, Track, load
@@ -16,7 +17,6 @@ from diffmix.mix import finished, render
 from diffmix.processors import NeuralEffect
 from diffmix.systems.channel import StripCrops, StripProxy, description, strip_knobs
 from diffmix.systems.dmc import DMC, MixingConsole, open_knobs, peak_trims_db, telling_windows
-from diffmix.systems.mixers import load_mixer
 from diffmix.systems.mixes import Batch, as_strong_as
 from tests.systems.recorded import RATE, library
 from tests.systems.runs import DATA, broken_and_resumed, configured, same_weights
@@ -214,7 +214,7 @@ def test_silence_and_short_songs_are_answered() -> None:
 def test_save_and_load(tmp_path: Path) -> None:
     made, x = model(), song()
     made.save(tmp_path / "model", seed=3)
-    again = load_mixer(tmp_path / "model", RATE)
+    again = mixer_of(tmp_path / "model", RATE).model
     assert isinstance(again, DMC)
     assert torch.equal(made(x).tracks, again(x).tracks)
     assert sorted(f.name for f in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
@@ -237,8 +237,8 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         file.write_text(json.dumps(data | change))
         with pytest.raises(CheckpointError, match=message):
             DMC.load(tmp_path / "model", RATE)
-    with pytest.raises(CheckpointError, match="its format is 'x', of diffmix-dmc"):
-        load_mixer(tmp_path / "model", RATE)
+    with pytest.raises(CheckpointError, match="its format is 'x', of diffmix-automixer, diffmix-dmc"):
+        mixer_of(tmp_path / "model", RATE)
     file.write_text(json.dumps({name: value for name, value in data.items() if name != "specs"}))
     with pytest.raises(CheckpointError, match="its config has no 'specs'"):
         DMC.load(tmp_path / "model", RATE)
@@ -247,7 +247,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"fader.gain_db: low is -48, stored -90"):
         DMC.load(tmp_path / "model", RATE)
     with pytest.raises(CheckpointError, match="no usable model in"):
-        load_mixer(tmp_path / "nowhere", RATE)
+        mixer_of(tmp_path / "nowhere", RATE)
 
 
 # ------------------------------------------------------------------ training

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.errors import SettingsError
-from diffmix.estimators.style_features import RATE, at_peak, listened
+from diffmix.estimators.style_features import RATE, at_peak, at_rate, listened
 from diffmix.estimators.translator import GATED, Posterior
 from diffmix.estimators.treatment import ASPECTS, EXTRAS, Treatment
 from diffmix.kernels.dynamics import compressor
@@ -183,6 +183,14 @@ def heard_piece(excerpt: Tensor, sample_rate: float) -> Tensor:
     energy = middle.square().unfold(0, CROP // 16, CROP // 16).mean(1).unfold(0, 16, 1).mean(1)
     start = int(energy.argmax()) * (CROP // 16)
     return middle[start : start + CROP]
+
+
+def judged(x: Tensor, sample_rate: float) -> Tensor:
+    """The first 2.7 s of audio (N, C, T), repeated if shorter: mono at 24 kHz, its peak at -12 dBFS, (N, 65536)."""
+    y = at_rate(x.float(), sample_rate)
+    if y.shape[-1] < CROP:
+        y = y.repeat(1, 1, -(-CROP // y.shape[-1]))
+    return at_peak(y[..., :CROP]).mean(1)
 
 
 def render(x: Tensor, treatment: Treatment) -> Tensor:

@@ -17,7 +17,7 @@ Score = Callable[[Tensor], Tensor]
 """Distances (N,) of N points (N, D) in [0, 1]; the whole generation at once."""
 
 
-def _usual(size: int) -> int:
+def _population(size: int) -> int:
     """Points of a generation in so many directions."""
     return max(8, 4 + int(3 * math.log(size)))
 
@@ -27,7 +27,6 @@ def evolve(
     start: Tensor,
     *,
     generations: int = 30,
-    population: int = 0,
     deviation: float = 0.2,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -38,13 +37,12 @@ def evolve(
         score: what is made small.
         start: where to begin, (D,); it is scored too, so that nothing worse comes back.
         generations: how many.
-        population: points of each; by default 4 + 3 ln D, and at least 8.
         deviation: of the first generation.
         seed: of the draws.
         progress: called with the share that is done.
     """
     size = len(start)
-    count = population or _usual(size)
+    count = _population(size)
     parents = count // 2
     weights = math.log(parents + 0.5) - torch.arange(1, parents + 1, dtype=torch.float64).log()
     weights = weights / weights.sum()
@@ -89,7 +87,6 @@ def perturb(
     start: Tensor,
     *,
     generations: int = 30,
-    population: int = 0,
     deviation: float = 0.12,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -100,7 +97,7 @@ def perturb(
     Spall advises. The slopes of a generation are averaged, and Adam takes the step.
     """
     size = len(start)
-    pairs = (population or _usual(size)) // 2
+    pairs = _population(size) // 2
     generator = torch.Generator().manual_seed(seed)
     middle = start.double().clone()
     best, least = middle.clone(), float(score(start[None].float())[0])

@@ -5,10 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from diffmix.estimators.style_features import at_peak, at_rate
+from diffmix.estimators.style_features import RATE, at_peak, at_rate
 from diffmix.estimators.treatment import EQ_HZ, Treatment
 
-RATE = 24_000
 NOTHING_DB, FAINT_DB = -62.0, -48.0
 """Bands so far below the loudest hold nothing to raise, or are as good as silent; between them boosts fade out."""
 

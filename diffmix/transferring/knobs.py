@@ -78,15 +78,14 @@ def knobs_of(
     treatment: Treatment,
     sample_rate: float,
     params: Mapping[str, Param],
-    weight: Tensor | None = None,
     without: Collection[str] = (),
 ) -> Fitted:
     """The knobs of the effects that a treatment of one recording needs, inside of the ranges of ``params``.
 
-    ``params`` are those of the chain by ``stage.knob``; ``weight`` (40,) says how much each of `EQ_HZ` counts. Stages
-    that would do nothing are left out, and so are those in ``without``.
+    ``params`` are those of the chain by ``stage.knob``. Stages that would do nothing are left out, and so are those in
+    ``without``.
     """
-    fitted = _tone(treatment.eq_db.double(), sample_rate, params, weight, "highpass" not in without)
+    fitted = _tone(treatment.eq_db.double(), sample_rate, params, "highpass" not in without)
     knobs = dict(fitted.knobs)
     found = treatment.compressor()
     if float(treatment.reduction_db.max()) >= LEAST_DB and float(found.ratio) > 1.02:
@@ -126,7 +125,7 @@ def treatment_of(knobs: Mapping[str, Mapping[str, float]], sample_rate: float, o
 def equaliser_for(curve_db: Tensor, sample_rate: float) -> dict[str, float]:
     """The settings of a `ParametricEQ` nearest to a response (40,) in dB at `EQ_HZ`, levels aside."""
     params = {f"eq.{name}": param for name, param in ParametricEQ(sample_rate).spec.params.items()}
-    found = _tone(curve_db, sample_rate, params, None).knobs
+    found = _tone(curve_db, sample_rate, params).knobs
     return found["eq"] if found else {name.removeprefix("eq."): param.default for name, param in params.items()}
 
 
@@ -145,12 +144,8 @@ def neutral(params: Mapping[str, Param]) -> dict[str, float]:
     return {name: NEUTRAL.get(stage, {}).get(knob, params[name].default) for name, (stage, knob) in parts.items()}
 
 
-def _tone(
-    curve_db: Tensor, sample_rate: float, params: Mapping[str, Param], weight: Tensor | None, highpass: bool = False
-) -> Fitted:
-    hz = torch.tensor(EQ_HZ, dtype=torch.float64)
-    counts = torch.ones(len(hz), dtype=torch.float64) if weight is None else weight.double()
-    counts = torch.where(hz > 0.45 * sample_rate, 0.0, counts)
+def _tone(curve_db: Tensor, sample_rate: float, params: Mapping[str, Param], highpass: bool = False) -> Fitted:
+    counts = (torch.tensor(EQ_HZ, dtype=torch.float64) <= 0.45 * sample_rate).double()
     level = float((counts * curve_db).sum() / counts.sum().clamp_min(1e-9))
     if float(((curve_db - level).abs() * counts).max()) < LEAST_DB:
         return Fitted({}, level, 0.0)

@@ -13,20 +13,17 @@ import torch
 from torch import Tensor
 
 from diffmix.descent import Adam
-from diffmix.estimators.style_features import RATE, at_peak, at_rate
+from diffmix.estimators.style_features import RATE
 from diffmix.estimators.treatment import ASPECTS, EQ_HZ, EXTRAS, STEEPEST, Knobs, Treatment
 from diffmix.kernels.biquad import frequency_response
 from diffmix.metrics import width_db
 from diffmix.playback import Progress
 from diffmix.processors import Compressor, ParametricEQ
-from diffmix.transferring.decision import gate_limit
+from diffmix.transferring.decision import CROP, gate_limit, judged
 from diffmix.transferring.kinship import Kinship
 from diffmix.transferring.knobs import equaliser_for
 from diffmix.transferring.listening import Recording
 from diffmix.transferring.statistics import statistics, whitening
-
-PIECE = 65_536
-"""Samples at 24 kHz, 2.7 s, of one piece."""
 
 PIECES = {"fast": 2, "balanced": 3, "best": 6}
 STEPS = {"fast": 30, "balanced": 80, "best": 250}
@@ -122,7 +119,7 @@ def paired(heard: Recording, other: Recording, kin: Kinship, count: int) -> tupl
     found = []
     for recording, shift_s in ((heard, start_s), (other, start_s - kin.delay_s)):
         rate = recording.sample_rate
-        size = min(round(PIECE / RATE * rate), round((stop_s - start_s) * rate))
+        size = min(round(CROP / RATE * rate), round((stop_s - start_s) * rate))
         parts = [recording.audio[:, (at := round((shift_s + s) * rate)) : at + size] for s in starts]
         shortest = min(part.shape[-1] for part in parts)
         found.append(_heard(torch.stack([part[:, :shortest] for part in parts]), rate))
@@ -131,13 +128,13 @@ def paired(heard: Recording, other: Recording, kin: Kinship, count: int) -> tupl
 
 def _loudest(recording: Recording, count: int) -> Tensor:
     x, rate = recording.audio, recording.sample_rate
-    size = min(x.shape[-1], round(PIECE / RATE * rate))
+    size = min(x.shape[-1], round(CROP / RATE * rate))
     return _heard(torch.stack([x[:, (at := round(s * rate)) : at + size] for s in _starts(x, rate, count)]), rate)
 
 
 def _starts(x: Tensor, rate: int, count: int) -> list[float]:
     """Where the loudest pieces of audio (C, T) begin that do not overlap, in seconds."""
-    size = round(PIECE / RATE * rate)
+    size = round(CROP / RATE * rate)
     parts = x.shape[-1] // size
     if parts < 1:
         return [0.0]
@@ -148,11 +145,8 @@ def _starts(x: Tensor, rate: int, count: int) -> list[float]:
 
 
 def _heard(pieces: Tensor, rate: float) -> Tensor:
-    """Pieces (K, C, n) as they are judged, (K, n); short ones are repeated."""
-    x = at_rate(pieces - pieces.mean(-1, keepdim=True), rate)
-    if x.shape[-1] < PIECE:
-        x = x.repeat(1, 1, -(-PIECE // x.shape[-1]))[..., :PIECE]
-    return at_peak(x[..., :PIECE]).mean(1)
+    """Pieces (K, C, n), less what stands still (DC), as they are judged, (K, 65536)."""
+    return judged(pieces - pieces.mean(-1, keepdim=True), rate)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffmix.data.audio import write_recording
 from diffmix.errors import OutputError, SettingsError
-from diffmix.estimators.style_features import RATE, at_peak, at_rate
+from diffmix.estimators.style_features import RATE
 from diffmix.estimators.treatment import Treatment
 from diffmix.export.pedalboard import board
 from diffmix.export.preset import entry
@@ -30,7 +30,7 @@ from diffmix.plugins import PluginNode, plugin
 from diffmix.processors import Processor
 from diffmix.settings import shortest
 from diffmix.transferring.comparing import level_matched, write_before
-from diffmix.transferring.decision import CROP, mel_distance, mel_magnitude, render
+from diffmix.transferring.decision import CROP, judged, mel_distance, mel_magnitude, render
 from diffmix.transferring.evolution import SEARCHES, Score
 from diffmix.types import Path
 
@@ -208,11 +208,11 @@ def played(
     """
     plugins = PluginChain(chain, sample_rate)
     piece = piece[:, : round(CROP / RATE * sample_rate)]
-    truth = mel_magnitude(render(_heard(piece[None], sample_rate)[0], Treatment(*(part[None] for part in treatment))))
+    truth = mel_magnitude(render(judged(piece[None], sample_rate)[0], Treatment(*(part[None] for part in treatment))))
 
     def distance(points: Tensor) -> Tensor:
         with torch.no_grad():
-            return mel_distance(mel_magnitude(_heard(plugins.play(piece, points), sample_rate)), truth)
+            return mel_distance(mel_magnitude(judged(plugins.play(piece, points), sample_rate)), truth)
 
     point = torch.zeros(plugins.size)  # none is heard
     before = after = float(distance(point[None])[0])
@@ -262,11 +262,3 @@ def _node(one: Any, sample_rate: float) -> tuple[str, Processor]:
             f"the chain holds {which!r}; names of Pedalboard's plugins and paths of VST3 files are expected"
         )
     return FilePath(which).stem, plugin(which, sample_rate, parameters=parameters)
-
-
-def _heard(x: Tensor, sample_rate: float) -> Tensor:
-    """Audio (N, C, T) as it is judged, (N, 65536): its middle at 24 kHz, peaking at -12 dBFS."""
-    y = at_rate(x.float(), sample_rate)
-    if y.shape[-1] < CROP:
-        y = y.repeat(1, 1, -(-CROP // y.shape[-1]))
-    return at_peak(y[..., :CROP]).mean(1)

@@ -13,6 +13,8 @@ import re
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ LIMITS: dict[str, tuple[type, float, float]] = {
     "trainer.max_steps": (int, 1, 10**9),
     "trainer.checkpoint_every": (int, 1, 10**9),
     "trainer.validate_every": (int, 0, 10**9),
+    "trainer.gradient_clip": (float, 0, 10**9),
+    "trainer.threads": (int, 1, 4096),
+    "estimator.width": (int, 1, 10**4),
+    "estimator.layers": (int, 1, 1000),
+    "estimator.heads": (int, 1, 10**4),
+    "estimator.dropout": (float, 0, 1),
     "data.songs": (int, 1, 10**6),
     "data.held_out_songs": (int, 1, 10**6),
     "data.song_seconds": (float, 1, 600),
@@ -37,13 +45,33 @@ LIMITS: dict[str, tuple[type, float, float]] = {
     "data.generated_seconds": (float, 5, 3600),
     "data.pieces": (int, 1, 10**5),
     "data.held_out_pieces": (int, 1, 10**5),
+    "data.held_out_examples": (int, 1, 10**6),
+    "data.max_tracks": (int, 1, 4096),
+    "data.degraded": (float, 0, 1),
+    "data.reverb": (float, 0, 1),
+    "data.average_songs": (int, 1, 10**6),
+    "data.solo_count": (int, 1, 10**6),
+    "data.solos_each": (int, 1, 4096),
     "data.sample_rate": (int, 8000, 192000),
     "console.sample_rate": (int, 8000, 192000),
     "system.learning_rate": (float, 0, 1),
+    "system.warmup_steps": (int, 0, 10**9),
+    "system.weight_decay": (float, 0, 1),
+    "system.average": (float, 0, 1),
+    "system.weights.*": (float, 0, 10**9),
+    "system.fft_sizes.*": (int, 2, 2**20),
+    "system.network.dilations.*": (int, 1, 65536),
+    "data.tracks.*": (int, 1, 200),
     "system.pieces": (int, 1, 10**5),
     "system.temperature": (float, 0.001, 100),
 }
-"""What numbers must be, of those that a recipe has."""
+"""What numbers must be, of those that a recipe has; ``*`` stands for all that are there."""
+
+OPTIONAL = {"trainer.threads"}
+"""Of those, what may be null."""
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""What Lightning knows besides makes weights unlike the audio, which stays float32, or NaN."""
 
 
 def run(config: dict[str, Any]) -> dict[str, float]:
@@ -74,6 +102,11 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning|torch")
     trainer_config = config["trainer"]
+    accelerator = trainer_config["accelerator"]
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = ["auto", "cpu", *["gpu"] * (cuda or mps), *["cuda"] * cuda, *["mps"] * mps]
+    if accelerator not in there:
+        raise SettingsError(f"trainer.accelerator={accelerator!r}: on this machine it is one of {', '.join(there)}")
     if trainer_config["threads"]:
         torch.set_num_threads(trainer_config["threads"])
     checkpoint = _checkpoint(str(config["resume"]), output)
@@ -81,11 +114,12 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     system, data, save = importlib.import_module(f"diffmix.systems.{config['system_name']}").prepare(config)
     steps = trainer_config["max_steps"]
     every = trainer_config["validate_every"]
-    with progress("Training", steps) as advance:
+    kept = StepCheckpoint(output / "last.ckpt", trainer_config["checkpoint_every"])
+    with progress("Training", steps) as advance, _stopping(kept, steps), kept.asked_by_hand():
         trainer = lightning.Trainer(
             max_steps=steps,
             max_epochs=-1,
-            accelerator=trainer_config["accelerator"],
+            accelerator=accelerator,
             devices=1,
             precision=trainer_config["precision"],
             gradient_clip_val=trainer_config["gradient_clip"],
@@ -98,14 +132,12 @@ def run(config: dict[str, Any]) -> dict[str, float]:
             enable_progress_bar=False,
             log_every_n_steps=5,
             logger=CSVLogger(str(output), name="", version=""),
-            callbacks=[StepCheckpoint(output / "last.ckpt", trainer_config["checkpoint_every"]), StepProgress(advance)],
+            callbacks=[kept, StepProgress(advance)],
         )
         trainer.fit(system, data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    with progress("Scoring", len(data.val_dataloader())) as advance:
+    with progress("Scoring", len(data.val_dataloader())) as advance, _stopping(kept, steps):
         scored = lightning.Trainer(
-            accelerator=trainer_config["accelerator"],
+            accelerator=accelerator,
             devices=1,
             logger=False,
             enable_progress_bar=False,
@@ -127,20 +159,45 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     return scores
 
 
+@contextmanager
+def _stopping(kept: Any, steps: int) -> Iterator[None]:
+    """Lightning's ways to answer Ctrl-C and SIGTERM become a KeyboardInterrupt that tells what is kept."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    try:
+        yield
+    except (SystemExit, SIGTERMException):
+        message = "stopped before the first step was kept"
+        if kept.step:
+            message = f"stopped; step {kept.step} of {steps} is kept, the same command with resume=auto goes on from it"
+        raise KeyboardInterrupt(message) from None
+
+
 def check(config: dict[str, Any]) -> None:
-    """Raise SettingsError for a value of the wrong kind or out of its range, naming it and what is allowed."""
+    """Raise SettingsError for a value of the wrong kind or out of its range, naming it and what is allowed.
+
+    Whole numbers that were written as others, as 1e4, become whole ones in ``config``.
+    """
     for name, (kind, low, high) in LIMITS.items():
-        *groups, key = name.split(".")
+        *groups, last = name.split(".")
+        what = f"{'a whole number' if kind is int else 'a number'} in {low:.10g}..{high:.10g}"
         part: Any = config
         for group in groups:
-            part = part.get(group) or {}
-        if key not in part:
-            continue
-        value = part[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or (kind is int and value != int(value)) or not low <= value <= high:
-            what = "a whole number" if kind is int else "a number"
-            raise SettingsError(f"{name}={value!r}: {what} in {low:g}..{high:g} is needed")
+            part = part.get(group, {}) if isinstance(part, dict) else {}
+        if last == "*" and (not isinstance(part, dict | list) or part == []):
+            raise SettingsError(f"{'.'.join(groups)}={part!r}: several are needed, each {what}")
+        keys = list(part) if isinstance(part, dict) else range(len(part or ()))
+        for key in keys if last == "*" else [key for key in keys if key == last]:
+            value = part[key]
+            if value is None and name in OPTIONAL:
+                continue
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not low <= value <= high or (kind is int and value != int(value)):
+                raise SettingsError(f"{'.'.join([*groups, str(key)])}={value!r}: {what} is needed")
+            part[key] = kind(value)
+    precision = config["trainer"]["precision"]
+    if precision not in PRECISIONS:
+        raise SettingsError(f"trainer.precision={precision!r}: one of {', '.join(PRECISIONS)} is needed")
 
 
 def _checkpoint(resume: str, output: Path) -> str | None:
@@ -199,6 +256,7 @@ def main() -> None:
     from hydra.errors import CompactHydraException
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     folders = [Path(conf_dir())]
     for flag, value in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
@@ -219,13 +277,17 @@ def main() -> None:
     def composed(config: DictConfig) -> None:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             config.output = HydraConfig.get().runtime.output_dir
+        begun.append(True)
         try:
+            _complete(config, HydraConfig.get().runtime.choices["recipe"])
             plain = OmegaConf.to_container(config, resolve=True)
             scores = run(plain)  # type: ignore[arg-type]
+        except OmegaConfBaseException as error:
+            sys.exit(_complain(f"{error.full_key}: {str(error).splitlines()[0]}"))
         except DiffmixError as error:
             sys.exit(_complain(str(error)))
-        except KeyboardInterrupt:
-            sys.exit(_complain("stopped; the same command with resume=auto goes on"))
+        except KeyboardInterrupt as stop:
+            sys.exit(_complain(str(stop) or "stopped before the first step"))
         print(table(scores))
         print(f"model: {Path(config.output) / 'model'}")
 
@@ -233,17 +295,62 @@ def main() -> None:
     flags = [a for a in sys.argv[1:] if a in ("-m", "--multirun")]
     sys.argv[1:] = flags + [a for a in sys.argv[1:] if a not in flags]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # its errors come here, instead of being printed over many lines
+    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
+    begun: list[bool] = []
     try:
         composed()
     except CompactHydraException as error:
-        sys.exit(_complain(_unset(str(error), Path(conf_dir()))))
+        sys.exit(_complain(_unset(error, Path(conf_dir()))))
+    except OSError as error:
+        if begun:
+            raise
+        sys.exit(_complain(f"cannot write to the run's folder: {error.strerror}: {error.filename}"))
 
 
-def _unset(message: str, folder: Path) -> str:
+def _complete(config: Any, recipe: str) -> None:
+    """Raise SettingsError where the chosen data or system lacks a setting of those that a recipe of ours needs."""
+    from omegaconf import OmegaConf
+
+    def plain(*parts: str) -> dict[str, Any]:
+        return OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), *parts)))  # type: ignore[return-value]
+
+    if not Path(conf_dir(), "recipe", f"{recipe}.yaml").is_file():
+        return
+    usual: dict[str, str] = {}
+    for entry in (*plain("train.yaml")["defaults"], *plain("recipe", f"{recipe}.yaml").get("defaults", ())):
+        usual |= {} if isinstance(entry, str) else {k.removeprefix("override /"): v for k, v in entry.items()}
+    for group in ("data", "system"):
+        needed = plain(group, f"{usual[group]}.yaml")
+        if lacking := [key for key in needed if key not in (config[group] or ())]:
+            raise SettingsError(
+                f"recipe {recipe} is made for {group}={usual[group]}; what was chosen lacks {', '.join(lacking)}"
+            )
+
+
+def _quoted(argument: str) -> str:
+    """An override whose value is a text that Hydra's grammar has no place for, as some names of folders, in quotes."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = argument.partition("=")
+    if equals and not key.startswith("-") and value[:1] not in ("{", "[", '"', "'"):
+        try:
+            OverridesParser.create().parse_override(argument)
+        except HydraException:
+            return key + '="' + value.replace('"', '\\"') + '"'
+    return argument
+
+
+def _unset(error: Exception, folder: Path) -> str:
     """What Hydra says of an override, in a sentence; of a name that no setting has, which one may be meant."""
     from omegaconf import OmegaConf
 
-    if not (wrong := re.match("Could not override '(.*)'", message)):
+    message = str(error)
+    if wrong := re.match("Ambiguous value for argument '(.*?=)(.*)'", message):
+        key, value = wrong.groups()
+        return f"{key}{value}: -m asks for several runs, {key}[{value}] is a list and '{key}\"{value}\"' a text"
+    wrong = re.search("full_key: (.*)", str(error.__cause__)) or re.match("Could not override '(.*)'", message)
+    if not wrong:
         return ": ".join(message.splitlines()[:2])
 
     def names(prefix: str, part: Any) -> list[str]:
@@ -254,6 +361,9 @@ def _unset(message: str, folder: Path) -> str:
     parts = [OmegaConf.to_container(OmegaConf.load(path)) for path in files]
     places = ["" if path.parent == folder else f".{path.parent.name}" for path in files]
     known = {name[1:] for place, part in zip(places, parts, strict=True) for name in names(place, part)}
+    above = wrong[1].rpartition(".")[0]
+    if above in known and not any(name.startswith(above + ".") for name in known):  # a mapping that is empty as yet
+        return f"{above} has no {wrong[1].removeprefix(above + '.')!r} as yet: +{wrong[1]}=... adds it"
     near = difflib.get_close_matches(wrong[1], sorted(known), 1)
     return f"there is no setting {wrong[1]!r} here" + (f"; did you mean {near[0]!r}?" if near else " (see --help)")
 

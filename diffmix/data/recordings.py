@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from diffmix.data.degrade import degrade
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.songs import Song
 from diffmix.data.synthetic import generate_song
-from diffmix.errors import AudioError
+from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
+
+TOLD = ("multitrack", "seed", "seconds", "sample_rate")
+"""Arguments that recordings give themselves."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,13 @@ class Recordings:
     song: Mapping[str, Any] = field(default_factory=dict)
     recording: Mapping[str, Any] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError for an argument that the function does not take."""
+        for function, given in ((generate_song, self.song), (degrade, self.recording)):
+            taken = [name for name in signature(function).parameters if name not in TOLD]
+            if unknown := [name for name in given if name not in taken]:
+                raise SettingsError(f"{function.__name__} takes no {unknown[0]!r}; it takes {', '.join(taken)}")
 
     def of(self, number: int) -> Iterator[Multitrack]:
         """The takes of a song, in order. Raises AudioError for a folder in which nothing sounds."""

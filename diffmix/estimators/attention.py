@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from diffmix.errors import SettingsError
+
 
 class Block(nn.Module):
     """Pre-normalised self-attention (Vaswani et al., 2017; Xiong et al., 2020) with a given bias on its weights."""
@@ -37,6 +39,8 @@ class Context(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int, relations: int, dropout: float = 0.1) -> None:
         super().__init__()
+        if width % heads:
+            raise SettingsError(f"{heads} heads of attention do not divide a width of {width}")
         self.relate = nn.Sequential(nn.Linear(relations, 16), nn.GELU(), nn.Linear(16, layers * heads))
         self.blocks = nn.ModuleList([Block(width, heads, dropout) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)

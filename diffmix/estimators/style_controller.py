@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from diffmix.errors import SettingsError
+
 
 class StyleController(nn.Module):
     """A transformer over tracks, reference, buses and master, with a sigmoid head for each of the three parts.
@@ -29,6 +31,8 @@ class StyleController(nn.Module):
         feedforward: int = 2048,
     ) -> None:
         super().__init__()
+        if embedding % heads:
+            raise SettingsError(f"{heads} heads of attention do not divide an embedding of {embedding}")
         block = nn.TransformerEncoderLayer(embedding, heads, feedforward, dropout=0.0, batch_first=True)
         self.transformer = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
         self.track = nn.Parameter(torch.randn(1, 1, embedding))

@@ -274,16 +274,16 @@ class AutomixData(lightning.LightningDataModule):
         else:
             train = Recordings(config["songs"], config["takes"], 0, length, rate, **shared)
             held = Recordings(config["held_out_songs"], 1, VALIDATION_SEED, length, rate, **shared)
-        lessons = Lessons(console, train)
-        with progress("Making lessons", train.count) as advance:
-            lessons.prepare(lambda done, total: advance(train.count - total + done, ""), workers=2)
-            advance(train.count, "")
         solos, folders = None, config["solos"] or ()
         if folders:
             with progress("Making solos", config["solo_count"]) as advance:
                 names = (folders,) if isinstance(folders, str) else tuple(folders)
                 solos = prepare_solos(names, config["solo_count"], length, rate, progress=lambda n, _: advance(n, ""))
                 advance(config["solo_count"], "")
+        lessons = Lessons(console, train)
+        with progress("Making lessons", train.count) as advance:
+            lessons.prepare(lambda done, total: advance(train.count - total + done, ""), workers=2)
+            advance(train.count, "")
         return cls(
             Draws(lessons, config["seconds"], seed, solos, config["solos_each"]),
             HeldOutSongs(Lessons(console, held)),

@@ -157,6 +157,13 @@ class RolesData(lightning.LightningDataModule):
         count, given = config["songs"], config["engines"]
         engines = [given] if isinstance(given, str) else given
         self.song = {"tracks": list(config["tracks"])}
+        sources, counts = [], []
+        if names:
+            with progress("Making solos", config["solo_count"]) as advance:
+                folders = [names] if isinstance(names, str) else names
+                told = partial(_further, advance, 0)
+                sources.append(prepare_solos(folders, config["solo_count"], length, sample_rate, progress=told))
+            counts.append(config["solos_each"])
         parts, first = [], 0
         with progress("Making tracks", count) as advance:
             for part, one in enumerate(engines):  # songs 0, 1, 2... by the first engines, the next ones by the next
@@ -164,13 +171,7 @@ class RolesData(lightning.LightningDataModule):
                 recordings = Recordings(some, 1, first, length, sample_rate, song=self.song | {"engines": one})
                 parts.append(of_songs(recordings, progress=partial(_further, advance, first)))
                 first += some
-        sources, counts = [joined(parts)], [config["tracks_each"]]
-        if names:
-            with progress("Making solos", config["solo_count"]) as advance:
-                folders = [names] if isinstance(names, str) else names
-                told = partial(_further, advance, 0)
-                sources.append(prepare_solos(folders, config["solo_count"], length, sample_rate, progress=told))
-            counts.append(config["solos_each"])
+        sources, counts = [joined(parts), *sources], [config["tracks_each"], *counts]
         self.train = SoloDraws(sources, counts, config["seconds"], seed)
         self.held_out = Recordings(
             config["held_out_songs"],

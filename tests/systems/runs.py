@@ -57,14 +57,19 @@ def configured(*small: str) -> Configured:
     return config
 
 
+def killed(system: Any) -> None:
+    """As if the run were."""
+    raise MemoryError("as if killed")
+
+
 @contextmanager
-def stopping(system: type[Any], at: int = STOP) -> Iterator[None]:
-    """Training of such a system fails in step ``at``, as if it were killed."""
+def stopping(system: type[Any], at: int = STOP, by: Callable[[Any], None] = killed) -> Iterator[None]:
+    """Training of such a system is stopped in step ``at``; ``by`` gets the system."""
     step = system.training_step
 
     def fails(self: Any, batch: Any, number: int) -> torch.Tensor:
         if self.global_step == at:
-            raise MemoryError("as if killed")
+            by(self)
         found: torch.Tensor = step(self, batch, number)
         return found
 

@@ -1,5 +1,6 @@
 """A neural effect learned from one pair: it learns, resumes to the same bits, and says what is wrong."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.processors import NeuralEffect
 from diffmix.systems.neural_effect import BlackBox
 from tests.systems.recorded import RATE
-from tests.systems.runs import TRAINER, broken_and_resumed, configured
+from tests.systems.runs import TRAINER, broken_and_resumed, configured, stopping
 
 SIZES = (
     "recipe=neural_effect",
@@ -59,6 +60,43 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, files: tuple[
     models = broken_and_resumed(config, BlackBox, tmp_path, *files)
     learned = [NeuralEffect.load(folder / "effect.safetensors").state_dict() for folder in models]
     assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
+
+
+@pytest.mark.parametrize(
+    ("signals", "message"),
+    [
+        ([signal.SIGINT], "stopped; step 3 of 4 is kept, the same command with resume=auto"),
+        ([signal.SIGINT] * 2, "stopped; step 2 of 4 is kept"),
+        ([signal.SIGTERM], "stopped; step 3 of 4 is kept"),
+    ],
+)
+def test_a_run_that_is_stopped_keeps_what_it_learned(
+    signals: list[signal.Signals], message: str, tmp_path: Path, files: tuple[str, str]
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def asked(_: BlackBox) -> None:
+        for number in signals:
+            signal.raise_signal(number)
+
+    with stopping(BlackBox, 2, asked), pytest.raises(KeyboardInterrupt, match=message):
+        train.run(config(*files, f"output={tmp_path / 'broken'}"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+    scores = train.run(config(*files, f"output={tmp_path / 'broken'}", "resume=auto"))
+    assert scores == train.run(config(*files, f"output={tmp_path / 'whole'}"))
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, files: tuple[str, str]) -> None:
+    def diverges(system: BlackBox) -> None:
+        system.effect.output.data.fill_(torch.inf)
+
+    with (
+        stopping(BlackBox, 2, diverges),
+        pytest.raises(SettingsError, match="no numbers any more by step 4, step 2 is kept"),
+    ):
+        train.run(config(*files, f"output={tmp_path}"))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, files: tuple[str, str]) -> None:

@@ -358,6 +358,14 @@ def test_it_learns(tmp_path: Path) -> None:
         ("trainer.max_steps=0", SettingsError, r"trainer.max_steps=0: a whole number in 1\.\."),
         ("trainer.max_steps=many", SettingsError, "trainer.max_steps='many'"),
         ("data.seconds=-1", SettingsError, "data.seconds=-1"),
+        ("trainer.threads=0", SettingsError, r"trainer.threads=0: a whole number in 1\.\.4096 is needed"),
+        ("trainer.gradient_clip=-1", SettingsError, "trainer.gradient_clip=-1: a number in 0"),
+        ("trainer.precision=64-true", SettingsError, "trainer.precision='64-true': one of 32-true, bf16-mixed"),
+        ("trainer.accelerator=tpu", SettingsError, "trainer.accelerator='tpu': on this machine it is one of auto, cpu"),
+        ("system.weights.pan=loud", SettingsError, "system.weights.pan='loud': a number"),
+        ("system.weights=3", SettingsError, "system.weights=3: several are needed, each a number"),
+        ("estimator.heads=3", SettingsError, "3 heads of attention do not divide a width of 32"),
+        ("+data.song.trcks=3", SettingsError, "generate_song takes no 'trcks'; it takes genre, engines, tracks"),
         ("console.sample_rate=100", SettingsError, "console.sample_rate=100"),
         ("console.ranges={eq: {peak1_gain_db: [-99, 99]}}", SettingsError, "console stage eq: peak1_gain_db"),
         (
@@ -383,19 +391,34 @@ def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
         train.run(config(f"output={tmp_path / 'file' / 'run'}"))
 
 
-def test_the_command_names_unknown_choices_and_broken_files(tmp_path: Path) -> None:
+def test_the_command_names_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "console").mkdir()
     (tmp_path / "console" / "mine.yaml").write_text("strip: {trim: Gain")
-    command = [sys.executable, "-m", "diffmix.train", "--config-dir", str(tmp_path)]
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     for choice, message in (
         ("console=mine", "mine.yaml is no YAML: while"),
         ("console=x", "no console 'x'; there are: automix, "),
         ("trainer.max_step=2", "there is no setting 'trainer.max_step' here; did you mean 'trainer.max_steps'?"),
+        ("data.song={trcks: 3}", "there is no setting 'data.song.trcks' here; did you mean 'data.song.tracks'?"),
+        ("data.recording.held_out=true", "no 'held_out' as yet: +data.recording.held_out=... adds it"),
+        ("seed=0,1", "seed=0,1: -m asks for several runs"),
+        (f"output={tmp_path}/console/mine.yaml/run", "cannot write to the run's folder: Not a directory"),
     ):
-        done = subprocess.run([*command, choice], capture_output=True, text=True)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        monkeypatch.setattr(sys, "argv", ["diffmix.train", "--config-dir", str(tmp_path), choice])
+        with pytest.raises(SystemExit, match="2"):
+            train.main()
+        told = capsys.readouterr().err
+        assert message in told
+        assert len(told.splitlines()) == 1
+
+
+def test_data_of_another_recipe_is_refused() -> None:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        other = compose("train", ["data=mixes"])
+    with pytest.raises(SettingsError, match="automix is made for data=procedural; what was chosen lacks takes, song, "):
+        train._complete(other, "automix")
 
 
 def test_the_command_names_unknown_recipes() -> None:
@@ -406,7 +429,8 @@ def test_the_command_names_unknown_recipes() -> None:
 
 
 def test_help_and_config_need_no_run(tmp_path: Path) -> None:
-    for flags, expected in ((["--help"], "resume=auto"), (["--cfg", "job"], "recipe_name: automix")):
+    odd = "/Übung = (1), O'Brien"
+    for flags, expected in ((["--help"], "resume=auto"), (["--cfg", "job", f"data.root={odd}"], f"root: {odd}")):
         done = subprocess.run(
             [sys.executable, "-m", "diffmix.train", *flags], capture_output=True, text=True, cwd=tmp_path, check=True
         )

@@ -283,6 +283,9 @@ def test_a_reference_does_not_bury_the_voice() -> None:
     assert wanted(rest + voice, voice) == plain(rest + voice, None)  # where it was in the beginning
     assert wanted(rest + 2 * voice, 2 * voice) == plain(rest + 2 * voice, None)
     assert wanted(rest + 0.3 * voice, 0.3 * voice) > plain(rest + 0.3 * voice, None) + 0.5
+    soft, under = 0.5 * voice, _Wanted(RATE, reference[0])
+    assert under(rest + soft, soft) == plain(rest + soft, None)  # there too if that was under all the rest
+    assert under(rest + 0.5 * soft, 0.5 * soft) > plain(rest + 0.5 * soft, None) + 0.3
 
 
 def test_a_mix_is_refined_towards_a_file(tmp_path: Path) -> None:

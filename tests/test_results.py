@@ -47,18 +47,30 @@ def test_processed_tracks_add_up_to_the_mix(stems: Path) -> None:
 
 
 @pytest.mark.usefixtures("sketched")
-def test_stems_add_up_to_the_mix_with_their_reverb(stems: Path, tmp_path: Path) -> None:
+def test_stems_add_up_to_the_mix_with_their_returns(stems: Path, tmp_path: Path) -> None:
     (stems / "b.wav").rename(stems / "reverb.wav")
-    layout = {"strip": {}, "sends": {"send": "reverb"}, "buses": {"reverb": {"reverb": "Reverb"}}, "master": {}}
-    knobs = {"send": {"gain_db": -6.0}}
-    made = diffmix.render(stems, diffmix.Settings(tracks={"a": knobs, "reverb": knobs}), layout)
+    layout = {
+        "strip": {},
+        "sends": {"send": "reverb", "slap": "echo"},
+        "buses": {"reverb": {"reverb": "Reverb"}, "echo": {"delay": "Delay"}},
+        "master": {},
+    }
+    knobs = {"send": {"gain_db": -6.0}, "slap": {"gain_db": -9.0}}
+    settings = diffmix.Settings(tracks={"a": knobs, "reverb": knobs})
+    settings["buses"] = {"echo": {"delay": {"delay_seconds": 0.25, "mix": 1.0}}}
+    made = diffmix.render(stems, settings, layout)
     files = made.save(tmp_path / "out", stems=True)
     written = [name for name in files if name.startswith("stems/")]
-    assert written == ["stems/a.wav", "stems/reverb.wav", "stems/reverb_.wav"]
-    total = sum(soundfile.read(files[name])[0] for name in written)
-    np.testing.assert_allclose(total, made.audio.T, atol=5e-7)
-    ((name, returned),) = made.returns
-    assert made.report["returns"][name]["peak_db"] == pytest.approx(20 * np.log10(np.abs(returned).max()), abs=1e-4)
+    assert written == ["stems/a.wav", "stems/echo.wav", "stems/reverb.wav", "stems/reverb_.wav"]
+    sounds = {name: soundfile.read(files[name])[0] for name in written}
+    np.testing.assert_allclose(sum(sounds.values()), made.audio.T, atol=1e-6)
+    returns = dict(made.returns)
+    assert list(returns) == ["reverb", "echo"]
+    assert not np.abs(returns["echo"][:, : RATE // 4]).any()
+    assert np.abs(returns["reverb"][:, : RATE // 4]).max() > 1e-3
+    for file, (name, returned) in zip(("stems/reverb_.wav", "stems/echo.wav"), returns.items(), strict=True):
+        np.testing.assert_allclose(sounds[file], returned.T, atol=5e-7)
+        assert made.report["returns"][name]["peak_db"] == pytest.approx(20 * np.log10(np.abs(returned).max()), abs=1e-4)
 
 
 @pytest.mark.usefixtures("sketched")

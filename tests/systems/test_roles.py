@@ -86,6 +86,19 @@ def test_tracks_of_songs_are_made_once_and_drawn_rare_ones_first(cache: Path) ->
     assert not torch.equal(draws[3].mel_db, draws[4].mel_db)
 
 
+@torch.no_grad()
+def test_what_tracks_are_taken_for_is_what_the_ear_says() -> None:
+    estimator, heard = untrained().eval().estimator, Heard(torch.randn(1, 3, 64, 30), torch.randn(1, 3, 8))
+    before = estimator.decide(heard).guess
+    torch.testing.assert_close(before[0], estimator.guesses(heard.mel[0], heard.scalars[0]))
+    for parameter in estimator.encoder.parameters():
+        parameter.mul_(1.5)
+    assert torch.equal(estimator.decide(heard).guess, before)
+    for parameter in estimator.ear.parameters():
+        parameter.mul_(1.5)
+    assert not torch.allclose(estimator.decide(heard).guess, before)
+
+
 def test_company_tells_what_a_track_is() -> None:
     bass, drums = ROLES.index("bass"), [ROLES.index(role) for role in ("kick", "snare", "hihat")]
     together = [torch.tensor([*drums, bass])] * 4 + [torch.tensor([bass] * 3)]

@@ -173,6 +173,8 @@ def test_what_is_locked_is_named_as_a_wish() -> None:
         assert reasons["eq"].startswith("As you wish: -2.0 dB at ")
         assert reasons["dynamics"].startswith("As you wish: 2.0:1 above -20 dB: ")
     assert diffmix.master(x, -14, sample_rate=RATE).reasons["eq"] == "Left alone: the target is a loudness."
+    held = diffmix.master(x, "metal", sample_rate=RATE, lock=["eq"]).reasons["eq"]
+    assert held.startswith("Left alone, as you wish; the mix is ")
 
 
 def test_without_a_limiter_the_level_stays_and_is_said(dull: Audio, tmp_path: Path) -> None:

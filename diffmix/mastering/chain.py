@@ -86,7 +86,9 @@ class Chain:
         assert isinstance(eq, ParametricEQ)
         response = eq.response_db(torch.from_numpy(CENTRES_HZ).clamp_max(0.49 * rate), self.settings["eq"]).numpy()
         left = away - (response - np.average(response, weights=weight))
-        return f"{self._turned()}: the mix was {text}, and is now {_rms(left, weight):.1f} dB."
+        if not (turned := self._turned()):  # the wishes leave it no room
+            return f"Left alone, as you wish; the mix is {text}."
+        return f"{turned}: the mix was {text}, and is now {_rms(left, weight):.1f} dB."
 
     def _turned(self) -> str:
         """The equaliser's three strongest bands in words; empty if it does nothing."""

@@ -52,7 +52,9 @@ def moves(made: "Transfer", measured: Mapping[str, Mapping[str, Any]]) -> list[s
             f"{'Louder' if change > 0 else 'Quieter'}: {before['loudness_lufs']:.1f} LUFS became "
             f"{after['loudness_lufs']:.1f}, true peak {after['true_peak_db']:.1f} dBTP."
         )
-    return found or ["Nothing: the recording is as it came."]
+    if not found and torch.equal(torch.from_numpy(made.audio), made.source):
+        return ["Nothing: the recording is as it came."]
+    return found or [f"Next to nothing: no region of the spectrum was moved by {HEARD_DB} dB."]
 
 
 def _tone(made: "Transfer") -> str:

@@ -1,5 +1,6 @@
 """Style transfer as a musician meets it: what is done, what is refused, what is kept, and bad input."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,8 @@ def test_what_is_believed_without_certainty_is_not_done(x: Audio, reference: Aud
     assert np.array_equal(made.rendered().audio, x)
     assert any("could not be measured" in note for note in made.notes)
     assert made.report["moves"] == ["Nothing: the recording is as it came."]
+    hardly = dataclasses.replace(made, audio=made.audio * np.float32(1.001))
+    assert hardly.report["moves"][0].startswith("Next to nothing: ")
     told = _advice(made.belief._replace(expected=0.8, harm=0.25))
     assert "20 % nearer" in told
     assert "25 % of cases; a bold gate" in told

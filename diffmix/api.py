@@ -77,8 +77,7 @@ def automix_variants(stems: Any, count: int = 5, *, seed: int = 0, **asked: Any)
 
     The first is as `automix` makes it, and what its ``style`` asks for holds in all.
     """
-    if not 1 <= count <= 100:
-        raise SettingsError(f"{count} variants are asked for, allowed are 1..100")
+    count = int(within("the number of variants", count, 1, 100, whole=True))
     if seed < 0:
         raise SettingsError(f"the seed is {seed}, allowed is 0 or more")
     sample_rate, roles, progress = (asked.pop(name, None) for name in ("sample_rate", "roles", "progress"))
@@ -267,8 +266,8 @@ def fit(
     console = _console(layout if console is None else console, multitrack)
     if console.sample_rate != multitrack.sample_rate:
         raise AudioError(f"the console runs at {console.sample_rate:g} Hz, the tracks at {multitrack.sample_rate} Hz")
-    if steps < 1:
-        raise SettingsError(f"steps is {steps}, at least 1 is needed")
+    within("the number of steps", steps, 1, 1_000_000, whole=True)
+    within("the learning rate", learning_rate, 1e-6, 100)
     target = _target(target_mix, multitrack)
     groups, order = grouped(multitrack)
     cut = slice(0, target.shape[-1])

@@ -7,7 +7,7 @@ A wish reads ``SELECTOR.KNOB=VALUE``. A selector is a track's name, a pattern of
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -172,8 +172,11 @@ def of_master(wishes: Any) -> Any:
 
 
 def _texts(wishes: str | Sequence[str]) -> Sequence[str]:
-    """Wishes as a list; one may come alone."""
-    return [wishes] if isinstance(wishes, str) else wishes
+    """Wishes as a list; one may come alone. Raises SettingsError for what is no text."""
+    texts = [wishes] if isinstance(wishes, str) else list(wishes) if isinstance(wishes, Iterable) else [wishes]
+    if odd := [text for text in texts if not isinstance(text, str)]:
+        raise SettingsError(f"a wish is a text, as 'vox.pan=0', 'drums.gain=±2' or 'eq'; got {odd[0]!r}")
+    return texts
 
 
 class _Knobs:
@@ -330,7 +333,7 @@ def _inside(name: str, param: Param, low: float, high: float, where: str) -> Non
 
 def _only(console: Console, given: str | Sequence[str]) -> tuple[str, ...] | None:
     """The stages and knobs that ``only`` leaves free, None without it."""
-    words = [word.strip().casefold() for word in (given.split(",") if isinstance(given, str) else given)]
+    words = [word.strip().casefold() for text in _texts(given) for word in text.split(",")]
     found: list[str] = []
     for word in filter(None, words):
         name = SYNONYMS.get(word, word)

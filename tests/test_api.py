@@ -165,6 +165,13 @@ def test_wrong_arguments_are_named(folder: Path, model: Path, tmp_path: Path) ->
         diffmix.automix(folder, ceiling_db=float("nan"), model=model)
     with pytest.raises(SettingsError, match=r"the refinement is 1\.5, a whole number is expected"):
         diffmix.automix(folder, refine=1.5, model=model)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"the number of variants is 1\.5, a whole number is expected"):
+        next(diffmix.automix_variants(folder, 1.5, model=model))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="the number of steps is 'x', a number is expected"):
+        diffmix.fit(folder, stems()["track 0"], steps="x")  # type: ignore[arg-type]
+    for odd in ({"lock": 3}, {"bound": ["drums.gain=±2", 3]}, {"only": [3]}):
+        with pytest.raises(SettingsError, match=r"a wish is a text, as .*; got 3"):
+            diffmix.automix(folder, model=model, **odd)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a style is words, as 'wider,drier', or a Style; got 3"):
         diffmix.automix(folder, style=3, model=model)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=r"bound 'vox.gain' is None, a number is expected"):

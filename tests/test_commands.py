@@ -69,11 +69,15 @@ def test_a_command_that_is_ended_cleans_up(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["automix a", "graph a", "demo"])
-def test_an_empty_name_of_a_folder_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["automix a", "graph a", "master a", "demo"])
+def test_an_empty_name_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([*command.split(), "-o", ""])
-    assert "argument -o/--output: the name of the folder is empty" in capsys.readouterr().err
+    assert "argument -o/--output: the name is empty" in capsys.readouterr().err
+    if not command.startswith("demo"):
+        with pytest.raises(SystemExit, match="2"):  # which would be the folder that one is in
+            main([command.split()[0], "", "-o", "out"])
+        assert "the name is empty" in capsys.readouterr().err
 
 
 def test_looking_at_a_folder_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

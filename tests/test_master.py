@@ -252,6 +252,7 @@ def test_the_command_writes_everything(dull: Audio, tmp_path: Path, capsys: pyte
         ({"target": " , "}, SettingsError, "no target is called ' , '"),
         ({"target": "gone.wav"}, AudioError, "gone.wav"),
         ({"target": np.zeros((2, RATE), np.float32)}, AudioError, "reference is silent"),
+        ({"target": None}, AudioError, "^the reference: not an array of numbers"),
         ({"target": -3}, SettingsError, "allowed -40..-5 LUFS"),
         ({"loudness_lufs": 0.0}, SettingsError, "allowed -40..-5 LUFS"),
         ({"ceiling_db": 1.0}, SettingsError, "allowed -20..0 dBTP"),

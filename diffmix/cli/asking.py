@@ -11,7 +11,7 @@ Parser = argparse.ArgumentParser
 
 def stems(parser: Parser) -> None:
     """The tracks to mix."""
-    parser.add_argument("stems", nargs="+", type=Path, help="a folder of audio files, or the files")
+    parser.add_argument("stems", nargs="+", type=path, help="a folder of audio files, or the files")
 
 
 def one_or_several(paths: list[Path]) -> Any:
@@ -26,20 +26,20 @@ def stems_of(paths: list[Path]) -> Any:
 
 def output(parser: Parser) -> None:
     """The folder of the results."""
-    parser.add_argument("-o", "--output", type=folder, required=True, metavar="FOLDER", help="where the results go")
+    parser.add_argument("-o", "--output", type=path, required=True, metavar="FOLDER", help="where the results go")
 
 
-def folder(text: str) -> Path:
-    """A folder by its name; an empty one is most likely a variable of a shell that was not set."""
+def path(text: str) -> Path:
+    """A file or folder by its name; an empty one is most likely a variable of a shell that was not set."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("the name of the folder is empty")
+        raise argparse.ArgumentTypeError("the name is empty")
     return Path(text)
 
 
 def console(parser: Parser) -> None:
     """A console of one's own; `layout` reads it."""
     text = "another console: a layout as in conf/console/*.yaml, or a mix's console.json"
-    parser.add_argument("--console", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--console", type=path, metavar="FILE", help=text)
 
 
 def layout(path: Path | None) -> dict[str, Any] | None:

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
     folder = Path("out/demo")
-    parser.add_argument(
-        "-o", "--output", type=asking.folder, default=folder, metavar="FOLDER", help=f"default {folder}"
-    )
+    parser.add_argument("-o", "--output", type=asking.path, default=folder, metavar="FOLDER", help=f"default {folder}")
     parser.add_argument("overrides", nargs="*", help="passed to the training, e.g. trainer.max_steps=50")
 
 

@@ -1,7 +1,6 @@
 """Set the console's knobs so that stems sound like a given mix."""
 
 import argparse
-from pathlib import Path
 
 from diffmix.cli import asking
 from diffmix.cli.showing import show_left, show_mix
@@ -13,10 +12,10 @@ from diffmix.progress import progress
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
     asking.stems(parser)
-    parser.add_argument("target", type=Path, help="the mix to come near")
+    parser.add_argument("target", type=asking.path, help="the mix to come near")
     asking.output(parser)
     parser.add_argument("--steps", type=int, default=200, help="of gradient descent (default 200)")
-    parser.add_argument("--start", type=Path, metavar="JSON", help="settings to start from")
+    parser.add_argument("--start", type=asking.path, metavar="JSON", help="settings to start from")
     text = "leave a knob alone, e.g. 'vox.pan.*'"
     parser.add_argument("--lock", action="append", default=[], metavar="KNOB", help=text)
     text = "keep a knob in a range, or at a value, e.g. 'vox.pan=-0.2..0.2', '*.eq.*gain_db=-3..3'"

@@ -9,11 +9,11 @@ from diffmix.errors import OutputError
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
-    parser.add_argument("graph", type=Path, help="a file that holds it")
+    parser.add_argument("graph", type=asking.path, help="a file that holds it")
     text = "a folder of audio files, or the files, named as its sources"
-    parser.add_argument("stems", nargs="*", type=Path, help=text)
+    parser.add_argument("stems", nargs="*", type=asking.path, help=text)
     text = "where audio, pictures and preset go"
-    parser.add_argument("-o", "--output", type=asking.folder, metavar="FOLDER", help=text)
+    parser.add_argument("-o", "--output", type=asking.path, metavar="FOLDER", help=text)
 
 
 def run(options: argparse.Namespace) -> None:

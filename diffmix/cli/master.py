@@ -1,7 +1,6 @@
 """Master a finished mix: equaliser, dynamics and limiter towards a target."""
 
 import argparse
-from pathlib import Path
 
 from diffmix.cli import asking
 from diffmix.cli.showing import saved, show, show_left
@@ -9,7 +8,7 @@ from diffmix.cli.showing import saved, show, show_left
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
-    parser.add_argument("mix", type=Path, help="an audio file")
+    parser.add_argument("mix", type=asking.path, help="an audio file")
     asking.output(parser)
     text = "auto, a genre (pop, rock, ...; several with commas), a recording, or a loudness such as -14 (default auto)"
     parser.add_argument("--target", default="auto", metavar="TARGET", help=text)

@@ -1,7 +1,6 @@
 """Mix stems under given settings, for example an edited settings.json."""
 
 import argparse
-from pathlib import Path
 
 from diffmix.cli import asking
 from diffmix.cli.showing import show_left, show_mix
@@ -11,7 +10,7 @@ from diffmix.files import spare
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
     asking.stems(parser)
-    parser.add_argument("settings", type=Path, help="a settings.json")
+    parser.add_argument("settings", type=asking.path, help="a settings.json")
     asking.output(parser)
     parser.add_argument(
         "--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*', drums"

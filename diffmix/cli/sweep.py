@@ -4,7 +4,6 @@ A sweep that was stopped goes on when the same command is given again.
 """
 
 import argparse
-from pathlib import Path
 
 from diffmix.cli import asking
 from diffmix.progress import progress
@@ -13,7 +12,7 @@ from diffmix.progress import progress
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
     parser.add_argument("plugin", metavar="PLUGIN", help="a .vst3, or an effect by name, e.g. Compressor")
-    parser.add_argument("dry", type=Path, metavar="DRY", help="an audio file, or a folder of them")
+    parser.add_argument("dry", type=asking.path, metavar="DRY", help="an audio file, or a folder of them")
     asking.output(parser)
     many = parser.add_mutually_exclusive_group()
     many.add_argument("--count", type=int, help="how many random settings (default 100)")

@@ -10,9 +10,9 @@ from diffmix.errors import SettingsError
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may be asked of it."""
-    parser.add_argument("input", type=Path, help="an audio file; a folder of stems is mixed like the reference")
+    parser.add_argument("input", type=asking.path, help="an audio file; a folder of stems is mixed like the reference")
     text = "recordings to sound like, or a style.json, which is done again"
-    parser.add_argument("reference", nargs="+", type=Path, help=text)
+    parser.add_argument("reference", nargs="+", type=asking.path, help=text)
     asking.output(parser)
     text = "how far to go, 0..1, or by aspect, e.g. tone=0.5,loudness=0 (default 1)"
     parser.add_argument("--amount", default="1", metavar="AMOUNT", help=text)

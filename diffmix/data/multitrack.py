@@ -157,6 +157,8 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
     if isinstance(stems, Mapping):
         return _from_arrays(stems, sample_rate)
     if isinstance(stems, str | os.PathLike):
+        if not os.fspath(stems):  # which would be the folder that one is in
+            raise AudioError("the name of the folder of stems is empty")
         folder = Path(stems)
         sources, notes = scan(folder, keep)
         return assemble(_song_name(folder), [(source, *_read(source)) for source in sources], sample_rate, notes)

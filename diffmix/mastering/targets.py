@@ -2,15 +2,14 @@
 
 import math
 import os
-from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 
-from diffmix.data.audio import check_sample_rate, read
+from diffmix.data.audio import check_sample_rate, from_array, read
 from diffmix.data.knowledge.mastering import GENRES, UNTOUCHED, Target, mixed, nearest
-from diffmix.data.multitrack import Multitrack, Track, load
+from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.mastering.measured import CENTRES_HZ, EXCERPT_S, Measured, reach
@@ -28,9 +27,9 @@ def programme(given: Any, sample_rate: int | None, what: str) -> Multitrack:
         return Multitrack(file.stem, rate, (Track("mix", x.expand(2, -1), None, (str(file),) * (3 - len(x))),))
     if sample_rate is None:
         raise AudioError(f"{what} as an array needs sample_rate=..., the rate in Hz that it was recorded at")
-    song = load({"mix": given}, sample_rate)
-    track = replace(song.tracks[0], audio=song.tracks[0].audio.expand(2, -1))
-    return Multitrack(what.removeprefix("the "), song.sample_rate, (track,))
+    x = from_array(given, what)
+    rate = check_sample_rate(sample_rate, what)
+    return Multitrack(what.removeprefix("the "), rate, (Track("mix", x.expand(2, -1)),))
 
 
 def target_of(target: Any, before: Measured, rate: int) -> Target:

@@ -180,6 +180,7 @@ UNUSABLE = {
     "list missing": (lambda d: [d / "gone.wav"], {}, r"gone\.wav: no such file"),
     "list of folder": (lambda d: [d], {}, "is a folder; give one folder alone"),
     "list of arrays": (lambda d: [samples], {}, r"holds a ndarray; paths are needed"),
+    "nameless": (lambda d: "", {}, "the name of the folder of stems is empty"),
     "number": (lambda d: 3, {}, "got int"),
     "array": (lambda d: samples, {}, "got ndarray"),
     "no rate": (lambda d: {"a": samples}, {}, "need sample_rate="),

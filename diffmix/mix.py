@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +55,11 @@ class Mix:
     muted: tuple[str, ...] = ()
     style: str = ""
     wished: Mapping[str, tuple[float, float, str]] = field(default_factory=dict, repr=False)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What makes a mix, by name: what a result of another kind is made from."""
+        return {f.name: getattr(self, f.name) for f in fields(Mix)}
 
     @property
     def controls(self) -> Controls:

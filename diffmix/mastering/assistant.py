@@ -1,12 +1,12 @@
 """From a finished mix and a target to a master."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from diffmix.console import WORKING_LEVEL_LUFS
+from diffmix.console import WORKING_LEVEL_LUFS, Console, Limits
+from diffmix.data.multitrack import Multitrack
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
 from diffmix.mastering.chain import LIMITED_DB, Chain, console_of, stages_of
@@ -104,25 +104,43 @@ def master(
     settings = console.check(Settings(tracks={"mix": trim}, master=chain.settings))
     del settings["tracks"]["mix"]["pan"]
     if "limiter" in stages:
-
-        def later(what: str, done: float) -> None:
-            say(what, 0.5 + 0.5 * (0.5 * done if what == "rendering" else 0.5 + 0.5 * done))
-
-        made = finished(console, song, settings, wanted, ceiling_db, limits=wishes.limits, progress=later)
-        if (loudness := _loudness(made)) < wanted - SHORT_OF_LU and chain.hasten():
-            settings = Settings({**settings, "master": {**settings["master"], **chain.settings}})
-            faster = finished(console, song, settings, wanted, ceiling_db, limits=wishes.limits, progress=later)
-            made = faster if _loudness(faster) > loudness + SHORT_OF_LU else made
+        made = _limited(chain, song, settings, wanted, ceiling_db, wishes.limits, say)
         reasons["limiter"] = _level_reason(made, before, trim_db)
     else:
-        audio = render(console, song, settings)
-        peak_db = float(true_peak_db(audio[None], rate))
-        over = f"True peak is {peak_db:.1f} dBTP: it is the limiter's stage that would keep it below {ceiling_db:g}."
-        notes = (*song.notes, *([over] if peak_db > ceiling_db else []))
-        made = Mix(audio.numpy(), rate, settings, console, song, notes)
-    fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Mix)}
+        made = _as_it_comes(console, song, settings, ceiling_db)
     say("done", 1.0)
-    return Master(**fields, target=aim, amount=amount, reasons=reasons)
+    return Master(**made.parts, target=aim, amount=amount, reasons=reasons)
+
+
+def _limited(
+    chain: Chain,
+    song: Multitrack,
+    settings: Settings,
+    loudness_lufs: float,
+    ceiling_db: float,
+    limits: Limits,
+    say: Progress,
+) -> Mix:
+    """The master at a loudness, by a quicker limiter where the usual one does not reach it."""
+
+    def later(what: str, done: float) -> None:
+        say(what, 0.5 + 0.5 * (0.5 * done if what == "rendering" else 0.5 + 0.5 * done))
+
+    made = finished(chain.console, song, settings, loudness_lufs, ceiling_db, limits=limits, progress=later)
+    if (loudness := _loudness(made)) < loudness_lufs - SHORT_OF_LU and chain.hasten():
+        settings = Settings({**settings, "master": {**settings["master"], **chain.settings}})
+        faster = finished(chain.console, song, settings, loudness_lufs, ceiling_db, limits=limits, progress=later)
+        made = faster if _loudness(faster) > loudness + SHORT_OF_LU else made
+    return made
+
+
+def _as_it_comes(console: Console, song: Multitrack, settings: Settings, ceiling_db: float) -> Mix:
+    """The master at the level that its stages leave, with a note if a peak passes the ceiling."""
+    audio = render(console, song, settings)
+    peak_db = float(true_peak_db(audio[None], song.sample_rate))
+    over = f"True peak is {peak_db:.1f} dBTP: it is the limiter's stage that would keep it below {ceiling_db:g}."
+    notes = (*song.notes, *([over] if peak_db > ceiling_db else []))
+    return Mix(audio.numpy(), song.sample_rate, settings, console, song, notes)
 
 
 def _loudness(made: Mix) -> float:

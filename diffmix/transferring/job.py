@@ -24,7 +24,7 @@ from diffmix.transferring.kinship import Kinship, kinship
 from diffmix.transferring.knobs import ASPECTS, CHAIN, inside, knobs_of, neutral, treatment_of
 from diffmix.transferring.listening import Recording, features
 from diffmix.transferring.matching import matched
-from diffmix.transferring.result import Belief, Transfer, parts_of
+from diffmix.transferring.result import Belief, Transfer
 from diffmix.transferring.style import Style, references_of
 from diffmix.wishes import Wishes, of_master
 
@@ -258,9 +258,10 @@ class Job:
         else:
             notes += self._refusal(belief, "only what was set by hand is done" if knobs else ONLY_LOUDNESS)
             mix = self._finished(knobs, offset_db, wanted, say)
+        if belief.route != "style":
+            style = dataclasses.replace(style, treatment=belief.treatment)
         return Transfer(
-            **parts_of(mix) | {"notes": (*notes, *mix.notes)},
-            style=dataclasses.replace(style, treatment=belief.treatment) if belief.route != "style" else style,
+            **mix.parts | {"notes": (*notes, *mix.notes), "style": style},
             belief=belief,
             loudness_lufs=wanted,
             ceiling_db=asked.ceiling_db,
@@ -306,9 +307,8 @@ class Job:
         treatment = treatment_of(used, self.rate, over_db)
         belief = Belief("text", 0.0, "", treatment, {}, {}, ratio, 0.0, bool(used))
         mix = self._finished(used, over_db, loud, say) if used else self._untouched(say)
-        parts = parts_of(mix) | {"notes": (*self.notes, *mix.notes)}
-        style = Style((), treatment, words=words)
-        return Transfer(**parts, style=style, belief=belief, ceiling_db=self.asked.ceiling_db)
+        parts = mix.parts | {"notes": (*self.notes, *mix.notes), "style": Style((), treatment, words=words)}
+        return Transfer(**parts, belief=belief, ceiling_db=self.asked.ceiling_db)
 
     def _refusal(self, belief: Belief, kept: str) -> list[str]:
         """Why nothing was done, if it was asked for, and what came out instead."""

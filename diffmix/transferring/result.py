@@ -1,7 +1,7 @@
 """What a transfer is: the audio, every knob that made it, what was believed and why."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -60,11 +60,6 @@ NO_STYLE = Style(())
 NOTHING = Belief("different-source", 0.0, "music", Treatment.neutral(), {}, {}, 1.0, 0.0, False)
 
 
-def parts_of(mix: Mix) -> dict[str, Any]:
-    """What a mix shares with the `Transfer` that it becomes: all but its style."""
-    return {f.name: getattr(mix, f.name) for f in fields(Mix) if f.name != "style"}
-
-
 @dataclass(frozen=True)
 class Transfer(Mix):
     """A recording in the style of another: a `diffmix.Mix` of one track whose chain is the console's master.
@@ -108,7 +103,7 @@ class Transfer(Mix):
         else:
             audio = render(console, self.multitrack, settings).numpy()
             made = Mix(audio, self.sample_rate, settings, console, self.multitrack, self.multitrack.notes)
-        return replace(self, **parts_of(made), candidates=())
+        return replace(self, **made.parts | {"style": self.style}, candidates=())
 
     @property
     def source(self) -> Tensor:

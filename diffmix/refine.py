@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffmix.console import Console, Controls
+from diffmix.console import Console, Controls, Tracks
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.classes import MIX_DB
 from diffmix.data.knowledge.spectrum import band_powers
@@ -119,15 +119,17 @@ def _loudest(x: Tensor, seconds: float, rate: float) -> Tensor:
     return x[:, start : start + size]
 
 
-def _moments(multitrack: Multitrack) -> list[int]:
-    """Where the fullest moments begin: those in which most tracks play at their usual level."""
+def _moments(multitrack: Multitrack) -> Tracks:
+    """The fullest moments, each an item of the batch: those in which most tracks play at their usual level."""
     size = min(multitrack.length, round(WINDOW_S * multitrack.sample_rate))
     count = multitrack.length // size
     total = torch.zeros(count)
     for track in multitrack.tracks:
         energy = torch.stack([track.audio[:, n * size : (n + 1) * size].square().sum() for n in range(count)])
         total += (energy / energy.max().clamp_min(1e-12)).sqrt()
-    return sorted(int(n) * size for n in total.topk(min(WINDOWS, count)).indices)
+    starts = sorted(int(n) * size for n in total.topk(min(WINDOWS, count)).indices)
+    mono, stereo = zip(*(cut(multitrack, start, start + size) for start in starts), strict=True)
+    return torch.cat(mono), torch.cat(stereo)
 
 
 def refine(
@@ -152,11 +154,7 @@ def refine(
     specs = console.limited(names, dict(wishes.limits))
     start = ordered(settings, names)
     first = console.encode(start, specs)
-    moments = _moments(multitrack)
-    size = min(multitrack.length, round(WINDOW_S * rate))
-    parts = [cut(multitrack, n, n + size) for n in moments]
-    tracks = tuple(torch.cat([part[k] for part in parts]) for k in (0, 1))
-    sources = player.wired.sources((tracks[0], tracks[1]))
+    sources = player.wired.sources(_moments(multitrack))
     roles = {track.name: track.role for track in multitrack.tracks}
     leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
     renderer = Renderer(player.graph, console.sample_rate, targets=[player.before_gain, *leads])
@@ -220,22 +218,20 @@ def _taken(
     console: Console, start: Settings, end: Settings, moved: Sequence[Tensor], free: Controls
 ) -> tuple[Settings, list[str]]:
     """The start with the knobs that moved, and the eight that moved most, in words."""
-    names = list(start["tracks"])
-    rows = [("tracks", name, console.track_spec.names, moved[0][0, n], free[0][0, n]) for n, name in enumerate(names)]
-    rows.append(("buses", "", console.bus_spec.names, moved[1][0], free[1][0]))
-    rows.append(("master", "master", console.master_spec.names, moved[2][0], free[2][0]))
+    knobs = [("tracks", track, knob) for track in start["tracks"] for knob in console.track_spec.names]
+    knobs += [("buses", *split_name(name)) for name in console.bus_spec.names]
+    knobs += [("master", "master", knob) for knob in console.master_spec.names]
+    distances, masks = ([number for part in parts for number in part.flatten().tolist()] for parts in (moved, free))
     full = console.check(start)
     changes: list[tuple[float, str]] = []
-    for part, strip, knobs, by, mask in rows:
-        for knob, distance, is_free in zip(knobs, by.tolist(), mask.tolist(), strict=True):
-            path = (strip, knob) if part != "buses" else split_name(knob)
-            stage, name = split_name(path[1])
-            here, there = (full[part], end[part]) if part == "master" else (full[part][path[0]], end[part][path[0]])
-            if not is_free or abs(distance) < 1e-3 or stage not in there:
-                continue
-            before, after = here[stage][name], there[stage][name]
-            here[stage][name] = shortest(after)
-            changes.append((abs(distance), f"{path[0]}.{path[1]} {before:.4g} to {after:.4g}"))
+    for (part, strip, knob), distance, is_free in zip(knobs, distances, masks, strict=True):
+        here, there = (s[part] if part == "master" else s[part][strip] for s in (full, end))
+        stage, name = split_name(knob)
+        if not is_free or abs(distance) < 1e-3 or stage not in there:
+            continue
+        before, after = here[stage][name], there[stage][name]
+        here[stage][name] = shortest(after)
+        changes.append((abs(distance), f"{strip}.{knob} {before:.4g} to {after:.4g}"))
     for name, stages in full["tracks"].items():
         for place in {"pan", "image"} - start["tracks"][name].keys():
             del stages[place]

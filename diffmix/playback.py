@@ -109,9 +109,8 @@ class Player:
         """The signals of ``targets``, (C, n) each, piece after piece, from sample ``start`` to ``stop``."""
         stop = self.multitrack.length if stop is None else stop
         renderer = self._renderer(settings, targets)
-        size = (
-            self.piece if self._exact(renderer) and not renderer.latency else stop - start
-        )  # else sums round otherwise
+        # in one piece where sums would round otherwise in several
+        size = self.piece if self._exact(renderer) and not renderer.latency else stop - start
 
         def pieces() -> Iterator[Piece]:
             for first in range(start, stop, size):
@@ -131,11 +130,7 @@ class Player:
     ) -> Tensor:
         """The signal of a stereo ``target``, (2, T)."""
         stop = self.multitrack.length if stop is None else stop
-        y, at = torch.empty(2, stop - start), 0
-        for found in self.played(settings, [target], progress, start, stop):
-            part = found[target]
-            y[:, at : (at := at + part.shape[-1])] = part
-        return y
+        return _joined(self.played(settings, [target], progress, start, stop), target, stop - start)
 
     def levels(self, settings: Settings, progress: Callable[[float], None] | None = None) -> Tensor:
         """Loudness (N,) in LUFS of each track, in the order of `names`, as it reaches its group or the master."""
@@ -164,11 +159,8 @@ class Player:
         renderer = self._renderer(settings, [self.end], [start])
         size = piece if self._exact(renderer) else before.shape[-1]
         pieces = ({start: before[None, :, n : n + size]} for n in range(0, before.shape[-1], size))
-        y, at = torch.empty_like(before), 0
-        for found in self._signals(renderer, pieces, settings, size < before.shape[-1]):
-            part = found[self.end]
-            y[:, at : (at := at + part.shape[-1])] = part
-        return y
+        several = size < before.shape[-1]
+        return _joined(self._signals(renderer, pieces, settings, several), self.end, before.shape[-1])
 
     def _renderer(self, settings: Settings, targets: Sequence[Value], given: Sequence[Value] = ()) -> Renderer:
         """A renderer that knows how far effects look ahead: their settings stand in its graph."""
@@ -221,6 +213,15 @@ class Player:
                         y = torch.cat([kept.get(value, silence), found[value]], 1)
                         found[value], kept[value] = y[:, :-behind], y[:, -behind:]
                 length = next(iter(found.values())).shape[-1]
-                cut, skip = min(skip, length), max(skip - length, 0)
-                if cut < length:
-                    yield {value: y[:, cut:] for value, y in found.items()}
+                early, skip = min(skip, length), max(skip - length, 0)
+                if early < length:
+                    yield {value: y[:, early:] for value, y in found.items()}
+
+
+def _joined(pieces: Iterable[Mapping[Value, Tensor]], value: Value, length: int) -> Tensor:
+    """One of the signals that come in pieces, as a whole, (2, length)."""
+    y, at = torch.empty(2, length), 0
+    for found in pieces:
+        part = found[value]
+        y[:, at : (at := at + part.shape[-1])] = part
+    return y

@@ -48,6 +48,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 """What ``only`` leaves free under each name: stages, or single knobs of them."""
 
 _RANGE = re.compile(r"^(.+?)\s*(?:\.\.|…)\s*(.+)$|^([-+−]?[\d.]+)\s*:\s*([-+−]?[\d.]+)$")
+_RATIO = re.compile(r"^(?!1(\.0*)?:)[1-9][\d.]*:1$")  # 4:1, but not 1:1, which is a range
 _UNIT = re.compile(r"\s*(?:db|khz|hz|%|:1)$", re.IGNORECASE)
 
 
@@ -74,29 +75,8 @@ class Wishes:
         wishes that name nothing, cannot be had, or contradict each other.
         """
         knobs = _Knobs(console, multitrack)
-        limits: dict[str, tuple[float, float]] = {}
-        said: dict[str, str] = {}
-        locked: dict[str, tuple[float, str]] = {}
-        for text in _texts(lock) if not isinstance(lock, Mapping) else [f"{k}={v}" for k, v in lock.items()]:
-            where, value = knobs.told(text)
-            number = _number(value, f"lock {text!r}") if value else None
-            for name, param in knobs.found(where, f"lock {text!r}").items():
-                at = param.default if number is None else number
-                _inside(name, param, at, at, f"lock {text!r}")
-                if name in locked and not math.isclose(locked[name][0], at):
-                    raise SettingsError(
-                        f"two locks want {name} at {locked[name][0]:g} and at {at:g}: "
-                        f"{locked[name][1]!r} and {text!r}; keep one"
-                    )
-                locked[name] = at, text
-        for text, (low, high) in _bounds(bound):
-            for name, param in knobs.found(text.rpartition("=")[0].strip(), f"bound {text!r}").items():
-                _inside(name, param, low, high, f"bound {text!r}")
-                before = limits.get(name, (low, high))
-                limits[name] = max(low, before[0]), min(high, before[1])
-                if limits[name][0] > limits[name][1]:
-                    raise SettingsError(f"the bounds {said[name]!r} and {text!r} leave {name} no value")
-                said[name] = text
+        locked = _locked(knobs, lock)
+        limits, said = _bounded(knobs, bound)
         for name, (at, text) in locked.items():
             low, high = limits.get(name, (at, at))
             if not low <= at <= high:
@@ -266,6 +246,41 @@ class _Knobs:
         return {n: p for n, p in spec if any(fnmatchcase(n.casefold(), pattern) for pattern in patterns)}
 
 
+def _locked(knobs: _Knobs, lock: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+    """Where each locked knob stays, and the words that lock it."""
+    locked: dict[str, tuple[float, str]] = {}
+    for text in [f"{knob}={value}" for knob, value in lock.items()] if isinstance(lock, Mapping) else _texts(lock):
+        where, value = knobs.told(text)
+        wanted = _number(value, f"lock {text!r}") if value else None
+        for name, param in knobs.found(where, f"lock {text!r}").items():
+            at = param.default if wanted is None else wanted
+            _inside(name, param, at, at, f"lock {text!r}")
+            other, words = locked.get(name, (at, text))
+            if not math.isclose(other, at):
+                raise SettingsError(
+                    f"two locks want {name} at {other:g} and at {at:g}: {words!r} and {text!r}; keep one"
+                )
+            locked[name] = at, text
+    return locked
+
+
+def _bounded(
+    knobs: _Knobs, bound: Sequence[str] | Mapping[str, Any]
+) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
+    """The range that each bounded knob keeps to, which is what all its bounds allow, and the words of the last."""
+    limits: dict[str, tuple[float, float]] = {}
+    said: dict[str, str] = {}
+    for text, (low, high) in _bounds(bound):
+        for name, param in knobs.found(text.rpartition("=")[0].strip(), f"bound {text!r}").items():
+            _inside(name, param, low, high, f"bound {text!r}")
+            before = limits.get(name, (low, high))
+            limits[name] = max(low, before[0]), min(high, before[1])
+            if limits[name][0] > limits[name][1]:
+                raise SettingsError(f"the bounds {said[name]!r} and {text!r} leave {name} no value")
+            said[name] = text
+    return limits, said
+
+
 def _strips(console: Console, settings: Settings) -> list[tuple[str, dict[str, dict[str, float]], ParamSpec]]:
     parts = [(name, stages, console.track_spec) for name, stages in settings["tracks"].items()]
     parts += [(name, stages, console.strip_specs[name]) for name, stages in settings["buses"].items()]
@@ -311,9 +326,7 @@ def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tup
         if reach := re.match(r"^(±|\+-|\+/-)\s*(.*)$", value):
             high = _number(reach[2], where)
             yield text, (-abs(high), abs(high))
-        elif (found := _RANGE.match(value)) and not re.fullmatch(
-            r"(?!1(\.0*)?:)[1-9][\d.]*:1", value
-        ):  # 4:1 is a ratio
+        elif (found := _RANGE.match(value)) and not _RATIO.match(value):
             low, high = filter(None, found.groups())
             if (unit := _UNIT.search(high)) and re.fullmatch(r"[-+−\d.]+", low):  # said once, it is meant of both
                 low += unit[0]

@@ -93,7 +93,7 @@ def band_levels_db(x: Tensor, sample_rate: float, low_hz: Sequence[float], high_
 
     The floor is 80 dB below the whole.
     """
-    n_fft = 1 << round(math.log2(sample_rate / 5.4))  # a third octave at 50 Hz is two bins wide
+    n_fft = _fine(sample_rate)
     power = power_spectrum(x, n_fft).mean(-1).sum(1)
     # bin k spans k to k + 1 on this scale
     low, high = (torch.tensor(hz, dtype=torch.float64) * n_fft / sample_rate + 0.5 for hz in (low_hz, high_hz))
@@ -120,8 +120,7 @@ def mid_side_bark_db(x: Tensor, sample_rate: float) -> Tensor:
 
     The floor of all is 80 dB below the whole; that of the side 60 dB below the middle of the same band too.
     """
-    n_fft = 1 << round(math.log2(sample_rate / 5.4))
-    power = power_spectrum(_sum_difference(x) / 2, n_fft).mean(-1, keepdim=True)
+    power = power_spectrum(_sum_difference(x) / 2, _fine(sample_rate)).mean(-1, keepdim=True)
     bands = bark_bands(power, sample_rate)[..., 0]
     middle, side = _level_db(bands, power.sum((1, 2))[:, None]).unbind(1)
     return torch.stack([middle, torch.maximum(side, middle + SIDE_FLOOR_DB)], 1)
@@ -143,10 +142,15 @@ def magnitudes(x: Tensor, n_fft: int, hop: int | None = None, floor: float = 1e-
     return power.clamp_min(floor**2).sqrt().view(*x.shape[:2], *power.shape[1:])
 
 
+def _fine(sample_rate: float) -> int:
+    """The window, in samples, in whose spectrum a third octave at 50 Hz is two bins wide."""
+    return 1 << round(math.log2(sample_rate / 5.4))
+
+
 def _sum_difference(x: Tensor) -> Tensor:
     return torch.stack([x[:, 0] + x[:, 1], x[:, 0] - x[:, 1]], 1)
 
 
 def _level_db(power: Tensor, whole: Tensor) -> Tensor:
     floor = (whole * 10 ** (FLOOR_DB / 10)).clamp_min(1e-20)
-    return 10 * torch.log10(torch.maximum(power, floor.expand_as(power) if floor.ndim == power.ndim else floor))
+    return 10 * torch.log10(torch.maximum(power, floor))

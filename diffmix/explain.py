@@ -63,10 +63,8 @@ def explained(
             own = slice(*fullest(replace(multitrack, tracks=(track,)), (stop - start) / rate))
             raw[name] = band_powers(track.audio[:, own], rate).mean(0).numpy()
         stages = settings["tracks"][name]
-        peak = max(float(track.audio.max()), -float(track.audio.min()))
-        rms = np.sqrt(_energy(track.audio) / track.audio.numel())
         entry: dict[str, Any] = {
-            "crest_db": round(20 * np.log10(peak / rms), 1) if rms > 0 else None,
+            "crest_db": _crest_db(track.audio),
             "dominant_hz": float(_HZ[int(raw[name].argmax())]) if sounding else None,
             "masked": _masked(name, placed) if heard else {"share": 0.0, "by": {}},
             "done": list(_done(console, stages, track.audio.shape[0])) if sounding else [],
@@ -81,7 +79,7 @@ def explained(
             entry["why"] = [
                 *(f"as you wished: {words}" for words in dict.fromkeys(held.values())),
                 *_about_level(stages, before_lufs, under_lu, "fader.gain_db" in held, console),
-                *_why(entry, stages, raw[name], vocal),
+                *_about_effects(entry, stages, raw[name], vocal),
                 *_about_place(track, entry["dominant_hz"], around, held),
                 *_about_sends(name, entry["dominant_hz"], around, held),
                 *_about_masking(entry["masked"]),
@@ -110,6 +108,12 @@ def master_bypass(player: Player, settings: Settings) -> dict[str, dict[str, flo
         y = player.finished(before, without, Endpoint("master", "out"))
         found[stage] = _change(plain.numpy(), band_powers(y, rate).mean(0).numpy(), rate)
     return found
+
+
+def _crest_db(audio: Tensor) -> float | None:
+    """How far the highest peak of a recording stands above its mean, in dB; None for silence."""
+    peak, rms = max(float(audio.max()), -float(audio.min())), np.sqrt(_energy(audio) / audio.numel())
+    return round(20 * np.log10(peak / rms), 1) if rms > 0 else None
 
 
 def _masked(name: str, placed: Mapping[str, Array]) -> dict[str, Any]:
@@ -183,7 +187,7 @@ def region(hz: float) -> str:
 def _bands(knobs: Mapping[str, float]) -> list[tuple[float, float]]:
     """(Hz, dB) of an equaliser's bands that do something, the strongest first."""
     found = [
-        (knobs.get(f"{name[:-8]}_cutoff_frequency_hz", 0.0), gain)
+        (knobs.get(f"{name.removesuffix('_gain_db')}_cutoff_frequency_hz", 0.0), gain)
         for name, gain in knobs.items()
         if name.endswith("_gain_db") and abs(gain) >= 0.5
     ]
@@ -270,7 +274,7 @@ def _about_level(
         yield f"its fader is at its top, {knob.high:+g} dB: more was perhaps meant"
 
 
-def _why(
+def _about_effects(
     entry: Mapping[str, Any], stages: Mapping[str, Mapping[str, float]], raw: Array, vocal: Array | None
 ) -> Iterator[str]:
     """Reasons for filters and dynamics, from what was measured and what departs from neutral."""

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "diffmix"
 
 LAYERS = (
-    {"errors", "types", "progress", "descent", "_paths"},
+    {"errors", "types", "progress", "descent", "keeping", "_paths"},
     {"kernels", "files"},
     {"params", "settings"},
     {"losses", "metrics", "intent"},

@@ -4,7 +4,6 @@ After AFx-Rep (C. J. Steinmetz et al., "ST-ITO", ISMIR 2024): a unit vector of t
 their difference. It hears the numbers of `style_features` instead of a spectrogram, which few recordings suffice for.
 """
 
-from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from torch.nn.functional import normalize
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.folder import described, fill, read_model, write_model
+from diffmix.keeping import kept
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-effect-embedding", 1
@@ -167,7 +167,7 @@ def _alone(numbers: Tensor) -> Tensor:
     return torch.cat([numbers[:, : COMPARING.start], numbers[:, COMPARING.stop :]], 1)
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def _shipped() -> EffectEncoder:
     return _read(SHIPPED)
 

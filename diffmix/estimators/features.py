@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
+
+from diffmix.keeping import kept
 
 BANDS = 64
 LOW_HZ, HIGH_HZ = 30.0, 20000.0
@@ -53,7 +54,7 @@ def band_hz(bands: int = BANDS) -> Tensor:
     return _edges_hz(bands)[1:-1].float()
 
 
-@lru_cache(maxsize=8)
+@kept(8)
 def mel_weights(n_fft: int, sample_rate: float, bands: int = BANDS) -> Tensor:
     """Triangular filters (n_fft // 2 + 1, bands) from 30 Hz to 20 kHz, see `triangles_of_bins`.
 
@@ -63,7 +64,7 @@ def mel_weights(n_fft: int, sample_rate: float, bands: int = BANDS) -> Tensor:
     return (weights / weights.sum(0).clamp_min(1e-12)).float()
 
 
-@lru_cache(maxsize=2)
+@kept(2)
 def loudness_weights(bands: int = BANDS) -> Tensor:
     """What a band's mean power counts for the loudness, (bands,): its width in Hz times the K-weighting there.
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch.nn.functional import pad
 
 from diffmix.errors import SettingsError
 from diffmix.estimators.features import mel_edges_hz, triangles_of_bins
+from diffmix.keeping import kept
 
 BANDS = 128
 FRAME_S = 512 / 16000
@@ -84,7 +84,7 @@ def log_mel(x: Tensor, sample_rate: float, high_hz: float) -> Tensor:
     return 10 * mel.clamp_min(10 ** (FLOOR_DB / 10)).log10()
 
 
-@lru_cache(maxsize=8)
+@kept(8)
 def mel_weights(n_fft: int, sample_rate: float, high_hz: float) -> Tensor:
     """Triangles (n_fft // 2 + 1, 128), equally spaced in mel from 0 Hz to ``high_hz``, see `triangles_of_bins`."""
     return triangles_of_bins(mel_edges_hz(0.0, high_hz, BANDS), n_fft, sample_rate).float()

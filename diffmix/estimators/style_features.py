@@ -5,7 +5,6 @@ middle of the channels, the last ones compare the channels.
 """
 
 import math
-from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn.functional import pad
 
 from diffmix.estimators.features import mel_edges_hz, triangles
 from diffmix.estimators.treatment import PEAK_DB
+from diffmix.keeping import kept
 
 RATE = 24_000
 """Sample rate, Hz, at which recordings are listened to."""
@@ -238,7 +238,7 @@ def _percentiles(x: Tensor, percent: tuple[int, ...]) -> Tensor:
     return ordered[..., places]
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def mel() -> Tensor:
     """Triangles (1025, 40) from 20 Hz to 12 kHz on the mel scale (O'Shaughnessy, 1987), their tops at 1."""
     return triangles(mel_edges_hz(LOW_HZ, HIGH_HZ, BANDS), N_FFT, RATE).float()

@@ -8,7 +8,6 @@ were off on songs that they had not heard is kept with them, and is what a poste
 import json
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from diffmix.estimators import style_features
 from diffmix.estimators.folder import CONFIG, WEIGHTS, described, read_model
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
 from diffmix.files import replacing
+from diffmix.keeping import kept
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-translator", 1
@@ -242,7 +242,7 @@ class _Layer(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def _shipped() -> Translator:
     return _read(FilePath(__file__).resolve().parent.parent / "weights" / "transfer")
 

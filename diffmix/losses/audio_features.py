@@ -5,12 +5,12 @@ After the audio feature loss of Diff-MST (S. S. Vanka, C. J. Steinmetz, J.-B. Ro
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from diffmix.errors import SettingsError
+from diffmix.keeping import kept
 from diffmix.kernels.backend import uncast
 from diffmix.losses._audio import heard
 
@@ -98,17 +98,12 @@ def _bark_magnitudes(x: Tensor, sample_rate: float) -> Tensor:
         return (magnitude @ bark_weights(n_fft, sample_rate).to(magnitude)).view(*x.shape[:2], -1)
 
 
+@kept(4)
 def bark_weights(n_fft: int, sample_rate: float) -> Tensor:
     """Triangles (n_fft // 2 + 1, 24) equally spaced from 20 Hz to 20 kHz on Traunmueller's Bark scale (JASA 1990).
 
     z = 26.81 f / (1960 + f) - 0.53, below 2 Bark plus 0.15 (2 - z), above 20.1 Bark plus 0.22 (z - 20.1).
     """
-    with torch.inference_mode(False):  # kept for later calls, which may need gradients
-        return _bark_weights(n_fft, sample_rate)
-
-
-@lru_cache(maxsize=4)
-def _bark_weights(n_fft: int, sample_rate: float) -> Tensor:
     low, high = (_bark(torch.tensor(hz, dtype=torch.float64)) for hz in (LOW_HZ, HIGH_HZ))
     edges = torch.linspace(float(low), float(high), BARK_BANDS + 2, dtype=torch.float64)
     z = _bark(torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft)[:, None]

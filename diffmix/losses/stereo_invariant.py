@@ -4,7 +4,6 @@ M. A. Martinez-Ramirez, W.-H. Liao, G. Fabbro, S. Uhlich, C. Nagashima and Y. Mi
 deep learning and out-of-domain data", ISMIR 2022.
 """
 
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
 from diffmix.errors import SettingsError
+from diffmix.keeping import kept
 from diffmix.kernels.backend import uncast
 from diffmix.losses._audio import pair
 
@@ -71,7 +71,7 @@ class StereoInvariantLoss(nn.Module):
         return (power + 1e-8).sqrt().unflatten(0, (-1, 2))  # a log of at least 1e-4, far below what is heard
 
 
-@lru_cache(maxsize=4)
+@kept(4)
 def prefilter(sample_rate: float) -> Tensor:
     """A-weighting (IEC 61672-1, 0 dB at 1 kHz) as a linear-phase filter of 101 taps, then the low-pass [1, 0.85, 0].
 

@@ -10,12 +10,12 @@ N. J. Bryan and J. D. Reiss, "Style transfer of audio effects with differentiabl
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from diffmix.keeping import kept
 from diffmix.kernels.backend import uncast
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.loudness import SILENCE_LUFS, block_loudness, integrated_loudness
@@ -205,17 +205,12 @@ def unaligned_errors(y: Tensor, target: Tensor, sample_rate: float) -> dict[str,
     }
 
 
+@kept(4)
 def mel_weights(n_fft: int, sample_rate: float, bands: int = MEL_BANDS) -> Tensor:
     """Triangles (n_fft // 2 + 1, bands) of equal area from 0 Hz to half the sample rate on M. Slaney's mel scale.
 
     The scale is linear up to 1 kHz (3 mel per 200 Hz), then logarithmic (27 mel per factor of 6.4).
     """
-    with torch.inference_mode(False):  # kept for later calls
-        return _mel_weights(n_fft, sample_rate, bands)
-
-
-@lru_cache(maxsize=4)
-def _mel_weights(n_fft: int, sample_rate: float, bands: int) -> Tensor:
     knee, step = 15.0, math.log(6.4) / 27
     top_hz = sample_rate / 2
     top = top_hz * 3 / 200 if top_hz < 1000 else knee + math.log(top_hz / 1000) / step

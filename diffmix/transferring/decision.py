@@ -8,7 +8,6 @@ mel spectra of 65536 samples, in magnitude and in log magnitude.
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from numbers import Real
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from diffmix.errors import SettingsError
 from diffmix.estimators.style_features import RATE, at_peak, at_rate, listened
 from diffmix.estimators.translator import GATED, Posterior
 from diffmix.estimators.treatment import ASPECTS, EXTRAS, Treatment
+from diffmix.keeping import kept
 from diffmix.kernels.dynamics import compressor
 from diffmix.metrics.style import mel_weights
 
@@ -222,7 +222,7 @@ def mel_distance(a: Tensor, b: Tensor) -> Tensor:
 _GRID = 8192
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def _grid_hz() -> Tensor:
     return torch.fft.rfftfreq(_GRID, 1 / RATE)
 

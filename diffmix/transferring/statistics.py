@@ -1,7 +1,6 @@
 """Statistics of recordings that do not depend on where in the song one listens, with gradients."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmix.estimators.style_features import BANDS, LEVEL_PERCENT, N_FFT, RATE, mel
+from diffmix.keeping import kept
 
 SIZE = 2 * BANDS + len(LEVEL_PERCENT) + 2
 """Numbers of one recording."""
@@ -77,7 +77,7 @@ class _Heard(torch.autograd.Function):
         return gx
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def _parts_to_bands() -> Tensor:
     """What makes bands of the squares of real and imaginary parts in turn, (2050, 40)."""
     return mel().repeat_interleave(2, 0)
@@ -99,7 +99,7 @@ def learned(differences: Tensor, songs: Sequence[str]) -> Tensor:
     return torch.linalg.cholesky(torch.linalg.inv(covariance)).float()
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def whitening() -> Tensor:
     """What makes the differences of two parts of a song unit numbers, (88, 88), by multiplication from the right."""
     from safetensors.torch import load_file

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffmix.keeping import kept
 from diffmix.kernels.biquad import frequency_response, high_shelf, highpass, low_shelf, peak, resonant
 
 Curve = NDArray[np.float64]
@@ -24,7 +25,7 @@ ACTIVE_DB = -25.0
 _BANDS = len(THIRD_OCTAVES_HZ)
 
 
-@lru_cache(maxsize=16)
+@kept(16)
 def _bands(n_fft: int, sample_rate: float) -> Tensor:
     """Weights (n_fft // 2 + 1, 28): the part of every bin that lies in a band, all of a bin being one bin wide."""
     width = sample_rate / n_fft

@@ -364,9 +364,14 @@ def _numbers(panel: "SubFigure", measured: Mapping[str, Any]) -> None:
 
 def facts(measured: Mapping[str, Any]) -> str:
     """How many tracks, how long, at which rate."""
-    minutes, seconds = divmod(round(measured["seconds"]), 60)
-    count = len(measured["tracks"])
-    return f"{count} track{'s'[: count > 1]} · {minutes}:{seconds:02d} · {measured['sample_rate'] / 1000:g} kHz"
+    count, long = len(measured["tracks"]), clock(measured["seconds"])
+    return f"{count} track{'s'[: count > 1]} · {long} · {measured['sample_rate'] / 1000:g} kHz"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, 3:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 def _strips(

@@ -364,9 +364,8 @@ def _level_cells(name: str, track: Mapping[str, Any]) -> str:
         f'<svg width="130" height="20"><path class="axis" d="M6 10H124"/><path class="span" d="M{x1:.1f} 10H{x2:.1f}"/>'
         f'<circle class="before" cx="{x1:.1f}" cy="10" r="4"/><circle class="after" cx="{x2:.1f}" cy="10" r="5"/></svg>'
     )
-    about = f"{'stereo' if track['channels'] == 2 else 'mono'}" + (
-        f", {track['role'].replace('_', ' ')}" if track["role"] else ""
-    )
+    about = "stereo" if track["channels"] == 2 else "mono"
+    about += f", {track['role'].replace('_', ' ')}" if track["role"] else ""
     return (
         f"<tr><th>{escape(name)}<small>{escape(about)}</small><td>{'silent' if plots.silent(track) else level}"
         f'<td class="n">{plots.number(before)}<td class="n">{plots.number(after)}'
@@ -430,9 +429,7 @@ def listen(mix: "Mix", before_label: str, label: str) -> str:
     match_db = _loudness(mix.audio, rate) - float(meter.loudness())
     before = unmixed(mix.multitrack, start, start + frames)
     sounds = {before_label: before * 10 ** (match_db / 20), label: mix.audio[:, start : start + frames]}
-    where = f"{frames / rate:.0f} s" + (
-        f" from {start // rate // 60}:{start // rate % 60:02d}" if frames < length else ""
-    )
+    where = f"{frames / rate:.0f} s" + (f" from {plots.clock(start // rate)}" if frames < length else "")
     players = (
         f"<div><small>{title}, {where}</small>"
         f'<audio controls src="data:audio/wav;base64,{_wav(x, rate)}"></audio></div>'

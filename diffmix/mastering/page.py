@@ -54,8 +54,7 @@ def spectrum(measured: Mapping[str, Any]) -> "Figure":
 
 def length(measured: Mapping[str, Any]) -> str:
     """How long the recording is, and its rate."""
-    minutes, seconds = divmod(round(measured["seconds"]), 60)
-    return f"{minutes}:{seconds:02d}, {measured['sample_rate'] / 1000:g} kHz"
+    return f"{plots.clock(measured['seconds'])}, {measured['sample_rate'] / 1000:g} kHz"
 
 
 def lines(measured: Mapping[str, Any], numbers: Numbers) -> list[str]:

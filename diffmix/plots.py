@@ -29,6 +29,11 @@ LEVEL_DB = np.linspace(-60.0, 0.0, 61)
 ROW_DB = 12.0
 """Gain changes that a row of a table of curves shows, up and down."""
 
+Lines = Sequence[tuple[str, str, str]]
+"""Numbers of a report: the label of each, its key among what was measured, its unit."""
+
+LEVELS: Lines = (("Loudness", "loudness_lufs", "LUFS"), ("True peak", "true_peak_db", "dBTP"))
+
 _STYLE = {
     "font.size": 9,
     "text.color": INK,
@@ -355,8 +360,7 @@ def rows(measured: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def _numbers(panel: "SubFigure", measured: Mapping[str, Any]) -> None:
     panel.text(0.06, 0.89, _plain(shortened(measured["name"], 20)), size=14, weight="bold", va="center")
     panel.text(0.06, 0.79, facts(measured), color=MUTED, va="center")
-    lines = (("Loudness", "loudness_lufs", "LUFS"), ("True peak", "true_peak_db", "dBTP"))
-    for y, (label, key, unit) in zip((0.6, 0.32), lines, strict=True):
+    for y, (label, key, unit) in zip((0.6, 0.32), LEVELS, strict=True):
         panel.text(0.06, y, label, color=MUTED, va="center")
         panel.text(0.06, y - 0.09, f"{number(measured['mix'][key])} {unit}", size=16, weight="bold", va="center")
         panel.text(0.06, y - 0.175, f"unmixed {number(measured['unmixed'][key])}", color=MUTED, va="center")

@@ -229,12 +229,13 @@ def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
     """The report as one HTML text."""
     name = escape(measured["name"])
     filters, dynamics = plots.curved(mix.console.master, mix.console.check(mix.settings)["master"])
-    charts = [f'<figure style="flex-grow:6.4">{svg(plots.spectrum(measured["spectrum"]))}</figure>']
-    if filters:
-        charts.append(f'<figure style="flex-grow:4">{svg(plots.eq_curve(filters, "Master equaliser"))}</figure>')
-    if dynamics:
-        title = f"Master {measured['master']['compressor']['title'].lower()}"
-        charts.append(f'<figure style="flex-grow:2.6">{svg(plots.compressor_curve(dynamics, title))}</figure>')
+    squeezed = measured["master"]["compressor"]
+    first, *others = charts(
+        plots.spectrum(measured["spectrum"]),
+        plots.eq_curve(filters, "Master equaliser") if filters else None,
+        plots.compressor_curve(dynamics, f"Master {squeezed['title'].lower()}") if dynamics else None,
+    )
+    loudness = cards(plots.LEVELS, measured["mix"], measured["unmixed"], "unmixed")
     up = plots.ROW_DB
     strips = plots.rows(measured)
     eq = any(strip["eq"] for _, strip in strips)
@@ -254,9 +255,9 @@ def page(mix: "Mix", measured: Mapping[str, Any]) -> str:
 <style>{STYLESHEET}</style>
 <main>
 <header><h1>{name}</h1><p>{plots.facts(measured)}</p></header>
-<section class="cards">{_cards(measured)}{listen(mix, "Unmixed, as loud as the mix", "Mix")}</section>
-<section class="charts">{charts[0]}
-{"".join(charts[1:])}</section>
+<section class="cards">{loudness}{listen(mix, "Unmixed, as loud as the mix", "Mix")}</section>
+<section class="charts">{first}
+{"".join(others)}</section>
 <p class="quiet">{escape(_others(measured))}</p>
 <section><h2>Tracks</h2>
 <p class="quiet"><i class="before"></i> before <i class="after"></i> after &ensp;{legend}</p>
@@ -303,13 +304,19 @@ def _reasons(measured: Mapping[str, Any]) -> str:
     return "\n".join(found)
 
 
-def _cards(measured: Mapping[str, Any]) -> str:
-    cards = (("Loudness", "loudness_lufs", "LUFS"), ("True peak", "true_peak_db", "dBTP"))
+def cards(numbers: plots.Lines, now: Mapping[str, Any], before: Mapping[str, Any], called: str) -> str:
+    """Numbers as they are now, large, and as they were before, which is ``called`` so."""
     return "".join(
-        f"<div><small>{label}</small><b>{plots.number(measured['mix'][key])}</b> {unit}"
-        f"<small>unmixed {plots.number(measured['unmixed'][key])} {unit}</small></div>"
-        for label, key, unit in cards
+        f"<div><small>{label}</small><b>{plots.number(now[key])}</b> {unit}"
+        f"<small>{called} {plots.number(before[key])} {unit}</small></div>"
+        for label, key, unit in numbers
     )
+
+
+def charts(spectrum: "Figure", filters: "Figure | None", dynamics: "Figure | None") -> list[str]:
+    """The figures of a page's first row that there are, each as wide as its share."""
+    shares = ((spectrum, 6.4), (filters, 4), (dynamics, 2.6))
+    return [f'<figure style="flex-grow:{share:g}">{svg(figure)}</figure>' for figure, share in shares if figure]
 
 
 def _others(measured: Mapping[str, Any]) -> str:

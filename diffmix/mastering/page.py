@@ -1,6 +1,6 @@
 """What reports of one recording before and after have in common: those of masters and those of transfers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -8,20 +8,18 @@ import numpy as np
 
 from diffmix import plots
 from diffmix.mix import Mix
-from diffmix.report import STYLESHEET, listen, svg
+from diffmix.report import STYLESHEET, cards, charts, listen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Numbers = Sequence[tuple[str, str, str]]
-"""What is measured before and after: its label, its key in the report, its unit."""
-
-NUMBERS: Numbers = (
-    ("Loudness", "loudness_lufs", "LUFS"),
-    ("True peak", "true_peak_db", "dBTP"),
+NUMBERS: plots.Lines = (
+    *plots.LEVELS,
     ("Peak over loudness", "plr_db", "dB"),
     ("Loudness range", "range_lu", "LU"),
 )
+"""What is measured before and after."""
+
 BYPASS = {
     "loudness_db": "Loudness, LU",
     "true_peak_db": "True peak, dB",
@@ -57,7 +55,7 @@ def length(measured: Mapping[str, Any]) -> str:
     return f"{plots.clock(measured['seconds'])}, {measured['sample_rate'] / 1000:g} kHz"
 
 
-def lines(measured: Mapping[str, Any], numbers: Numbers) -> list[str]:
+def lines(measured: Mapping[str, Any], numbers: plots.Lines) -> list[str]:
     """Numbers before and after as lines of text."""
     rows = [
         f"{label:<20}" + "".join(f"{measured[when][key]:>8.1f}" for when in ("before", "after")) + f" {unit}"
@@ -72,7 +70,7 @@ def page(
     kind: str,
     facts: str,
     sections: str,
-    numbers: Numbers = NUMBERS,
+    numbers: plots.Lines = NUMBERS,
 ) -> str:
     """A report as one HTML text that works offline: ``sections`` stand between the charts and what leaving out does.
 
@@ -80,16 +78,12 @@ def page(
     """
     name = escape(measured["name"])
     filters, dynamics = plots.curved(made.console.master, made.settings["master"])
-    charts = [f'<figure style="flex-grow:6.4">{svg(spectrum(measured))}</figure>']
-    if filters:
-        charts.append(f'<figure style="flex-grow:4">{svg(plots.eq_curve(filters))}</figure>')
-    if dynamics:
-        charts.append(f'<figure style="flex-grow:2.6">{svg(plots.compressor_curve(dynamics))}</figure>')
-    cards = "".join(
-        f"<div><small>{label}</small><b>{plots.number(measured['after'][key])}</b> {unit}"
-        f"<small>before {plots.number(measured['before'][key])} {unit}</small></div>"
-        for label, key, unit in numbers
+    pictures = charts(
+        spectrum(measured),
+        plots.eq_curve(filters) if filters else None,
+        plots.compressor_curve(dynamics) if dynamics else None,
     )
+    levels = cards(numbers, measured["after"], measured["before"], "before")
     heads = "".join(f'<th class="n">{label}' for label in BYPASS.values())
     bypass = "".join(
         f"<tr><th>{stage}" + "".join(f'<td class="n">{changes[key]:+.1f}' for key in BYPASS)
@@ -102,8 +96,8 @@ def page(
 <style>{STYLESHEET}</style>
 <main>
 <header><h1>{name}</h1><p>{escape(facts)}</p></header>
-<section class="cards">{cards}{listen(made, "Before, as loud as after", "After")}</section>
-<section class="charts">{"".join(charts)}</section>
+<section class="cards">{levels}{listen(made, "Before, as loud as after", "After")}</section>
+<section class="charts">{"".join(pictures)}</section>
 {sections}
 <section><h2>Without a stage</h2>
 <p class="quiet">What changes in the loudest seconds when a stage is left out.</p>

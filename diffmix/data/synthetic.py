@@ -106,6 +106,11 @@ def cache_root() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "diffmix"
 
 
+def cache_name(made_of: Any) -> str:
+    """A short name for what is kept in the cache, one for all that it is made of, which is plain data."""
+    return hashlib.sha1(json.dumps(made_of, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:12]
+
+
 class SyntheticSongs(Sequence[Song]):
     """Generated songs with the seeds `seed` ... `seed + count - 1`, made once and kept on disk as 16-bit WAV files.
 
@@ -141,10 +146,8 @@ class SyntheticSongs(Sequence[Song]):
         self.engines, self.tracks = engines, (int(tracks[0]), int(tracks[1]))
         self._seeds = range(seed, seed + count)
         about = {"engines": engines, "sample_rate": sample_rate, "seconds": self.seconds, "tracks": self.tracks}
-        config = json.dumps(about)
-        digest = hashlib.sha1(config.encode(), usedforsecurity=False).hexdigest()[:12]
         kept = Path(root) if root else cache_root()
-        self.folder = kept / "procedural" / f"v{GENERATOR_VERSION}" / f"{engines.split('+')[0]}-{digest}"
+        self.folder = kept / "procedural" / f"v{GENERATOR_VERSION}" / f"{engines.split('+')[0]}-{cache_name(about)}"
 
     def __len__(self) -> int:
         return len(self._seeds)

@@ -4,7 +4,6 @@ They are made in pieces, each from its own seed, and only numbers are kept on di
 piece, and another that asks for the same finds them.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from diffmix.data import styles
 from diffmix.data.effect_chains import EFFECTS, Effect, draw_chain, draw_effect, render
 from diffmix.data.style_content import RATE, Content, Item, generated, picked, talker
 from diffmix.data.synthesis import between
-from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
+from diffmix.data.synthetic import GENERATOR_VERSION, cache_name, cache_root
 from diffmix.errors import AudioError, OutputError
 from diffmix.estimators.effect_embedding import Heard, heard
 from diffmix.estimators.style_features import BANDS, WINDOW, at_rate, style_features
@@ -87,8 +86,7 @@ def examples(
     ``advance(done, note)`` is called after each. Raises OutputError if the folder cannot be made.
     """
     about = [EXAMPLES_VERSION, GENERATOR_VERSION, seed, [(c.name, c.song, c.kind) for c in contents], engines]
-    digest = hashlib.sha1(json.dumps(about).encode(), usedforsecurity=False).hexdigest()[:12]
-    folder = Path(root or cache_root() / "effects") / digest
+    folder = Path(root or cache_root() / "effects") / cache_name(about)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,8 +4,6 @@ A lesson is made once and kept on disk. It holds descriptions and knobs, not aud
 and a step of training costs milliseconds.
 """
 
-import hashlib
-import json
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -23,7 +21,7 @@ from diffmix.data.knowledge import Engineered, engineer, sample_style
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.recordings import Recordings
 from diffmix.data.roles import LABELS
-from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
+from diffmix.data.synthetic import GENERATOR_VERSION, cache_name, cache_root
 from diffmix.errors import OutputError
 from diffmix.estimators.features import heard_mix, log_mel, measures
 from diffmix.files import replacing
@@ -66,8 +64,7 @@ class Lessons(Sequence[Lesson]):
         told = {**asdict(recordings), "console": console.description, "count": 0}
         if not recordings.folders:
             told["seed"] = 0
-        digest = hashlib.sha1(json.dumps(told, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:12]
-        self.folder = self.cache / "lessons" / f"v{GENERATOR_VERSION}.{LESSON_VERSION}" / digest
+        self.folder = self.cache / "lessons" / f"v{GENERATOR_VERSION}.{LESSON_VERSION}" / cache_name(told)
 
     def __len__(self) -> int:
         return self.recordings.count * self.recordings.takes

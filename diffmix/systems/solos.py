@@ -4,7 +4,6 @@ Recordings of real ones, varied, or those of generated songs, which cost a seven
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
@@ -17,7 +16,7 @@ from diffmix.data.multitrack import Multitrack
 from diffmix.data.recordings import Recordings
 from diffmix.data.roles import LABELS
 from diffmix.data.solos import by_role, solo
-from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
+from diffmix.data.synthetic import GENERATOR_VERSION, cache_name, cache_root
 from diffmix.errors import OutputError
 from diffmix.estimators.features import MEASURES, log_mel, measures
 from diffmix.files import replacing
@@ -59,8 +58,7 @@ def prepare(
         for role, found in by_role(folder).items():
             files.setdefault(role, []).extend(found)
     told = [count, seconds, sample_rate, {role: [_digest(file) for file in found] for role, found in files.items()}]
-    digest = hashlib.sha1(json.dumps(told, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:12]
-    kept = FilePath(cache or cache_root()) / "solos" / f"v{SOLO_VERSION}" / f"{digest}.safetensors"
+    kept = FilePath(cache or cache_root()) / "solos" / f"v{SOLO_VERSION}" / f"{cache_name(told)}.safetensors"
     if kept.is_file():
         return Solos(**load_file(kept))
     solos = Solos(torch.empty(0), torch.empty(count, MEASURES), torch.empty(count, dtype=torch.int64))
@@ -87,8 +85,7 @@ def of_songs(
     from safetensors.torch import load_file
 
     told = {**asdict(recordings), "count": 0, "seed": 0}  # more songs or others: those that are there still count
-    digest = hashlib.sha1(json.dumps(told, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:12]
-    folder = FilePath(cache or cache_root()) / "solos" / f"v{GENERATOR_VERSION}.{SOLO_VERSION}" / digest
+    folder = FilePath(cache or cache_root()) / "solos" / f"v{GENERATOR_VERSION}.{SOLO_VERSION}" / cache_name(told)
     found = []
     for number in range(recordings.count):
         kept = folder / f"{recordings.seed + number}.safetensors"

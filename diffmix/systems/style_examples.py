@@ -4,8 +4,6 @@ They are made in pieces, each from its own seed, and kept on disk as numbers (fe
 crops: a stopped run goes on with the next piece, and another that asks for the same finds them.
 """
 
-import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -21,7 +19,7 @@ from diffmix.data import styles
 from diffmix.data.style_content import CLASSES, RATE, Audible, generated, picked, talker
 from diffmix.data.styles import Style
 from diffmix.data.synthesis import between
-from diffmix.data.synthetic import GENERATOR_VERSION, cache_root
+from diffmix.data.synthetic import GENERATOR_VERSION, cache_name, cache_root
 from diffmix.estimators.style_features import WINDOW, at_peak, at_rate, style_features
 from diffmix.estimators.treatment import ATTACK_MS, EQ_HZ, EXTRAS, LEVELS_DB, RELEASE_MS, SURE_DB, Treatment
 from diffmix.files import replacing
@@ -154,7 +152,7 @@ def _twin_ms(rise_s: float) -> float:
 
 def _digest(contents: Sequence[Audible], seed: int, engines: str) -> str:
     about = [EXAMPLES_VERSION, GENERATOR_VERSION, seed, [(c.name, c.song, c.kind) for c in contents], engines]
-    return hashlib.sha1(json.dumps(about).encode(), usedforsecurity=False).hexdigest()[:12]
+    return cache_name(about)
 
 
 # -- making one piece --------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ def automix(
     only: str | Sequence[str] = (),
     style: str | Style | None = None,
     refine: int = 0,
+    tail_s: float = 0.0,
     progress: Progress | None = None,
 ) -> Mix:
     """Mix stems with the trained automatic mixer.
@@ -64,11 +65,12 @@ def automix(
         only: the kinds of knobs that may be touched: ``"gain,pan"``.
         style: words, ``"wider,drier,vocal+2"``, or a `diffmix.data.knowledge.Style`.
         refine: steps of gradient descent on the knobs from where the model puts them, which they do not leave far.
+        tail_s: seconds, 0..60, that the mix goes on after the longest track, so that its reverb rings out.
         progress: called with what is being done and the share done.
 
     Raises AudioError, SettingsError, CheckpointError (all of them DiffmixError), each in one sentence.
     """
-    given = _Asked(loudness_lufs, ceiling_db, model, reference, lock, bound, only, refine)
+    given = _Asked(loudness_lufs, ceiling_db, model, reference, lock, bound, only, refine, tail_s)
     return next(_mixes(stems, sample_rate, roles, given, [style], progress))
 
 
@@ -98,6 +100,7 @@ class _Asked:
     bound: Sequence[str] | Mapping[str, Any] = ()
     only: str | Sequence[str] = ()
     refine: int = 0
+    tail_s: float = 0.0
 
 
 def _mixes(
@@ -137,6 +140,7 @@ def _made(
     multitrack = automixing.with_roles(load(stems, sample_rate, told), told)
     course("inspecting", 0.0)
     multitrack, left_out = without_mixes(multitrack, told)
+    multitrack = automixing.with_tail(multitrack, asked.tail_s)
     rate = multitrack.sample_rate
     mixer = automixing.mixer_of(asked.model, rate)
     _ = mixer.console.loudness_knob  # said before the work begins, if there is none
@@ -166,7 +170,9 @@ def _made(
             limits=wishes.limits,
             progress=part,
         )
-        yield replace(mix, style=automixing.in_words(style), wished=wishes.told)
+        ends = automixing.cut_off(multitrack, mix.audio)
+        notes = (*mix.notes, ends) if ends else mix.notes
+        yield replace(mix, notes=notes, style=automixing.in_words(style), wished=wishes.told)
 
 
 def render(
@@ -177,6 +183,7 @@ def render(
     sample_rate: int | None = None,
     mute: str | Sequence[str] = (),
     solo: str | Sequence[str] = (),
+    tail_s: float = 0.0,
 ) -> Mix:
     """Mix stems under given settings, exactly as they are.
 
@@ -189,6 +196,7 @@ def render(
         sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
         mute: tracks that are not heard, by names, patterns of them or roles: ``["click", "gtr*", "drums"]``.
         solo: the only tracks that are heard.
+        tail_s: as of `automix`.
 
     Raises AudioError and SettingsError.
     """
@@ -198,6 +206,7 @@ def render(
     if any(track.name not in names for track in multitrack.tracks):  # `automix` left out mixes of the others, too
         multitrack, left_out = without_mixes(multitrack, names)
         multitrack = replace(multitrack, notes=(*multitrack.notes, *(f"{f.track}: {f.text}." for f in left_out)))
+    multitrack = automixing.with_tail(multitrack, tail_s)
     console = _console(layout if console is None else console, multitrack)
     audio = render_audio(console, multitrack, settings, mute, solo).numpy()
     muted = muted_tracks(console, multitrack, mute, solo)

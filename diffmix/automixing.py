@@ -1,6 +1,7 @@
 """From stems and wishes to settings: what a model proposes, kept to what a person locked, bounded or left free."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -8,7 +9,9 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from diffmix.balance import balanced
 from diffmix.console import Console, shipped
@@ -19,6 +22,7 @@ from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
+from diffmix.params import within
 from diffmix.playback import excerpts
 from diffmix.settings import Settings
 from diffmix.types import Path
@@ -29,6 +33,12 @@ RULES = "rules"
 
 MODELS = {"diffmix-automixer": ("automixer", "Automixer"), "diffmix-dmc": ("dmc", "DMC")}
 """Which class of which module of `diffmix.systems` reads the folder of a format, with ``load(folder, sample_rate)``."""
+
+RUNG_OUT_DB = -60.0
+"""What is softer than this, beside the highest peak, has ended."""
+
+ENDING_S = 0.02
+"""Seconds by which the end of a mix is judged."""
 
 LISTENED_S = 30.0
 """Seconds of each track, its fullest, that rules listen to."""
@@ -112,6 +122,29 @@ def with_roles(multitrack: Multitrack, roles: Mapping[str, str]) -> Multitrack:
             raise SettingsError(f"track {name!r} cannot have the role {role!r}; there are: {', '.join(ROLES)}")
     tracks = tuple(replace(track, role=roles.get(track.name, track.role)) for track in multitrack.tracks)
     return replace(multitrack, tracks=tracks)
+
+
+def with_tail(multitrack: Multitrack, tail_s: float) -> Multitrack:
+    """The tracks with so many seconds, 0..60, of silence behind them. Raises SettingsError."""
+    within("the tail", tail_s, 0, 60, "s")
+    more = round(tail_s * multitrack.sample_rate)
+    tracks = tuple(replace(track, audio=pad(track.audio, (0, more))) for track in multitrack.tracks)
+    return replace(multitrack, tracks=tracks, tail_s=multitrack.tail_s + tail_s) if more else multitrack
+
+
+def cut_off(multitrack: Multitrack, audio: np.ndarray) -> str:
+    """A sentence if a mix (2, T) ends while its effects are heard and the tracks are not; else nothing."""
+    last = max(1, round(ENDING_S * multitrack.sample_rate))
+
+    def ending_db(x: Tensor) -> float:
+        """Peak of the end below that of the whole."""
+        end, whole = (max(abs(float(v)) for v in part.aminmax()) for part in (x[:, -last:], x))
+        return 20 * math.log10(end / whole) if end else -math.inf
+
+    end_db = ending_db(torch.from_numpy(audio))
+    if end_db < RUNG_OUT_DB or any(ending_db(track.audio) > RUNG_OUT_DB for track in multitrack.tracks):
+        return ""
+    return f"It ends while the reverb is heard, {-end_db:.0f} dB under the peak: a tail of 3 s lets it ring out."
 
 
 class Proposal(NamedTuple):

@@ -132,6 +132,8 @@ class Mix:
             for t in self.multitrack.tracks
         }
         preset = preset_of(self.graph, self.sample_rate, sources)
+        if self.multitrack.tail_s:
+            preset["tail_s"] = self.multitrack.tail_s
         own = {title: name for name, title in titles.items()} | {preset["output"]: preset["output"]}
         starts = {t.name: t.start_s for t in self.multitrack.tracks if t.start_s}
         for node in preset["nodes"]:  # a preset, unlike a graph, has room for every name

@@ -99,6 +99,31 @@ def test_a_preset_places_the_files_as_the_mix_does(tmp_path: Path) -> None:
         assert np.array_equal(played, track.audio)
 
 
+def test_a_mix_may_go_on_until_its_reverb_has_rung_out(tmp_path: Path) -> None:
+    hit = np.zeros(RATE // 2, np.float32)
+    hit[:2000] = np.hanning(2000) * np.random.default_rng(0).standard_normal(2000) / 4
+    tracks = {"snare": hit, "vox": np.roll(hit, 3000), "nothing": 0 * hit}
+    asked = {"sample_rate": RATE, "model": "rules"}
+    mix = diffmix.automix(tracks, **asked)
+    assert any(note.startswith("It ends while the reverb is heard, ") for note in mix.notes)
+    longer = diffmix.automix(tracks, tail_s=2.5, **asked)
+    assert (mix.audio.shape, longer.audio.shape) == ((2, RATE // 2), (2, 3 * RATE))
+    assert not any("It ends" in note for note in longer.notes)
+    end_db = 20 * np.log10(np.abs(longer.audio[:, -320:]).max() / np.abs(longer.audio).max())
+    assert end_db < -60
+    again = diffmix.render(tracks, longer.settings, sample_rate=RATE, tail_s=2.5)
+    assert np.array_equal(again.audio, longer.audio)
+    preset = longer.preset()
+    validate(preset)
+    assert preset["tail_s"] == 2.5
+    assert "tail_s" not in mix.preset()
+    assert preset_residual_db(longer) == -np.inf
+    sounding = {**tracks, "noise": np.random.default_rng(0).standard_normal(RATE // 2) / 9}
+    assert not any("It ends" in note for note in diffmix.automix(sounding, **asked).notes)  # the song itself is cut
+    with pytest.raises(SettingsError, match=r"the tail is 99 s, allowed 0\.\.60 s"):
+        diffmix.automix(tracks, tail_s=99, **asked)
+
+
 def test_settings_are_the_mix(folder: Path, model: Path) -> None:
     mix = diffmix.automix(folder, model=model)
     assert np.array_equal(diffmix.render(folder, mix.settings).audio, mix.audio)

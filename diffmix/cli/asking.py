@@ -72,6 +72,12 @@ def ceiling(parser: Parser) -> None:
     parser.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
 
 
+def tail(parser: Parser) -> None:
+    """How long the mix goes on."""
+    text = "seconds that the mix goes on after the longest track, so that its reverb rings out (default 0)"
+    parser.add_argument("--tail", type=float, default=0.0, metavar="SECONDS", help=text)
+
+
 def quality(parser: Parser) -> None:
     """How thoroughly is looked."""
     parser.add_argument("--quality", default="balanced", metavar="QUALITY", help="fast, balanced (default) or best")

@@ -37,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variants", type=int, default=1, metavar="N", help=text)
     text = "steps of gradient descent on the knobs, from where the model puts them (default 0)"
     parser.add_argument("--refine", type=int, default=0, metavar="STEPS", help=text)
+    asking.tail(parser)
     asking.seed(parser)
     parser.add_argument("--no-stems", action="store_true", help="do not write the tracks after processing")
 
@@ -59,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
         "style": options.style or None,
         "seed": options.seed,
         "refine": options.refine,
+        "tail_s": options.tail,
     }
     made: list[tuple[Mix, dict[str, Path]]] = []
     with progress(f"Mixing {', '.join(map(str, options.stems))}", 100) as advance:

@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*', drums"
     )
     parser.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
+    asking.tail(parser)
     asking.console(parser)
 
 
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
 
     spare(options.output, ["mix.wav"])
     stems, layout = asking.stems_of(options.stems), asking.layout(options.console)
-    mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo)
+    mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo, tail_s=options.tail)
     files = mix.save(options.output)
     show_mix(mix, files)
     show_left(options.output, files.values(), mix.recordings)

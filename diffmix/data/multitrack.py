@@ -50,12 +50,16 @@ class Track:
 
 @dataclass(frozen=True)
 class Multitrack:
-    """Tracks of one song with one sample rate and one length; `notes` tell what loading changed or left out."""
+    """Tracks of one song with one sample rate and one length; `notes` tell what loading changed or left out.
+
+    The last `tail_s` seconds are silence behind the recordings, in which effects ring out.
+    """
 
     name: str
     sample_rate: int
     tracks: tuple[Track, ...]
     notes: tuple[str, ...] = ()
+    tail_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse tracks that cannot be mixed together: other shapes or lengths, equal names, none at all."""

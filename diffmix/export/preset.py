@@ -166,7 +166,8 @@ def schema() -> dict[str, Any]:
         "pedalboard": text,
         "sample_rate": {"type": "integer", "minimum": low, "maximum": high, "description": unit},
         "output": text,
+        "tail_s": number(*standalone.TAIL),
         "nodes": {"type": "array", "items": node, "minItems": 1},
     }
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "diffmix preset"}
-    return {**dialect, **fixed(head), "$defs": {"plugin": {"oneOf": plugins}}}
+    return {**dialect, **fixed(head, optional=("tail_s",)), "$defs": {"plugin": {"oneOf": plugins}}}

@@ -125,7 +125,7 @@ LIMITS: dict[str, dict[str, Limit]] = {
 }
 NESTS = ("Chain", "Mix")
 SEND, FACTOR, RATE = (-1_000, 200, "dB"), (-1_000, 1_000, ""), (4_000, 768_000, "Hz")
-START = (0, 86_400, "s")
+START, TAIL = (0, 86_400, "s"), (0, 600, "s")
 
 
 def highest(plugin, parameter, sample_rate):
@@ -171,7 +171,8 @@ def check(preset):
     if preset.get("version") != 1:
         raise Mistake(f"The preset has version {preset.get('version')!r}; this reader knows version 1.")
     texts = dict.fromkeys(("format", "generator", "pedalboard", "output"), str)
-    fields("The preset", preset, {**texts, "version": int, "sample_rate": int, "nodes": list})
+    fields("The preset", preset, {**texts, "version": int, "sample_rate": int, "nodes": list}, {"tail_s": float})
+    within("The preset: tail_s", preset.get("tail_s", 0), *TAIL)
     within("The preset: sample_rate", preset["sample_rate"], *RATE)
     channels: dict[str, int] = {}
     for node in preset["nodes"]:
@@ -360,7 +361,7 @@ def play(folder, output):
         raise Mistake(f"The folder of stems {folder} does not exist.")
     rate = preset["sample_rate"]
     stems = {node["name"]: read(folder, node, rate) for node in preset["nodes"] if "source" in node}
-    longest = max(x.shape[1] for x in stems.values())
+    longest = max(x.shape[1] for x in stems.values()) + round(preset.get("tail_s", 0) * rate)
     audio = render(preset, boards(preset), {name: pad(x, longest) for name, x in stems.items()})
     peak = 20 * math.log10(max(abs(audio).max(initial=0), 1e-10))
     if not peak <= 0:

@@ -377,6 +377,7 @@ def test_a_preset_is_not_written_where_it_cannot_be(preset: dict[str, Any], tmp_
 def folder(preset: dict[str, Any], stems: dict[str, np.ndarray], tmp_path: Path) -> Path:
     """A folder as a user gets it, with stems beside it: a dual-mono file, a pair of files, a shorter file."""
     preset["nodes"][-1]["plugins"][-1]["params"]["gain_db"] = -20.0
+    preset["tail_s"] = 0.25
     save(preset, tmp_path / "preset.json")
     write_player(tmp_path / "preset.py")
     (tmp_path / "stems").mkdir()
@@ -405,12 +406,13 @@ def test_the_script_plays_the_preset_without_diffmix(folder: Path, stems: dict[s
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("out.wav: 1.0 s at 44100 Hz, peak -")
+    assert done.stdout.startswith("out.wav: 1.2 s at 44100 Hz, peak -")
     info = soundfile.info(folder / "out.wav")
-    assert (info.subtype, info.channels, info.frames) == ("PCM_24", 2, RATE)
+    assert (info.subtype, info.channels, info.frames) == ("PCM_24", 2, RATE + RATE // 4)
     heard = soundfile.read(folder / "out.wav", dtype="float32", always_2d=True)[0].T
-    bass = np.pad(stems["bass"][:, :30000], ((0, 0), (0, RATE - 30000)))
-    expected = to_pedalboard(load(folder / "preset.json")).render({**stems, "bass": bass})
+    padded = {name: standalone.pad(x, RATE + RATE // 4) for name, x in stems.items()}
+    padded["bass"][:, 30000:] = 0
+    expected = to_pedalboard(load(folder / "preset.json")).render(padded)
     assert np.abs(heard - expected).max() <= 2**-23  # the steps of 24 bits
 
 

@@ -91,6 +91,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def made_folder(folder: Path) -> Path:
+    """A folder, with those above it, made if it is missing. Raises OutputError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+    return folder
+
+
 def check_folder(folder: Path) -> None:
     """Raise OutputError if files cannot be written to a folder, or if it cannot be made; leaves no trace."""
     try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffmix.data.audio import EXTENSIONS, info, read, write_wav
 from diffmix.data.sweep import FORMAT, MANIFEST, VERSION
 from diffmix.errors import AudioError, OutputError, SettingsError
-from diffmix.files import write_text
+from diffmix.files import made_folder, write_text
 from diffmix.plugins import PluginNode
 from diffmix.processors import REGISTRY, Processor
 from diffmix.processors.black_box import BlackBox
@@ -193,11 +193,7 @@ def _channels(effect: Processor, audio: Tensor) -> Tensor:
 
 def _claim(output: FilePath, head: dict[str, Any]) -> None:
     """Make the folder of a sweep, or find that it is this one's."""
-    manifest = output / MANIFEST
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {output}: {error.strerror}") from None
+    manifest = made_folder(output) / MANIFEST
     if manifest.is_file():
         try:
             found = json.loads(manifest.read_text(encoding="utf-8"))

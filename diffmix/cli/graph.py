@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     from diffmix.data.multitrack import load
     from diffmix.errors import PresetError
     from diffmix.export import preset, preset_of
-    from diffmix.files import write_text
+    from diffmix.files import made_folder, write_text
     from diffmix.graph import Graph, show, to_mermaid, to_svg
 
     graph = Graph.read(options.graph)
@@ -51,10 +51,7 @@ def run(options: argparse.Namespace) -> None:
                 where = "lies among the stems" if file.resolve().parent in beside else "is no result of diffmix"
                 raise OutputError(f"{file} {where} and would be written over: choose another folder")
         played, rate = api.play(graph, stems)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {options.output}: {error.strerror or error}") from None
+    made_folder(options.output)
     for name, text in files.items():
         write_text(options.output / name, text)
     written = [options.output / name for name in files]

@@ -20,10 +20,10 @@ from diffmix.data.effect_chains import EFFECTS, Effect, draw_chain, draw_effect,
 from diffmix.data.style_content import RATE, Content, Item, generated, picked, talker
 from diffmix.data.synthesis import between
 from diffmix.data.synthetic import GENERATOR_VERSION, cache_name, cache_root
-from diffmix.errors import AudioError, OutputError
+from diffmix.errors import AudioError
 from diffmix.estimators.effect_embedding import Heard, heard
 from diffmix.estimators.style_features import BANDS, WINDOW, at_rate, style_features
-from diffmix.files import replacing, write_text
+from diffmix.files import made_folder, replacing, write_text
 
 EXAMPLES_VERSION = 1
 """Part of the cache's name: raised when anything changes what an example is."""
@@ -86,11 +86,7 @@ def examples(
     ``advance(done, note)`` is called after each. Raises OutputError if the folder cannot be made.
     """
     about = [EXAMPLES_VERSION, GENERATOR_VERSION, seed, [(c.name, c.song, c.kind) for c in contents], engines]
-    folder = Path(root or cache_root() / "effects") / cache_name(about)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+    folder = made_folder(Path(root or cache_root() / "effects") / cache_name(about))
     chosen = _kept_presets(folder.parent / f"presets-{EXAMPLES_VERSION}-{GENERATOR_VERSION}.json")
     found = []
     for number in range(pieces):

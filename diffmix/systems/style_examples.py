@@ -22,7 +22,7 @@ from diffmix.data.synthesis import between
 from diffmix.data.synthetic import GENERATOR_VERSION, cache_name, cache_root
 from diffmix.estimators.style_features import WINDOW, at_peak, at_rate, style_features
 from diffmix.estimators.treatment import ATTACK_MS, EQ_HZ, EXTRAS, LEVELS_DB, RELEASE_MS, SURE_DB, Treatment
-from diffmix.files import replacing
+from diffmix.files import made_folder, replacing
 from diffmix.transferring.decision import CROP, mel_magnitude
 
 EXAMPLES_VERSION = 2
@@ -99,10 +99,9 @@ def examples(
 
     ``engines`` are those of `generate_song`. Pieces are kept below ``root``, the cache folder by default, under a name
     that tells contents, engines, seed and versions; those that are there are read. ``advance(done, note)`` is called
-    after each.
+    after each. Raises OutputError if the folder cannot be made.
     """
-    folder = Path(root or cache_root() / "styles") / _digest(contents, seed, engines)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(Path(root or cache_root() / "styles") / _digest(contents, seed, engines))
     found = []
     for number in range(pieces):
         file = folder / f"{number}.pt"

@@ -1,6 +1,6 @@
 """Training of the encoder of effects."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from diffmix.data.style_content import Content
 from diffmix.errors import OutputError, SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.effect_embedding import EffectEncoder
-from diffmix.systems import effect_embedding, effect_examples
+from diffmix.systems import effect_embedding, effect_examples, style_examples
 from diffmix.systems.effect_embedding import EffectLearner, discriminant, found_among, nearest
 from diffmix.systems.effect_examples import PRESETS, EffectExamples, examples, joined, presets
 from tests.systems.recorded import beats
@@ -170,7 +170,8 @@ def test_a_recipe_of_nothing_is_refused(wrong: str) -> None:
         train.check(config(wrong))
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [examples, style_examples.examples], ids=["effects", "styles"])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, make: Callable[..., object]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot write to .*file"):
-        examples([], 1, 0, tmp_path / "file")
+        make([], 1, 0, tmp_path / "file")

@@ -2,9 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffmix.cli import asking
 from diffmix.errors import OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from diffmix.graph import Graph
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +27,7 @@ def run(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from diffmix import api
     from diffmix.data.audio import FULL_SCALE, write_recording
-    from diffmix.data.multitrack import load
-    from diffmix.errors import PresetError
-    from diffmix.export import preset, preset_of
     from diffmix.files import made_folder, write_text
     from diffmix.graph import Graph, show, to_mermaid, to_svg
 
@@ -40,17 +42,7 @@ def run(options: argparse.Namespace) -> None:
     files |= {"graph.svg": to_svg(graph), "graph.mmd": to_mermaid(graph)}
     if options.graph.resolve() in {(options.output / name).resolve() for name in files}:
         raise OutputError(f"{options.graph} is the graph itself, which would be written over: choose another folder")
-    played: dict[str, np.ndarray] = {}
-    rate = 0
-    if options.stems:
-        stems = load(asking.stems_of(options.stems), keep=graph.sources)
-        beside = {Path(file).resolve().parent for track in stems.tracks for file in track.files}
-        earlier = (options.output / "graph.txt").exists()
-        for file in (options.output / _file(name) for name in graph.outputs):
-            if file.exists() and (file.resolve().parent in beside or not earlier):
-                where = "lies among the stems" if file.resolve().parent in beside else "is no result of diffmix"
-                raise OutputError(f"{file} {where} and would be written over: choose another folder")
-        played, rate = api.play(graph, stems)
+    played, rate = _played(graph, options.stems, options.output) if options.stems else ({}, 0)
     made_folder(options.output)
     for name, text in files.items():
         write_text(options.output / name, text)
@@ -61,18 +53,42 @@ def run(options: argparse.Namespace) -> None:
         if np.abs(audio).max(initial=0) > FULL_SCALE:
             print(f"note: {name} passes 0 dBFS: its file is in floating point")
     if played:
-        try:
-            made = preset_of(graph, rate)
-        except PresetError as error:
-            for name in ("preset.json", "preset.py"):  # of an earlier graph
-                (options.output / name).unlink(missing_ok=True)
-            print(f"note: no preset for Pedalboard: {error}")
-        else:
-            written += [options.output / "preset.json", options.output / "preset.py"]
-            preset.save(made, written[-2])
-            preset.write_player(written[-1])
+        written += _preset(graph, rate, options.output)
     for file in written:
         print(file)
+
+
+def _played(graph: "Graph", stems: list[Path], folder: Path) -> "tuple[dict[str, np.ndarray], int]":
+    """What comes out of a graph, and its rate. Raises OutputError if a file in the way is not one of its results."""
+    from diffmix import api
+    from diffmix.data.multitrack import load
+
+    tracks = load(asking.stems_of(stems), keep=graph.sources)
+    beside = {Path(file).resolve().parent for track in tracks.tracks for file in track.files}
+    earlier = (folder / "graph.txt").exists()
+    for file in (folder / _file(name) for name in graph.outputs):
+        if file.exists() and (file.resolve().parent in beside or not earlier):
+            where = "lies among the stems" if file.resolve().parent in beside else "is no result of diffmix"
+            raise OutputError(f"{file} {where} and would be written over: choose another folder")
+    return api.play(graph, tracks)
+
+
+def _preset(graph: "Graph", rate: int, folder: Path) -> list[Path]:
+    """Write the preset of a graph and its player, if there is one, and say so if not; that of an earlier graph goes."""
+    from diffmix.errors import PresetError
+    from diffmix.export import preset, preset_of
+
+    files = [folder / "preset.json", folder / "preset.py"]
+    try:
+        made = preset_of(graph, rate)
+    except PresetError as error:
+        for file in files:
+            file.unlink(missing_ok=True)
+        print(f"note: no preset for Pedalboard: {error}")
+        return []
+    preset.save(made, files[0])
+    preset.write_player(files[1])
+    return files
 
 
 def _file(output: str) -> str:

@@ -54,7 +54,7 @@ def balanced(
     if not held:
         faders = torch.where(sounding, faders - (faders.max() - knob.high).clamp_min(0), faders)
     for n, name in enumerate(names):
-        fader_db = given.get(name, min(max(float(faders[n]), knob.low), knob.high))
+        fader_db = given.get(name, knob.nearest(float(faders[n])))
         strips[name]["fader"] = {"gain_db": shortest(fader_db)}
     return ordered(settings, [track.name for track in multitrack.tracks])
 

@@ -389,7 +389,7 @@ class _Ending:
         self.full = False  # more gain would make it no louder
 
     def _inside(self, name: str, value: float) -> float:
-        return shortest(min(max(value, self.knobs[name].low), self.knobs[name].high))
+        return shortest(self.knobs[name].nearest(value))
 
     def at(self, gain_db: float, ceiling_db: float) -> torch.Tensor:
         """The mix at a gain and a ceiling as near as their ranges allow."""

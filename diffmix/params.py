@@ -41,6 +41,10 @@ class Param:
         """The range as a person writes it, for example ``-60..0 dB``."""
         return f"{self.low:g}..{self.high:g} {self.unit}".rstrip()
 
+    def nearest(self, value: float) -> float:
+        """The value, or the end of the range that it has passed."""
+        return min(max(value, self.low), self.high)
+
     def narrowed(self, low: float, high: float, default: float | None = None) -> "Param":
         """The same knob with a range inside this one; the default, if not given, moves to the nearest allowed value."""
         if not self.low <= low <= high <= self.high:

@@ -75,10 +75,7 @@ class Settings(dict[str, Any]):
 
     def table(self) -> str:
         """The knobs as text, one line per stage."""
-        lines: list[str] = []
         stages: dict[tuple[str, ...], list[str]] = {}
         for path, value in self.flat():
             stages.setdefault(path[:-1], []).append(f"{path[-1]} {value:.4g}")
-        for stage, knobs in stages.items():
-            lines.append(f"{' / '.join(stage)}: " + ", ".join(knobs))
-        return "\n".join(lines)
+        return "\n".join(f"{' / '.join(stage)}: {', '.join(knobs)}" for stage, knobs in stages.items())

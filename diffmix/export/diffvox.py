@@ -122,7 +122,7 @@ def read(path: Path, index: int = 0) -> DiffVoxPreset:
     }
     values = {}
     for name, param in chain.spec:
-        values[name] = min(max(found[name], param.low), param.high)
+        values[name] = param.nearest(found[name])
         if abs(values[name] - found[name]) > 1e-6 * max(1, abs(found[name])):
             notes.append(f"{name} is {values[name]:g} {param.unit} instead of {found[name]:g} {param.unit}")
     return DiffVoxPreset(chain, values, p, tuple(notes))

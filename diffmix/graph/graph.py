@@ -332,7 +332,7 @@ class Graph:
         params = {}
         for node in self:
             for knob, p in node.params.items():
-                params[f"{node.name}.{knob}"] = replace(p, default=min(max(node.setting(knob), p.low), p.high))
+                params[f"{node.name}.{knob}"] = replace(p, default=p.nearest(node.setting(knob)))
         for edge in self.edges if edges else ():
             if edge.gain_db is not None:
                 params[f"{edge.name}.gain_db"] = replace(EDGE_GAIN, default=edge.gain_db)

@@ -63,11 +63,10 @@ class Chain:
 
     def _set(self, stage: str, values: Mapping[str, float]) -> None:
         """Turn knobs to readable numbers inside of their ranges."""
-        turned = {}
-        for name, value in values.items():
-            param = self.knobs[f"{stage}.{name}"]
-            turned[name] = shortest(min(max(float(f"{value:.3g}"), param.low), param.high))
-        self.settings[stage] = turned
+        self.settings[stage] = {
+            name: shortest(self.knobs[f"{stage}.{name}"].nearest(float(f"{value:.3g}")))
+            for name, value in values.items()
+        }
 
     def equalise(self, before: Measured, target: Target, amount: float) -> str:
         """Bring the spectrum towards the target's; returns what was done, and why."""

@@ -57,7 +57,7 @@ def on_console(console: Console, settings: Settings) -> Settings:
 
 def _inside(effect: Processor, knobs: Mapping[str, float]) -> dict[str, float]:
     params = effect.spec.params
-    return {knob: min(max(v, params[knob].low), params[knob].high) for knob, v in knobs.items() if knob in params}
+    return {knob: params[knob].nearest(v) for knob, v in knobs.items() if knob in params}
 
 
 class Vectors(NamedTuple):

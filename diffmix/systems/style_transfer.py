@@ -165,7 +165,7 @@ class StyleTransfer(nn.Module):
         columns = [u[:, at[name]] if name in at else controls.tracks[0, :, n] for n, name in enumerate(names)]
         controls = Controls(torch.stack(columns, -1)[None], controls.bus, controls.master)
         settings = self.console.settings(controls, [TRACK], [len(source)])
-        settings["tracks"][TRACK]["trim"] = {"gain_db": shortest(min(max(trim_db, trim.low), trim.high))}
+        settings["tracks"][TRACK]["trim"] = {"gain_db": shortest(trim.nearest(trim_db))}
         settings["master"]["gain"] = {"gain_db": 0.0}
         return settings, song, min(max(loudness, -60.0), -5.0)
 

@@ -131,11 +131,7 @@ def equaliser_for(curve_db: Tensor, sample_rate: float) -> dict[str, float]:
 
 def inside(values: Mapping[str, float], stage: str, params: Mapping[str, Param]) -> dict[str, float]:
     """Values of a stage as readable numbers inside of their ranges."""
-    found = {}
-    for name, value in values.items():
-        param = params[f"{stage}.{name}"]
-        found[name] = shortest(min(max(float(f"{value:.3g}"), param.low), param.high))
-    return found
+    return {name: shortest(params[f"{stage}.{name}"].nearest(float(f"{v:.3g}"))) for name, v in values.items()}
 
 
 def neutral(params: Mapping[str, Param]) -> dict[str, float]:

@@ -83,4 +83,4 @@ def parse_style(text: str) -> Style:
         else:
             raise SettingsError(f"{word!r} is no style; there are: {', '.join(_WORDS)}, vocal+2, bass-1 (dB)")
         total[name] += amount
-    return Style(**{name: min(max(total[name], p.low), p.high) for name, p in STYLE})
+    return Style(**{name: p.nearest(total[name]) for name, p in STYLE})

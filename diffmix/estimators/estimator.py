@@ -17,7 +17,8 @@ class Heard(NamedTuple):
 
     ``mel`` (B, N, 64, F) and ``scalars`` (B, N, 8) describe the tracks, ``mask`` (B, N) is 0 where one is padding;
     ``labels`` (B, N) are whole numbers, 0 unknown; ``wishes`` (B, W) in [-1, 1], of which ``wished`` (B, W) says with
-    1 or 0 which count; ``reference`` (B, K, 64, F') and (B, K, 8) describe finished mixes.
+    1 or 0 which count; ``reference`` (B, K, 64, F') and (B, K, 8) describe finished mixes. ``guess`` (B, N, labels), in
+    logits, is what tracks sound like, where that is known better than from ``mel``.
     """
 
     mel: Tensor
@@ -27,6 +28,7 @@ class Heard(NamedTuple):
     wishes: Tensor | None = None
     wished: Tensor | None = None
     reference: tuple[Tensor, Tensor] | None = None
+    guess: Tensor | None = None
 
 
 class Answer(NamedTuple):
@@ -132,7 +134,8 @@ class Estimator(nn.Module):
         embedded = self._embedded(self.encoder, heard)
         guess = embedded.new_zeros(*embedded.shape[:2], 0)
         if self.guess is not None:
-            guess = self.in_company(self.guess(self._embedded(self.ear, heard)), heard.mask)
+            alone = heard.guess if heard.guess is not None else self.guess(self._embedded(self.ear, heard))
+            guess = alone if heard.guess is not None else self.in_company(alone, heard.mask)
             likely = guess.softmax(-1)
             if heard.labels is not None:
                 told = torch.nn.functional.one_hot(heard.labels, guess.shape[-1] + 1)[..., 1:].to(likely)

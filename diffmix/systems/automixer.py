@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import max_pool1d
 
 from diffmix.console import Console
 from diffmix.data.knowledge import STYLE, Style, usual_loudness_lu
@@ -25,7 +26,16 @@ from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-automixer", 4
 LISTENINGS = 4
+
 ACTIVE_DB = -30.0
+"""A track plays where it is so much below its loudest frames."""
+
+FAINT_DB = -45.0
+"""So faint the first track may begin and the last one end."""
+
+REST_S = 8.0
+"""Longer rests of a track are heard as so long: what it plays counts, and not how seldom."""
+
 EXCERPT_S = 20.0
 LISTEN_S = 20.0
 GUESSED_SHARE = 0.5
@@ -90,11 +100,12 @@ class Automixer(nn.Module):
             style: how it is to be mixed; otherwise as the network thinks best.
             reference: a finished mix (2, T) at the same rate, whose style is wanted.
 
-        It listens to the most telling seconds: those in which most tracks play, then those in which the others do, up
-        to ``LISTENINGS`` times. A track's knobs are the mean over where it plays. How loud a track of a told role is
-        follows from what is usual for that role beside the others, to which the network adds nothing; of a guessed
-        role, expected over what is likely, that share is ``GUESSED_SHARE``, and the network's answer the rest. With a
-        reference, both shares are half of that.
+        It listens to the most telling seconds, up to ``LISTENINGS`` times: for what a track is, to those of its own in
+        which it plays; for what to do about it, to those in which most tracks play, then those in which the others do.
+        Silence around the song and long rests are left out (`counting`). A track's knobs are the mean over where it
+        plays. How loud a track of a told role is follows from what is usual for that role beside the others, to which
+        the network adds nothing; of a guessed role, expected over what is likely, that share is ``GUESSED_SHARE``, and
+        the network's answer the rest. With a reference, both shares are half of that.
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
@@ -103,21 +114,24 @@ class Automixer(nn.Module):
         tracks = [multitrack.tracks[n] for n in sounding]
         mel_db = torch.cat([log_mel(track.audio[None], rate) for track in tracks])
         measured = torch.cat([measures(track.audio[None]) for track in tracks])
-        heard, share = self._heard(mel_db, measured)
+        counts = counting(mel_db)
+        measured[:, 0] += 10 * counts.float().mean(1).log10() / 20  # crest over what counts
+        guess = self._guess([mel[:, where] for mel, where in zip(mel_db, counts, strict=True)], measured)
+        heard, share = self._heard(mel_db[..., counts.any(0)], measured)
         told = {name: role for name, role in (roles or {}).items() if role and name in names}
         labels = torch.tensor([LABELS.get(told.get(track.name, ""), 0) for track in tracks])
         count = len(heard.mel)
-        heard = heard._replace(labels=labels.expand(count, -1))
+        heard = heard._replace(labels=labels.expand(count, -1), guess=guess.expand(count, -1, -1))
         if style is not None:
             heard = heard._replace(wishes=torch.tensor(style.normalised).expand(count, -1))
         if reference is not None:
             mel, scalars = level_free(*heard_mix(reference, rate))
             heard = heard._replace(reference=(mel.expand(count, *mel.shape), scalars.expand(count, *scalars.shape)))
-        answers, guess = self(heard)
+        answers, _ = self(heard)
         weight = (share / share.sum(0))[..., None]
         vectors = Vectors((answers.tracks * weight).sum(0), answers.bus.mean(0), answers.master.mean(0))
         intent = self._intent(vectors, heard.mel, sounding, names, channels)
-        chances = (guess.softmax(-1) * weight).sum(0)
+        chances = guess.softmax(-1)
         untold = [n for n, track in enumerate(tracks) if track.name not in told]
         found = {tracks[n].name: (ROLES[int(chances[n].argmax())], float(chances[n].max())) for n in untold}
         decided = chances**DECIDED / (chances**DECIDED).sum(1, keepdim=True)
@@ -133,12 +147,26 @@ class Automixer(nn.Module):
 
     def _heard(self, mel_db: Tensor, measured: Tensor) -> tuple[Heard, Tensor]:
         """The telling windows of tracks, as the estimator hears them, and how much each track plays there (K, N)."""
-        windows = telling(mel_db, max(8, round(self.listen_seconds / FRAME_S)))
+        windows = telling(mel_db, self._frames)
         count, n = windows.share.shape
         parts = level_free(windows.mel_db.flatten(0, 1), measured.repeat(count, 1))
         mel, scalars = (part.view(count, n, *part.shape[1:]) for part in parts)
         mask = (windows.share > 0.05) | (windows.share >= windows.share.amax(0))
         return Heard(mel, scalars, mask.float()), windows.share * mask + 1e-6
+
+    def _guess(self, mel_db: Sequence[Tensor], measured: Tensor) -> Tensor:
+        """What tracks, (64, F) of each where it counts, sound like beside each other, (N, labels) in logits."""
+        chances = []
+        for mel, numbers in zip(mel_db, measured, strict=True):
+            windows = telling(mel[None], self._frames)
+            heard = level_free(windows.mel_db[:, 0], numbers.expand(len(windows.share), -1))
+            weight = (windows.share + 1e-6) / (windows.share + 1e-6).sum(0)
+            chances.append((self.estimator.guesses(*heard).softmax(-1) * weight).sum(0))
+        return self.estimator.in_company(torch.stack(chances).clamp_min(1e-9).log()[None])[0]
+
+    @property
+    def _frames(self) -> int:
+        return max(8, round(self.listen_seconds / FRAME_S))
 
     def _intent(
         self, vectors: Vectors, mel: Tensor, sounding: Sequence[int], names: Sequence[str], channels: Sequence[int]
@@ -206,14 +234,27 @@ def balanced_sides(pull: Tensor) -> Tensor:
     return side
 
 
+def counting(mel_db: Tensor) -> Tensor:
+    """Which frames of a song (N, 64, F) each track is listened to in, (N, F).
+
+    Not in front of the song and behind it, nor in the middle of rests longer than ``REST_S``: over such silence
+    instruments would sound alike.
+    """
+    level_db = _level_db(mel_db)
+    reach = round(REST_S / FRAME_S / 2)
+    near = max_pool1d((level_db > ACTIVE_DB).to(mel_db), 2 * reach + 1, 1, reach) > 0
+    sounding = (level_db > FAINT_DB).any(0).nonzero()
+    near[:, : sounding.min()] = False
+    near[:, sounding.max() + 1 :] = False
+    return near
+
+
 def telling(mel_db: Tensor, frames: int) -> Windows:
     """The pieces of ``frames`` frames of a song (N, 64, F) that tell most about its tracks, at most ``LISTENINGS``.
 
-    First where most tracks play (within 30 dB of their loudest frames), then where most of what was not heard does.
+    First where most tracks play, then where most of what was not heard does.
     """
-    level_db = 10 * (10 ** (mel_db / 10)).sum(1).clamp_min(1e-12).log10()  # (N, F)
-    loud_db = level_db.topk(max(1, level_db.shape[1] // 20), 1).values.mean(1, keepdim=True)
-    active = (level_db > loud_db + ACTIVE_DB).float()
+    active = (_level_db(mel_db) > ACTIVE_DB).float()
     total = mel_db.shape[2]
     if total < 1.3 * frames:
         return Windows(mel_db[None], active.mean(1)[None])
@@ -228,6 +269,12 @@ def telling(mel_db: Tensor, frames: int) -> Windows:
         unheard = unheard * (1 - share[:, chosen[-1]])
     pieces = [mel_db[..., starts[k] : starts[k] + frames] for k in chosen]
     return Windows(torch.stack(pieces), share[:, chosen].T)
+
+
+def _level_db(mel_db: Tensor) -> Tensor:
+    """Level of frames (N, F) over that of each track's ten loudest, half a second."""
+    level_db = 10 * (10 ** (mel_db / 10)).sum(1).clamp_min(1e-12).log10()
+    return level_db - level_db.topk(min(10, level_db.shape[1])).values.mean(1, keepdim=True)
 
 
 def refuse_other_specs(mine: Mapping[str, ParamSpec], stored: Mapping[str, Mapping[str, Any]], where: Path) -> None:

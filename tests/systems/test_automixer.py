@@ -8,19 +8,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from diffmix.console import Console
 from diffmix.data.knowledge import Style
 from diffmix.data.knowledge.classes import USUAL
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.roles import ROLES
+from diffmix.data.synthetic import generate_song
 from diffmix.errors import CheckpointError
-from diffmix.estimators.features import log_mel, measures
+from diffmix.estimators.features import FRAME_S, log_mel, measures
 from diffmix.intent import Intent
 from diffmix.systems import automixer
-from diffmix.systems.automixer import Automixer, balanced_sides, telling
+from diffmix.systems.automix import SHIPPED
+from diffmix.systems.automixer import REST_S, Automixer, balanced_sides, counting, telling
 
 RATE = 22050
+FRAME = round(FRAME_S * RATE)
 
 
 def mixer() -> Automixer:
@@ -199,6 +203,38 @@ def test_a_long_song_is_heard_where_its_tracks_play() -> None:
     assert telling(crowd, 50).share[:, 5].amax() > 0.8
     whole = telling(plays[..., :60], 50)
     assert whole.mel_db.shape == (1, 3, 64, 60)
+
+
+def test_silence_around_the_song_and_long_rests_are_not_listened_to() -> None:
+    second = round(1 / FRAME_S)
+    plays = torch.full((2, 64, 100 * second), -75.0)  # noise, 45 dB below the music
+    plays[0, :, 20 * second : 80 * second] = -20.0
+    plays[1, :, 30 * second : 31 * second] = plays[1, :, 60 * second : 61 * second] = -20.0
+    counts = counting(plays - 20 * torch.rand(64, 1, generator=torch.Generator().manual_seed(0)))
+    assert not counts[:, : 20 * second].any()
+    assert not counts[:, 80 * second :].any()
+    assert counts[0, 20 * second : 80 * second].all()
+    assert int(counts[1].sum()) == 2 * second + 2 * round(REST_S / FRAME_S)  # each note with half a rest beside
+
+
+def test_a_song_is_mixed_alike_with_silence_in_front_and_behind() -> None:
+    made, made_up = Automixer.load(SHIPPED, RATE), generate_song(5, 4.0, RATE, tracks=(4, 5))
+    tracks = [replace(track, role=None) for track in made_up.tracks]
+    plain = made.intend(replace(made_up, tracks=tuple(tracks))).loudness_lu
+    for before, after in ((160, 0), (400, 600)):
+        longer = [pad(t.audio, (before * FRAME, after * FRAME)) for t in tracks]
+        silent = replace(made_up, tracks=tuple(replace(t, audio=a) for t, a in zip(tracks, longer, strict=True)))
+        assert made.intend(silent).loudness_lu == pytest.approx(plain, abs=0.4)  # 1.4 if silence were listened to
+
+
+def test_a_track_is_taken_for_the_same_however_seldom_it_plays() -> None:
+    made, x = mixer(), song(seconds=3.0)
+    sure = {name: chance for name, (_, chance) in made.intend(x).taken_for.items()}
+    longer = [torch.cat([t.audio] * 20, 1) for t in x.tracks]
+    longer[0][:, : 54 * RATE] = 0.0
+    seldom = made.intend(replace(x, tracks=tuple(replace(t, audio=a) for t, a in zip(x.tracks, longer, strict=True))))
+    chances = {name: chance for name, (_, chance) in seldom.taken_for.items()}
+    assert chances == pytest.approx(sure, abs=0.01)
 
 
 @pytest.mark.parametrize("length", [1, 100, 30 * RATE])

@@ -8,8 +8,10 @@ from diffmix.errors import AudioError
 def heard(x: Tensor, least: int = 1, channels: int | None = 2) -> Tensor:
     """Audio (B, C, T) in float32 at least: half precision has no spectra on a CPU, and too coarse ones elsewhere.
 
-    Raises AudioError for other shapes, and for less than ``least`` samples.
+    Raises AudioError for other shapes, for less than ``least`` samples, and for what is no tensor.
     """
+    if not isinstance(x, Tensor):
+        raise AudioError(f"the audio is {type(x).__name__}; allowed are tensors (B, {channels or 'C'}, T)")
     if x.ndim != 3 or channels not in (None, x.shape[1]) or not x.numel() or not x.is_floating_point():
         raise AudioError(
             f"the audio is {tuple(x.shape)} {x.dtype}; allowed are floats (B, {channels or 'C'}, T), "

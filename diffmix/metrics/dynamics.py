@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
 from diffmix.kernels.loudness import SILENCE_LUFS, block_loudness, integrated_loudness, true_peak_db
-from diffmix.losses._audio import pair
+from diffmix.losses._audio import heard, pair
 
 DYNAMICS_MS = ((50, 1000), (100, 2000))
 """Short and long windows between which `dynamics_db` tells the difference."""
@@ -13,6 +13,7 @@ DYNAMICS_MS = ((50, 1000), (100, 2000))
 
 def crest_db(x: Tensor) -> Tensor:
     """Peak over RMS (B,) dB of mixes (B, C, T), the mean of the channels; 0 for silence."""
+    x = heard(x, channels=None)
     peak, power = x.new_zeros(x.shape[:2]), x.new_zeros(x.shape[:2], dtype=torch.float64)
     for piece in x.split(1 << 20, -1):  # for the memory of long mixes
         peak = torch.maximum(peak, torch.linalg.vector_norm(piece, float("inf"), dim=-1))
@@ -24,6 +25,7 @@ def crest_db(x: Tensor) -> Tensor:
 
 def peak_to_loudness_db(x: Tensor, sample_rate: float) -> Tensor:
     """True peak over integrated loudness (B,) of mixes (B, C, T): the PLR."""
+    x = heard(x, channels=None)
     return true_peak_db(x, sample_rate) - integrated_loudness(x, sample_rate)
 
 
@@ -33,6 +35,7 @@ def dynamics_db(x: Tensor, sample_rate: float, short_ms: float, long_ms: float) 
     Of the power of all channels of mixes (B, C, T), every quarter of the short window; both windows are centred on the
     moment. Levels below -70 dBFS count as that.
     """
+    x = heard(x, channels=None)
     hop = max(1, round(short_ms * sample_rate / 4000))
     step = avg_pool1d(x.square().sum(1, keepdim=True), hop, hop, ceil_mode=True)  # (B, 1, steps)
     short, long = 4, max(5, round(4 * long_ms / short_ms))
@@ -65,13 +68,14 @@ def loudness_range(x: Tensor, sample_rate: float) -> Tensor:
     -70 LUFS, then those more than 20 LU below the mean power of the rest, do not count. Audio of less than 3 s has
     none: 0.
     """
+    x = heard(x, channels=None)
     if x.shape[-1] < 3 * sample_rate:
         return x.new_zeros(len(x))
     found = []
     for short in block_loudness(x, sample_rate, block_s=3.0):
-        heard = short[short > SILENCE_LUFS]
-        if len(heard):
-            heard = heard[heard >= 10 * (10 ** (heard.double() / 10)).mean().log10() - 20]
-        low, high = heard.quantile(torch.tensor([0.10, 0.95]).to(heard)) if len(heard) else (0.0, 0.0)
+        audible = short[short > SILENCE_LUFS]
+        if len(audible):
+            audible = audible[audible >= 10 * (10 ** (audible.double() / 10)).mean().log10() - 20]
+        low, high = audible.quantile(torch.tensor([0.10, 0.95]).to(audible)) if len(audible) else (0.0, 0.0)
         found.append(torch.as_tensor(high - low))
     return torch.stack(found).to(x)

@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool1d
 
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import integrated_loudness
+from diffmix.losses._audio import heard
 from diffmix.metrics.stereo import panning_mape
 
 N_FFT, HOP = 4096, 1024
@@ -24,8 +25,9 @@ def feature_mape(mix: Tensor, target: Tensor, sample_rate: float) -> dict[str, f
 
     Of the first 30 s behind the silence at the target's ends (below -45 dBFS). ``mape_<feature>`` for every feature,
     ``mape_<group>`` for the mean of each of the four groups, and ``mape`` for the mean of these. Levels count as they
-    are: both mixes are to have one loudness. Raises AudioError for a silent target.
+    are: both mixes are to have one loudness. Raises AudioError for a silent target, other shapes and short mixes.
     """
+    mix, target = (heard(x[None], N_FFT)[0] for x in (mix, target))
     loud = (target.abs().amax(0) > 10 ** (TRIM_DB / 20)).nonzero()
     if not len(loud):
         raise AudioError("the target mix is silent: there is nothing to compare with")

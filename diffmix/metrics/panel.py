@@ -10,6 +10,7 @@ from torch import Tensor
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
+from diffmix.losses._audio import heard
 from diffmix.losses.audio_features import AudioFeatureLoss
 from diffmix.metrics.dynamics import crest_db, dynamics_error_db, loudness_range, peak_to_loudness_db
 from diffmix.metrics.legacy import feature_mape
@@ -64,7 +65,7 @@ PANEL: dict[str, Metric] = {
 
 def matched(mix: Tensor, sample_rate: float, loudness_lufs: float = MATCHED_LUFS) -> Tensor:
     """Mixes (B, 2, T) scaled to one loudness in LUFS; silence stays as it is."""
-    now = integrated_loudness(mix, sample_rate)
+    now = integrated_loudness(heard(mix), sample_rate)
     return mix * db_to_gain(torch.where(now > HEARD_LUFS, loudness_lufs - now, 0.0))[:, None, None]
 
 

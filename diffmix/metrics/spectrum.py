@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.kernels.backend import uncast
-from diffmix.losses._audio import pair
+from diffmix.losses._audio import heard, pair
 from diffmix.losses.audio_features import bark_weights
 
 FFT_SIZES = (512, 2048, 8192)
@@ -93,7 +93,7 @@ def band_levels_db(x: Tensor, sample_rate: float, low_hz: Sequence[float], high_
 
     The floor is 80 dB below the whole.
     """
-    n_fft = _fine(sample_rate)
+    x, n_fft = heard(x, channels=None), _fine(sample_rate)
     power = power_spectrum(x, n_fft).mean(-1).sum(1)
     # bin k spans k to k + 1 on this scale
     low, high = (torch.tensor(hz, dtype=torch.float64) * n_fft / sample_rate + 0.5 for hz in (low_hz, high_hz))
@@ -120,7 +120,7 @@ def mid_side_bark_db(x: Tensor, sample_rate: float) -> Tensor:
 
     The floor of all is 80 dB below the whole; that of the side 60 dB below the middle of the same band too.
     """
-    power = power_spectrum(_sum_difference(x) / 2, _fine(sample_rate)).mean(-1, keepdim=True)
+    power = power_spectrum(_sum_difference(heard(x)) / 2, _fine(sample_rate)).mean(-1, keepdim=True)
     bands = bark_bands(power, sample_rate)[..., 0]
     middle, side = _level_db(bands, power.sum((1, 2))[:, None]).unbind(1)
     return torch.stack([middle, torch.maximum(side, middle + SIDE_FLOOR_DB)], 1)

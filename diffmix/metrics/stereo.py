@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
-from diffmix.losses._audio import pair
+from diffmix.losses._audio import heard, pair
 from diffmix.metrics.spectrum import FLOOR_DB, SIDE_FLOOR_DB
 
 SPS_BANDS_HZ = ((0.0, None), (0.0, 250.0), (250.0, 2500.0), (2500.0, None))
@@ -15,6 +15,7 @@ RUNNING_FRAMES = 40
 
 def width_db(x: Tensor) -> Tensor:
     """Power of the side over that of the middle, (B,) dB of mixes (B, 2, T), between -60 (mono) and 60."""
+    x = heard(x)
     power = cross = torch.zeros((), dtype=torch.float64, device=x.device)
     for piece in (part.double() for part in x.split(1 << 20, -1)):  # for the memory of long mixes
         power = power + piece.square().sum(-1)
@@ -38,7 +39,7 @@ def panning_rms(x: Tensor, sample_rate: float) -> Tensor:
     production style", ISMIR 2007). Which side does not count. Bins more than 80 dB below the loudest of the mix are
     in the centre.
     """
-    n_fft, hop = 4096, 1024
+    x, n_fft, hop = heard(x), 4096, 1024
     window = torch.hann_window(n_fft, device=x.device, dtype=x.dtype).sqrt()
     if x.shape[-1] < n_fft:
         x = torch.nn.functional.pad(x, (0, n_fft - x.shape[-1]))

@@ -19,7 +19,7 @@ from diffmix.keeping import kept
 from diffmix.kernels.backend import uncast
 from diffmix.kernels.iir import sos_cascade
 from diffmix.kernels.loudness import SILENCE_LUFS, block_loudness, integrated_loudness
-from diffmix.losses._audio import pair
+from diffmix.losses._audio import heard, pair
 from diffmix.metrics.dynamics import crest_db
 from diffmix.metrics.spectrum import band_levels_db, magnitudes, stft_distance
 
@@ -41,7 +41,7 @@ _NEPER_DB = 20 / math.log(10)
 
 def at_peak(x: Tensor, peak_db: float = PEAK_DB) -> Tensor:
     """Recordings x (B, C, T) scaled to one peak in dBFS; silence stays as it is."""
-    peak = x.abs().amax((1, 2), keepdim=True)
+    peak = heard(x, channels=None).abs().amax((1, 2), keepdim=True).to(x.dtype)
     return x * (10 ** (peak_db / 20) / torch.where(peak > 1e-9, peak, torch.inf))
 
 
@@ -65,15 +65,16 @@ def mel_error_db(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
 
 def spectral_centroid_hz(x: Tensor, sample_rate: float) -> Tensor:
     """Centre (B,) of the magnitude spectrum of audio (B, C, T) in Hz: mean of windows of 2048 that are not silent."""
+    x = heard(x, channels=None)
     short = 1025 - x.shape[-1]  # windows reflect at the ends
     x = torch.nn.functional.pad(x, (0, short)) if short > 0 else x
     spectrum = magnitudes(x, 2048, 512, floor=0.0).mean(1)  # (B, bins, frames)
     hz = torch.linspace(0, sample_rate / 2, spectrum.shape[1], dtype=x.dtype, device=x.device)
     whole = spectrum.sum(1)
-    heard = whole > 1e-4 * whole.amax(1, keepdim=True).clamp_min(1e-9)
+    sounds = whole > 1e-4 * whole.amax(1, keepdim=True).clamp_min(1e-9)
     with uncast(spectrum):
         centroid = (hz @ spectrum) / whole.clamp_min(1e-12)
-    return (centroid * heard).sum(1) / heard.sum(1).clamp_min(1)
+    return (centroid * sounds).sum(1) / sounds.sum(1).clamp_min(1)
 
 
 def spectral_centroid_error_hz(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
@@ -94,7 +95,8 @@ def crest_error_db(y: Tensor, target: Tensor, *, legacy: bool = False) -> Tensor
 
 def loudness_error_lu(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:
     """Difference (B,) LU of the integrated loudness of audio (B, C, T); what is silent counts as -70 LUFS."""
-    return (integrated_loudness(y, sample_rate) - integrated_loudness(target, sample_rate)).abs()
+    mine, theirs = (integrated_loudness(heard(x, channels=None), sample_rate) for x in (y, target))
+    return (mine - theirs).abs()
 
 
 def loudness_dynamics_error(y: Tensor, target: Tensor, sample_rate: float) -> Tensor:

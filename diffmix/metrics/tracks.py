@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from diffmix.errors import AudioError
 from diffmix.metrics.spectrum import bark_bands, power_spectrum
 
 AUDIBLE_DB = -6.0
@@ -46,8 +47,10 @@ def pan_position(x: Tensor) -> Tensor:
     """Where stereo signals (..., 2, T) are, (...): -1 left, 0 centre, 1 right.
 
     From the levels of the two sides, ``4 / pi * atan2(right, left) - 1``: the knob of a mono track that was panned
-    with constant power. Silence is in the centre.
+    with constant power. Silence is in the centre. Raises AudioError for other shapes.
     """
+    if x.shape[-2:-1] != (2,) or not x.is_floating_point():
+        raise AudioError(f"the audio is {tuple(x.shape)} {x.dtype}; allowed are floats (..., 2, T)")
     level = torch.linalg.vector_norm(x, dim=-1)
     at = torch.atan2(level[..., 1], level[..., 0]) * (4 / math.pi) - 1
     return torch.where(level.sum(-1) > 1e-9, at, 0.0)

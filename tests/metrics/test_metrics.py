@@ -244,6 +244,31 @@ def test_what_would_be_broadcast_is_refused() -> None:
         assert torch.equal(distance(x.half(), x.half() / 2), distance(x.half().float(), x.half().float() / 2))
 
 
+STEREO = ("mid_side_bark_db", "panning_rms", "width_db", "matched")
+ANY = ("crest_db", "erb_levels_db", "loudness_range", "peak_to_loudness_db", "spectral_centroid_hz", "third_octaves_db")
+
+
+@pytest.mark.parametrize("name", [*STEREO, *ANY, "at_peak", "dynamics_db"])
+def test_one_signal_is_looked_at_before_it_is_measured(name: str) -> None:
+    metric, x = getattr(metrics, name), 0.1 * noise(0, 1, 2, 8192)
+    rest: list[float] = [] if name in ("at_peak", "crest_db", "width_db") else [16000]
+    rest += [5, 500] if name == "dynamics_db" else []
+    wrong = [x[0], x[..., :0], (100 * x).int(), x.numpy(), *([x[:, :1]] if name in STEREO else [])]
+    for other in wrong:
+        with pytest.raises(AudioError, match=r"the audio is .*; allowed are "):
+            metric(other, *rest)
+    torch.testing.assert_close(metric(x.half(), *rest).float(), metric(x.half().float(), *rest), rtol=1e-3, atol=1e-3)
+
+
+def test_what_has_no_sides_has_no_place_between_them() -> None:
+    with pytest.raises(AudioError, match=r"allowed are floats \(\.\.\., 2, T\)"):
+        metrics.pan_position(noise(0, 1, 1, 100))
+    with pytest.raises(AudioError, match="at least 4096 are needed"):
+        metrics.feature_mape(noise(0, 2, 100), noise(0, 2, 100), RATE)
+    with pytest.raises(AudioError, match="allowed are floats"):
+        metrics.feature_mape(noise(0, 1, 2, 5000), noise(0, 1, 2, 5000), RATE)
+
+
 def test_no_number_is_no_silence() -> None:
     x = torch.randn(1, 2, 22050, generator=torch.Generator().manual_seed(1))
     x[..., 100] = torch.nan

@@ -185,7 +185,9 @@ def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixEr
     Raises ``mistake`` if the file cannot be read as ``what``, or if it is not JSON; a name that stands twice in one
     object is a slip of the hand, and said, since one of the two would be lost.
     """
-    text, name = str(source), "the given text"
+    text, name = str(source).removeprefix("\ufeff"), "the given text"
+    if not text.strip():
+        raise mistake(f"an empty text is not {what}; JSON text or the name of a file is needed")
     if not text.lstrip().startswith("{"):
         name = text
         try:

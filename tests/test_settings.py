@@ -24,6 +24,7 @@ def test_json_round_trip(tmp_path: Path) -> None:
     MIX.to_json(tmp_path / "s.json")
     assert Settings.from_json(tmp_path / "s.json") == MIX
     assert Settings.from_json(MIX.to_json()) == MIX
+    assert Settings.from_json("\ufeff" + MIX.to_json()) == MIX
     (tmp_path / "s.json").write_text(MIX.to_json(), encoding="utf-8-sig")  # as some editors save it
     assert Settings.from_json(tmp_path / "s.json") == MIX
 
@@ -32,6 +33,7 @@ def test_json_round_trip(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "is not JSON"),
+        (" \n", "an empty text is not settings; JSON text or the name of a file is needed"),
         ('{"master": {"gain": {}, "gain": {}}}', "the given text holds 'gain' twice in one place"),
         ('{"format": "other"}', "does not hold settings"),
         ('{"format": "diffmix-settings", "version": 99}', "has version 99, this diffmix reads version 1"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffmix.errors import SettingsError
+from diffmix.kernels._operator import unwatched
 from diffmix.types import Numbers, Ranges
 
 
@@ -116,11 +117,18 @@ class ParamSpec(Exact):
     def physical(self, u: Tensor) -> Tensor:
         """Controls (..., P) in [0, 1] to physical values (..., P) of the same dtype, float32 for half precision.
 
-        Raises SettingsError for another number of controls, and for what is no tensor.
+        Raises SettingsError for another number of controls, for what is no tensor, and for values in a CPU's memory
+        that are NaN or further outside [0, 1] than a step may lead, a quarter: most effects mean nothing there.
         """
         came = tuple(u.shape) if isinstance(u, Tensor) else f"no tensor but {type(u).__name__}"
         if came[-1:] != (self.size,):
             raise SettingsError(f"controls are {came}, allowed are (..., {self.size}), one per parameter")
+        if not torch.compiler.is_compiling() and u.is_cpu and u.numel() and unwatched((u.detach(),)):
+            least, most = (float(end) for end in torch.aminmax(u.detach()))
+            if not -0.25 <= least <= most <= 1.25:
+                raise SettingsError(
+                    f"controls are {least:g} to {most:g}, allowed are 0 to 1, to which a sigmoid brings any numbers"
+                )
         low, high = self.low.double(), self.high.double()
         v = u.double()
         linear = low + (high - low) * v

@@ -102,6 +102,7 @@ def unwatched(tensors: Sequence[Tensor]) -> bool:
     return (
         torch._C._functorch.peek_interpreter_stack() is None
         and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
         and all(type(t) is Tensor and not t.is_meta and not _has_tangent(t) for t in tensors)
     )
@@ -228,11 +229,12 @@ def check(x: Tensor, items: int, samples: int = 1) -> None:
 def _fitting(x: Tensor, coefficients: Tensor) -> Tensor:
     """Coefficients (R, F, P) for the rows of x; one for all is repeated."""
     check(x, *coefficients.shape[:2])
-    return coefficients if len(coefficients) == len(x) else coefficients.expand(len(x), -1, -1)
+    items = x.shape[0]  # len() would be a number where export wants a symbol
+    return coefficients if coefficients.shape[0] == items else coefficients.expand(items, -1, -1)
 
 
 def rows(x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Channels as rows of their own: x (B, C, T) to (B C, 1, T), coefficients (B, P) or (B, T, P) to (B C, F, P)."""
     c = coefficients if coefficients.ndim == 3 else coefficients[:, None]
     c, channels = _fitting(x, c), x.shape[1]
-    return x.reshape(len(x) * channels, 1, x.shape[-1]), c.repeat_interleave(channels, 0) if channels != 1 else c
+    return x.reshape(x.shape[0] * channels, 1, x.shape[-1]), c.repeat_interleave(channels, 0) if channels != 1 else c

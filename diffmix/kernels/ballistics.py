@@ -75,7 +75,7 @@ def detected(x: Tensor, attack: Tensor, release: Tensor, power: bool = False, li
     both = _together(attack, release)
     signals, c = (x, both if both.ndim == 3 else both[:, None]) if link else rows(x, both)
     y = run(_smooth, signals, c, memory=1, outputs=1, options=[_POWER if power else _PEAK])
-    return y.view(len(x), 1 if link else x.shape[1], x.shape[-1])
+    return y.view(x.shape[0], 1 if link else x.shape[1], x.shape[-1])
 
 
 def sliding_maximum(level: Tensor, length: int) -> Tensor:
@@ -87,7 +87,7 @@ def sliding_maximum(level: Tensor, length: int) -> Tensor:
     if length == 1:
         return level
     x = level.reshape(level.shape[0] * level.shape[1], 1, level.shape[-1])
-    nothing = x.new_zeros(len(x), 1, 1, dtype=torch.float64)
+    nothing = x.new_zeros(x.shape[0], 1, 1, dtype=torch.float64)
     return run(_maximum, x, nothing, memory=length - 1, options=[length]).view(level.shape)
 
 

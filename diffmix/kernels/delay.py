@@ -50,8 +50,8 @@ def echo(
     longest = math.ceil(longest_seconds * sample_rate)
     never = ~((whole >= 1) & (whole <= longest))  # NaN too: the loops take any number for a place in memory
     delay = torch.where(never, math.inf, whole + (exact - exact.detach()))
-    wet = torch.where((delay_seconds == 0)[:, None], 0.0, mix.double().reshape(len(mix), -1))
-    coefficients = torch.broadcast_tensors(delay[:, None], feedback.double().reshape(len(mix), -1), wet)
+    wet = torch.where((delay_seconds == 0)[:, None], 0.0, mix.double().reshape(mix.shape[0], -1))
+    coefficients = torch.broadcast_tensors(delay[:, None], feedback.double().reshape(mix.shape[0], -1), wet)
     signal, c = rows(x, torch.stack(coefficients, -1))
     return run(_echo, signal, c, longest if is_streaming() else 0).view(x.shape)
 
@@ -114,7 +114,7 @@ def ping_pong(
     if x.shape[1] != 2:
         raise AudioError(f"ping_pong takes stereo audio (B, 2, T), got {x.shape[1]} channels")
     section = evaluate(_FORMULAS[loop], (cutoff_frequency_hz, q), sample_rate, False)
-    delay, offset = (v.double().reshape(len(v), -1) for v in (delay_seconds, stereo_offset))
+    delay, offset = (v.double().reshape(v.shape[0], -1) for v in (delay_seconds, stereo_offset))
     sides = [delay * (1 - offset) * sample_rate, delay * (1 + offset) * sample_rate]
     return _run(x, _coefficients(sides, feedback, mix, section), longest_seconds * sample_rate)
 
@@ -122,7 +122,7 @@ def ping_pong(
 def _coefficients(delays: list[Tensor], feedback: Tensor, mix: Tensor, section: Tensor) -> Tensor:
     """Values (B,) or (B, T) and a section (B, 5) or (B, T, 5) as coefficients (B, F, P)."""
     columns = section if section.ndim == 3 else section[:, None]
-    settings = [v.double().reshape(len(v), -1) for v in (*delays, feedback, mix)]
+    settings = [v.double().reshape(v.shape[0], -1) for v in (*delays, feedback, mix)]
     return torch.stack(torch.broadcast_tensors(*settings, *columns.unbind(-1)), -1)
 
 

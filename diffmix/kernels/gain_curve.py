@@ -84,7 +84,7 @@ def followed(
     memories = _repeated(torch.stack(aligned(attack, release), -1).to(torch.float64), levels)
     memories = memories if memories.ndim == 3 else memories[:, None]
     each = _repeated(_each(settings, x.dtype), levels)
-    start = stream.memory((len(rows), 1), rows)
+    start = stream.memory((rows.shape[0], 1), rows)
     y, end = _followed(rows, memories, each, start, list(CURVES).index(curve), power)
     stream.keep(end)
     return y.view(x.shape)
@@ -98,7 +98,7 @@ def _each(settings: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
 
 def _rows_of(x: Tensor, levels: int) -> Tensor:
     """Audio (B, C, T) with a row for every level, (R, channels, T)."""
-    return x.reshape(len(x) * levels, -1, x.shape[-1])
+    return x.reshape(x.shape[0] * levels, -1, x.shape[-1])
 
 
 def _repeated(values: Tensor, levels: int) -> Tensor:

@@ -190,7 +190,7 @@ def _energy_until(edges: Sequence[int], x: Tensor, sample_rate: float) -> Tensor
     """Energy (B, edges) of the weighted signal in front of each edge, float64."""
     if _measured(x):
         return _Ear(x, sample_rate).heard(x, edges).cumsum(1)
-    sos = _weighting(sample_rate).to(x.device).expand(len(x), -1, -1)
+    sos = _weighting(sample_rate).to(x.device).expand(x.shape[0], -1, -1)
     power = sos_cascade(x.double(), sos).square().sum(1)
     return pad(power.cumsum(1), (1, 0)).index_select(1, torch.tensor(edges, device=x.device))
 

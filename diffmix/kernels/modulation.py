@@ -142,7 +142,7 @@ def _oscillate(x: Tensor, coefficients: Tensor, kind: int, hold: int = 1) -> Ten
 
 def _per_sample(*settings: Tensor) -> Tensor:
     """Settings (B,) or (B, T) as coefficients (B, F, P), F = T if one of them moves."""
-    return torch.stack(torch.broadcast_tensors(*(s.double().reshape(len(s), -1) for s in settings)), -1)
+    return torch.stack(torch.broadcast_tensors(*(s.double().reshape(s.shape[0], -1) for s in settings)), -1)
 
 
 def _increment(m: Any, rate_hz: Any, sample_rate: float) -> Any:

@@ -53,7 +53,7 @@ def phase_cycles(x: Tensor, rate_hz: Tensor, sample_rate: float) -> Tensor:
     Returns:
         Phase (B, 1, T), float64. Streams.
     """
-    increments = (rate_hz.double() * (2 * math.pi / sample_rate)).reshape(len(rate_hz), -1, 1)
+    increments = (rate_hz.double() * (2 * math.pi / sample_rate)).reshape(rate_hz.shape[0], -1, 1)
     coefficients = torch.nn.functional.pad(increments, (0, 3))
     return oscillate(x[:, :1].double(), coefficients, PHASE) / (2 * math.pi)
 

@@ -34,7 +34,7 @@ def apply_matrix(x: Tensor, matrix: Tensor) -> Tensor:
     """
     m = matrix.to(x.dtype)
     if m.ndim == 3 and compiled(x) and x.dtype in (torch.float32, torch.float64):
-        return _mix(x, m.expand(len(x), -1, -1))
+        return _mix(x, m.expand(x.shape[0], -1, -1))
     m = m[..., None] if m.ndim == 3 else m.permute(0, 2, 3, 1)  # (B, O, I, 1 or T)
     y = m[:, :, 0] * x[:, :1]
     for i in range(1, x.shape[1]):

@@ -181,12 +181,12 @@ def _prepared(process: Callable[..., Any]) -> Callable[..., Any]:
         for port in others:
             if (signal := values.get(port.name)) is not None:
                 _check_audio(f"{kind}: {port.name}", signal, port)
-                if len(signal) not in (1, len(x)) or signal.shape[-1] != x.shape[-1]:
+                if signal.shape[0] not in (1, x.shape[0]) or signal.shape[-1] != x.shape[-1]:
                     raise AudioError(
                         f"{kind}: {port.name} is {tuple(signal.shape)}, the audio {tuple(x.shape)}; "
                         "allowed are as many items, or one, and as many samples"
                     )
-                values[port.name] = signal if len(signal) == len(x) else signal.expand(len(x), -1, -1)
+                values[port.name] = signal if signal.shape[0] == x.shape[0] else signal.expand(x.shape[0], -1, -1)
         for name, p in self.spec:
             if not isinstance(value := values.get(name), Tensor):
                 came = "missing" if value is None else repr(value)
@@ -238,10 +238,10 @@ def _check_made(kind: str, y: Tensor, port: Port, x: Tensor) -> None:
     """Raise AudioError unless y is what an effect may make of audio x (B, C, T)."""
     if not isinstance(y, Tensor):
         raise AudioError(f"{kind} gave {type(y).__name__}; a tensor (B, C, T) is expected")
-    if y.ndim != 3 or len(y) != len(x) or y.shape[-1] != x.shape[-1] or port.channels not in (None, y.shape[1]):
+    if y.ndim != 3 or y.shape[0] != x.shape[0] or y.shape[-1] != x.shape[-1] or port.channels not in (None, y.shape[1]):
         raise AudioError(
             f"{kind} gave {tuple(y.shape)} of audio {tuple(x.shape)}; expected are "
-            f"({len(x)}, {port.channels or 'C'}, {x.shape[-1]})"
+            f"({x.shape[0]}, {port.channels or 'C'}, {x.shape[-1]})"
         )
 
 
@@ -249,13 +249,13 @@ def _fitted(what: str, value: Tensor, p: Param, x: Tensor) -> Tensor:
     """A setting (B,), or a curve (B, F) at the sample rate, with one row for each item of x."""
     if value.ndim == 2 and not p.modulatable:
         raise SettingsError(f"{what} takes one value per item, not a curve")
-    if value.ndim not in (1, 2) or len(value) not in (1, len(x)) or not value.shape[-1]:
-        curves = f", or curves ({len(x)}, F)" if p.modulatable else ""
+    if value.ndim not in (1, 2) or value.shape[0] not in (1, x.shape[0]) or not value.shape[-1]:
+        curves = f", or curves ({x.shape[0]}, F)" if p.modulatable else ""
         raise SettingsError(
-            f"{what} is {tuple(value.shape)}; allowed are as many values as items ({len(x)},), or one{curves}"
+            f"{what} is {tuple(value.shape)}; allowed are as many values as items ({x.shape[0]},), or one{curves}"
         )
     moving = curve(value, x.shape[-1]) if value.ndim == 2 else value
-    return moving if len(value) == len(x) else moving.expand(len(x), *moving.shape[1:])
+    return moving if value.shape[0] == x.shape[0] else moving.expand(x.shape[0], *moving.shape[1:])
 
 
 def curve(points: Tensor, samples: int) -> Tensor:

@@ -289,7 +289,7 @@ class TransientShaper(Processor):
     ) -> Tensor:
         """Audio x (B, C, T); each value (B,) or (B, T)."""
         slow, long = memory(attack_ms, self.sample_rate), memory(release_ms, self.sample_rate)
-        fast, short = (memory(x.new_full((len(x),), ms), self.sample_rate) for ms in (_FASTEST_MS, _SHORTEST_MS))
+        fast, short = (memory(x.new_full((x.shape[0],), ms), self.sample_rate) for ms in (_FASTEST_MS, _SHORTEST_MS))
         envelope = detected(x, fast, short)
         behind, beyond = ballistics(envelope, slow, short), ballistics(envelope, fast, long)
         onset = (envelope - behind).clamp_min(0) / envelope.clamp_min(1e-7)

@@ -164,7 +164,7 @@ class ModulatedPhaser(Processor):
 
 def _about(x: Tensor, modulation: Tensor | None, centre: Tensor, depth: Tensor) -> Tensor:
     """``centre + depth modulation``, (B, 1 or C, T) in float64; the settings are (B,) or (B, T)."""
-    middle, swing = (v.double().reshape(len(v), 1, -1) for v in (centre, depth))
+    middle, swing = (v.double().reshape(v.shape[0], 1, -1) for v in (centre, depth))
     if modulation is None:
         return (middle + 0 * swing).expand(-1, -1, x.shape[-1])
     if modulation.shape[1] not in (1, x.shape[1]):

@@ -266,6 +266,9 @@ def test_values_are_checked(effect: Processor) -> None:
         effect.process(x.numpy(), **signals, **values)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="controls are no tensor but list, allowed are"):
         effect(x, [0.5] * effect.spec.size)
+    for far in (-2.0, 5.0, torch.nan) if effect.spec.size else ():
+        with pytest.raises(SettingsError, match=r"controls are .* to .*, allowed are 0 to 1"):
+            effect(x, torch.cat([controls(effect)[:, 1:], torch.full((len(x), 1), far)], 1))
     for name in effect.spec.names[:1]:
         with pytest.raises(SettingsError, match=f"{name} is 0.5; a tensor .* is expected"):
             effect.process(x, **signals, **{**values, name: 0.5})  # type: ignore[arg-type]
@@ -356,6 +359,19 @@ def test_compiles_whole_and_equal(effect: Processor) -> None:
     for eager, fast in zip(*results, strict=True):
         # inductor may reorder the few float64 operations around the recursions: last bits of float32
         assert torch.allclose(eager, fast, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", ["Chorus", "Compressor", "KneeCompressor", "ParametricEQ"])
+def test_exports_for_any_batch_and_length(name: str) -> None:
+    effect = REGISTRY[name](RATE)
+    x, u = noise(effect), controls(effect)
+    items, samples = torch.export.Dim("items", max=64), torch.export.Dim("samples", max=100_000)
+    exported = torch.export.export(effect, (x, u), dynamic_shapes=({0: items, 2: samples}, {0: items}))
+    other = 0.1 * torch.randn(3, 2, 777), torch.rand(3, effect.spec.size)
+    for made in (exported.module(), torch.jit.trace(effect, (x, u))):
+        assert torch.equal(made(*other), effect(*other))
 
 
 def test_names_are_checked_at_import() -> None:

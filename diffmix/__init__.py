@@ -14,33 +14,38 @@
   `PresetError`, `CheckpointError`, `OutputError`, `PluginError`.
 """
 
-# ruff: noqa: F401  (imported for type checkers; at run time names are looked up when asked for)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each name "as" itself, so that checkers of programs that use it know it is offered here
     from diffmix.processors import *  # noqa: F403, I001  (first, since its `Mix` is not the one offered here)
-    from diffmix.api import automix, automix_variants, fit, play, render
-    from diffmix.console import Console, Controls
-    from diffmix.data.multitrack import Multitrack, Track, load
-    from diffmix.errors import (
-        AudioError,
-        CheckpointError,
-        DiffmixError,
-        GraphError,
-        OutputError,
-        PluginError,
-        PresetError,
-        SettingsError,
+    from diffmix.api import (
+        automix as automix,
+        automix_variants as automix_variants,
+        fit as fit,
+        play as play,
+        render as render,
     )
-    from diffmix.graph import Graph
-    from diffmix.kernels.backend import backend
-    from diffmix.mastering import master
-    from diffmix.mix import Mix  # type: ignore[assignment]
-    from diffmix.params import Param, ParamSpec
-    from diffmix.plugins import plugin
-    from diffmix.settings import Settings
-    from diffmix.transferring import Transfer, describe, transfer
+    from diffmix.console import Console as Console, Controls as Controls
+    from diffmix.data.multitrack import Multitrack as Multitrack, Track as Track, load as load
+    from diffmix.errors import (
+        AudioError as AudioError,
+        CheckpointError as CheckpointError,
+        DiffmixError as DiffmixError,
+        GraphError as GraphError,
+        OutputError as OutputError,
+        PluginError as PluginError,
+        PresetError as PresetError,
+        SettingsError as SettingsError,
+    )
+    from diffmix.graph import Graph as Graph
+    from diffmix.kernels.backend import backend as backend
+    from diffmix.mastering import master as master
+    from diffmix.mix import Mix as Mix  # type: ignore[assignment]
+    from diffmix.params import Param as Param, ParamSpec as ParamSpec
+    from diffmix.plugins import plugin as plugin
+    from diffmix.settings import Settings as Settings
+    from diffmix.transferring import Transfer as Transfer, describe as describe, transfer as transfer
 
 __version__ = "0.1.0"
 

@@ -91,5 +91,16 @@ def test_the_names_offered_at_the_top_exist() -> None:
         _ = diffmix.compressor
 
 
+def test_checkers_of_types_know_what_the_package_offers() -> None:
+    """A name that is imported "as" itself is passed on, in a package with types; another one is private to it."""
+    import diffmix
+
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imported = [alias for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert [alias.name for alias in imported if alias.name not in ("*", alias.asname)] == []
+    assert {alias.name for alias in imported} - {"*"} == set(diffmix._WHERE)
+
+
 if __name__ == "__main__":
     INVENTORY.write_text(HEADER + "\n".join(inventory()) + "\n", encoding="utf-8")

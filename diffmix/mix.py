@@ -125,6 +125,7 @@ class Mix:
         Raises PresetError, naming the effects that Pedalboard does not have.
         """
         from diffmix.export.from_graph import preset_of
+        from diffmix.export.preset import place
 
         titles = self.console.titles([t.name for t in self.multitrack.tracks])
         sources = {
@@ -135,13 +136,11 @@ class Mix:
         if self.multitrack.tail_s:
             preset["tail_s"] = self.multitrack.tail_s
         own = {title: name for name, title in titles.items()} | {preset["output"]: preset["output"]}
-        starts = {t.name: t.start_s for t in self.multitrack.tracks if t.start_s}
         for node in preset["nodes"]:  # a preset, unlike a graph, has room for every name
             node["name"] = own.get(node["name"], node["name"])
-            if "source" in node and node["name"] in starts:
-                node["source"]["start_s"] = starts[node["name"]]
             for edge in node["inputs"]:
                 edge["from"] = own.get(edge["from"], edge["from"])
+        place(preset, {track.name: track.start_s for track in self.multitrack.tracks})
         return preset
 
     @cached_property

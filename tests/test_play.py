@@ -13,6 +13,7 @@ from diffmix.cli import main
 from diffmix.data.audio import read, write_wav
 from diffmix.errors import AudioError, GraphError
 from diffmix.graph import render
+from tests.fabricate import stamped
 
 TEXT = """
 vox: in > hpf(80Hz) > Compressor(4:1, -24dB) > pan(-30) > mix
@@ -109,20 +110,25 @@ def test_a_graph_by_hand_is_not_written_over(folder: Path, capsys: pytest.Captur
 
 
 def test_the_command_shows_plays_and_carries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "stems" / "keys.wav").rename(folder / "stems" / "keys.wave")
+    for number, file in enumerate(("keys.wave", "unheard.wav", "vox.wav")):
+        stamped(folder / "stems" / file, 500 * number)
     main(["graph", str(folder / "song.txt"), str(folder / "stems"), "-o", str(folder / "out")])
     shown = capsys.readouterr().out
     assert "hpf 80 Hz" in shown
     assert "pan L30" in shown
-    assert "note:" not in shown
+    assert shown.count("note:") == 2  # that tracks were placed, and padded
     files = sorted(f.name for f in (folder / "out").iterdir())
     assert files == ["graph.json", "graph.mmd", "graph.svg", "graph.txt", "out.wav", "preset.json", "preset.py"]
     assert diffmix.Graph.read(folder / "out" / "graph.json") == diffmix.Graph.read(folder / "out" / "graph.txt")
     audio, _ = read(folder / "out" / "out.wav")
     expected, _ = diffmix.play(diffmix.Graph.from_text(TEXT), folder / "stems")
     assert np.abs(audio.numpy() - expected["out"]).max() <= 2**-23
-    assert {node["name"] for node in json.loads((folder / "out" / "preset.json").read_text())["nodes"]} >= {
-        "vox",
-        "keys",
+    nodes = json.loads((folder / "out" / "preset.json").read_text())["nodes"]
+    sources = {node["name"]: node["source"] for node in nodes if "source" in node}
+    assert sources == {
+        "vox": {"files": ["vox.wav"], "channels": 1, "start_s": round(1000 / 44100, 9)},
+        "keys": {"files": ["keys.wave"], "channels": 2},
     }
 
 

@@ -10,6 +10,7 @@ from diffmix.errors import OutputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from diffmix.data.multitrack import Multitrack
     from diffmix.graph import Graph
 
 
@@ -42,24 +43,26 @@ def run(options: argparse.Namespace) -> None:
     files |= {"graph.svg": to_svg(graph), "graph.mmd": to_mermaid(graph)}
     if options.graph.resolve() in {(options.output / name).resolve() for name in files}:
         raise OutputError(f"{options.graph} is the graph itself, which would be written over: choose another folder")
-    played, rate = _played(graph, options.stems, options.output) if options.stems else ({}, 0)
+    played, tracks = _played(graph, options.stems, options.output) if options.stems else ({}, None)
     made_folder(options.output)
     for name, text in files.items():
         write_text(options.output / name, text)
     written = [options.output / name for name in files]
-    for name, audio in played.items():
-        written.append(options.output / _file(name))
-        write_recording(written[-1], torch.from_numpy(audio), rate)
-        if np.abs(audio).max(initial=0) > FULL_SCALE:
-            print(f"note: {name} passes 0 dBFS: its file is in floating point")
-    if played:
-        written += _preset(graph, rate, options.output)
+    if tracks:
+        for name, audio in played.items():
+            written.append(options.output / _file(name))
+            write_recording(written[-1], torch.from_numpy(audio), tracks.sample_rate)
+            if np.abs(audio).max(initial=0) > FULL_SCALE:
+                print(f"note: {name} passes 0 dBFS: its file is in floating point")
+        written += _preset(graph, tracks, options.output)
+        for note in tracks.notes:
+            print(f"note: {note}")
     for file in written:
         print(file)
 
 
-def _played(graph: "Graph", stems: list[Path], folder: Path) -> "tuple[dict[str, np.ndarray], int]":
-    """What comes out of a graph, and its rate. Raises OutputError if a file in the way is not one of its results."""
+def _played(graph: "Graph", stems: list[Path], folder: Path) -> "tuple[dict[str, np.ndarray], Multitrack]":
+    """What comes out of a graph, and its tracks. Raises OutputError if a file in the way is not one of its results."""
     from diffmix import api
     from diffmix.data.multitrack import load
 
@@ -70,17 +73,19 @@ def _played(graph: "Graph", stems: list[Path], folder: Path) -> "tuple[dict[str,
         if file.exists() and (file.resolve().parent in beside or not earlier):
             where = "lies among the stems" if file.resolve().parent in beside else "is no result of diffmix"
             raise OutputError(f"{file} {where} and would be written over: choose another folder")
-    return api.play(graph, tracks)
+    return api.play(graph, tracks)[0], tracks
 
 
-def _preset(graph: "Graph", rate: int, folder: Path) -> list[Path]:
+def _preset(graph: "Graph", tracks: "Multitrack", folder: Path) -> list[Path]:
     """Write the preset of a graph and its player, if there is one, and say so if not; that of an earlier graph goes."""
     from diffmix.errors import PresetError
     from diffmix.export import preset, preset_of
 
     files = [folder / "preset.json", folder / "preset.py"]
     try:
-        made = preset_of(graph, rate)
+        heard = {track.name: (track.files, len(track.audio)) for track in tracks.tracks if track.name in graph.sources}
+        made = preset_of(graph, tracks.sample_rate, heard)
+        preset.place(made, {track.name: track.start_s for track in tracks.tracks})
     except PresetError as error:
         for file in files:
             file.unlink(missing_ok=True)

@@ -188,7 +188,9 @@ def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[s
     inner = song_folder(folder)
     if inner is None:
         inside = [child.name for child in subfolders(folder) if song_folder(child)]
-        hint = f"its folders {', '.join(inside[:5])} hold audio: name one of them" if inside else "no audio files in it"
+        hint = "no audio files in it"
+        if inside:
+            hint = f"its folders {', '.join(inside[:5])} hold audio: name one of them, or all files"
         if any(is_mixture(file) for file in files_in(folder)):
             hint += " besides a finished mix, which is never an input"
         if cues := [file.name for file in files_in(folder) if is_cue(file.stem)]:

@@ -60,6 +60,13 @@ def source_files(sources: Sources) -> dict[str, list[str]]:
     return {track: files or [f"{track.replace('/', '_')}.wav"] for track, files in given.items()}
 
 
+def place(preset: Preset, starts_s: Mapping[str, float]) -> None:
+    """Let the files of sources begin so many seconds after the song, by the sources' names."""
+    for node in preset["nodes"]:
+        if "source" in node and (start_s := starts_s.get(node["name"])):
+            node["source"]["start_s"] = start_s
+
+
 def entry(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A plugin as a preset holds it, with the arguments that `Processor.plugins` gives."""
     if "plugins" in arguments:

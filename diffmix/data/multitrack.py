@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.data import audio
+from diffmix.data.placing import placed
 from diffmix.data.roles import guess_role, is_cue
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import LoudnessMeter
@@ -31,7 +31,6 @@ _SIDE = re.compile(  # "OH_L", "OH (left)", and a capital behind other letters, 
 )
 _PAIR_TOLERANCE_S = 0.05  # left and right of one recording may end this far apart
 _NOTED_PADDING_S = 0.001
-_LONGEST_SPAN_S = 3600.0  # stamps further apart are of different days, or takes, not of places in one song
 
 
 @dataclass(frozen=True)
@@ -340,34 +339,7 @@ def plan(
                 distinct(name, taken), guess_role(name), group, first.sample_rate, max(infos[f].seconds for f in group)
             )
         )
-    return _placed(sources, notes), notes
-
-
-def _placed(sources: list[Source], notes: list[str]) -> list[Source]:
-    """The tracks where the time stamps of their files say, if these say it of one song; notes tell."""
-    stamps = [audio.time_stamp(source.files[0]) for source in sources]
-    clock = {s.name: stamp / s.sample_rate for s, stamp in zip(sources, stamps, strict=True) if stamp is not None}
-    first = min(clock.values(), default=0.0)
-    if max(clock.values(), default=0.0) - first < _NOTED_PADDING_S:
-        return sources
-    span_s = max(clock.values()) - first
-    placed = [replace(s, start_s=round(clock.get(s.name, first) - first, 9)) for s in sources]
-    ordered = sorted(placed, key=lambda s: s.start_s)
-    ends = accumulate((s.end_s for s in ordered[:-1]), max)
-    without = [s.label for s in sources if s.name not in clock]
-    why = ""
-    if without:
-        why = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'} none"
-    elif span_s > _LONGEST_SPAN_S:
-        why = f"they are {span_s / 3600:.1f} hours apart"
-    elif any(after.start_s > end_s for after, end_s in zip(ordered[1:], ends, strict=True)):
-        why = "with a gap in which nothing plays"
-    if why:
-        notes.append(f"the files have time stamps that differ, but {why}: all tracks begin together")
-        return sources
-    later = [f"{s.label} at {s.start_s:.3f} s" for s in ordered if s.start_s >= _NOTED_PADDING_S]
-    notes.append(f"placed by the time stamps in the files: {', '.join(later)}")
-    return placed
+    return placed(sources, notes), notes
 
 
 def _pairs(

@@ -202,11 +202,8 @@ def instrument(kind: Kind, rng: Random, sample_rate: int, flavour: str = "") -> 
     source = kind.sources[int(rng.integers(len(kind.sources)))]
     wave = source(rng, sample_rate, kind)
     held = rng.random() < kind.held
-    attack_s, decay_s, release_s = (
-        between(rng, *kind.attack_s),
-        between(rng, *kind.decay_s),
-        rng.uniform(*kind.release_s),
-    )
+    attack_s, decay_s = between(rng, *kind.attack_s), between(rng, *kind.decay_s)
+    release_s = rng.uniform(*kind.release_s)
     settle_s, floor = between(rng, 0.03, 0.6), rng.uniform(0.05, 0.9 if held else 0.5)
     first, late = rng.uniform(0, 0.7), rng.uniform(0.15, 0.5)  # of a decay in two steps
     swells, swell_s = held and rng.random() < 0.5, between(rng, 0.03, 0.2)

@@ -117,24 +117,6 @@ def strips_of(
     chains = {**console.groups, **console.buses, "master": console.master}
     names = {name: unused(name, chains[name], taken) for name in (*used, *console.buses, "master")}
 
-    def effects(
-        strip: str, stages: Mapping[str, Processor], layout: Stages, knobs: Any, spec: ParamSpec
-    ) -> list[Effect]:
-        made = []
-        for stage, effect in stages.items():
-            given = layout.get(stage, {})
-            options = options_of(given)
-            params = {knob: spec.params[f"{stage}.{knob}"] for knob in effect.spec.names}
-            ranges = {
-                knob: (p.low, p.high)
-                for knob, p in params.items()
-                if (p.low, p.high) != (effect.declared[knob].low, effect.declared[knob].high)
-            }
-            plain = Effect(f"{strip}.{stage}", type(effect).__name__, {}, options, ranges)
-            wanted = knobs.get(stage, {}) if knobs else {knob: shortest(p.default) for knob, p in params.items()}
-            made.append(replace(plain, values={k: v for k, v in wanted.items() if plain.setting(k) != v}))
-        return made
-
     def sends(knobs: Any, spec: ParamSpec) -> tuple[tuple[str, float], ...]:
         levels = {s: knobs[s]["gain_db"] if knobs else spec.params[f"{s}.gain_db"].default for s in console.sends}
         return tuple((names[console.layout["sends"][s]], level) for s, level in levels.items())
@@ -145,20 +127,38 @@ def strips_of(
         name = tracks[n]
         knobs, spec = settings and settings["tracks"][name], of_tracks.get(name, console.track_spec)
         place = {"pan": console.pan} if channels[n] == 1 else {"image": console.image}
-        made = effects(name, {**console.strip, "fader": console.fader, **place}, layout["strip"], knobs, spec)
+        made = _effects(name, {**console.strip, "fader": console.fader, **place}, layout["strip"], knobs, spec)
         goes = ("", ()) if name in silent else (names[groups[n] or "master"], sends(knobs, spec))
-        strips.append(Strip(name, channels[n], tuple(made), *goes))
-    for part, stages in ((p, {**console.groups, **console.buses}[p]) for p in (*used, *console.buses)):
+        strips.append(Strip(name, channels[n], made, *goes))
+    for part in (*used, *console.buses):
+        is_group, stages = part in used, chains[part]
         knobs = settings and settings["buses"][part]
         spec = others.get(part, spec_of(stages))
-        inner = {stage: effect for stage, effect in stages.items() if stage not in console.sends or part not in used}
-        given = layout["groups"][part].get("stages", {}) if part in used else layout["buses"][part]
-        made = effects(names[part], inner, given, knobs, spec)
-        further = sends(knobs, spec) if part in used else ()
-        strips.append(Strip(names[part], 0, tuple(made), names["master"], further))
+        inner = {stage: effect for stage, effect in stages.items() if not is_group or stage not in console.sends}
+        given = layout["groups"][part].get("stages", {}) if is_group else layout["buses"][part]
+        made = _effects(names[part], inner, given, knobs, spec)
+        strips.append(Strip(names[part], 0, made, names["master"], sends(knobs, spec) if is_group else ()))
     knobs = settings and settings["master"]
-    made = effects(names["master"], console.master, layout["master"], knobs, others.get("master", console.master_spec))
-    return [*strips, Strip(names["master"], 0, tuple(made), "")]
+    made = _effects(names["master"], console.master, layout["master"], knobs, others.get("master", console.master_spec))
+    return [*strips, Strip(names["master"], 0, made, "")]
+
+
+def _effects(
+    strip: str, stages: Mapping[str, Processor], layout: Stages, knobs: Any, spec: ParamSpec
+) -> tuple[Effect, ...]:
+    """A strip's effects in the ranges of its ``spec``, with the knobs that are not where a new effect has them."""
+    made = []
+    for stage, effect in stages.items():
+        params = {knob: spec.params[f"{stage}.{knob}"] for knob in effect.spec.names}
+        ranges = {
+            knob: (p.low, p.high)
+            for knob, p in params.items()
+            if (p.low, p.high) != (effect.declared[knob].low, effect.declared[knob].high)
+        }
+        plain = Effect(f"{strip}.{stage}", type(effect).__name__, {}, options_of(layout.get(stage, {})), ranges)
+        wanted = knobs.get(stage, {}) if knobs else {knob: shortest(p.default) for knob, p in params.items()}
+        made.append(replace(plain, values={k: v for k, v in wanted.items() if plain.setting(k) != v}))
+    return tuple(made)
 
 
 def unused(name: str, stages: Collection[str], taken: set[str]) -> str:

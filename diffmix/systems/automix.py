@@ -24,7 +24,6 @@ from diffmix.intent import Intent
 from diffmix.losses import SumDifferenceLoss
 from diffmix.metrics import balance_error_db, pan_error, pan_width_error
 from diffmix.mix import grouped, ordered, render
-from diffmix.params import ParamSpec
 from diffmix.progress import progress
 from diffmix.settings import Settings
 from diffmix.systems.automixer import Automixer, refuse_other_specs
@@ -33,7 +32,7 @@ from diffmix.systems.intents import LOUDNESS, Vectors, on_console
 from diffmix.systems.lessons import Lessons
 from diffmix.systems.mixes import at_loudness
 from diffmix.systems.solos import prepare as prepare_solos
-from diffmix.systems.training import OwnSpecs, Training, averaged, loader, numbers_ahead, optimizers, weighted
+from diffmix.systems.training import AveragedMixer, Training, averaged, loader, numbers_ahead, optimizers, weighted
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "automix"
 
@@ -66,7 +65,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     return Training(system, data, cast(Automixer, system.average.module).save)
 
 
-class Automix(OwnSpecs):
+class Automix(AveragedMixer):
     """Learns to intend what the engineer of a lesson intends.
 
     Loss: the error of the tracks' loudness in the mix in dB, less its mean over the song; of the equalisers' curves, in
@@ -157,11 +156,6 @@ class Automix(OwnSpecs):
             losses["master"] = torch.stack(master).sum()
         return losses
 
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """One step, after which the average moves."""
-        super().optimizer_step(*arguments, **options)
-        self.average.update_parameters(self.mixer)
-
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Lessons go to the device; held-out songs stay where they are, and so does their console."""
         return super().transfer_batch_to_device(batch, device, dataloader_idx) if isinstance(batch, Batch) else batch
@@ -201,11 +195,6 @@ class Automix(OwnSpecs):
     def configure_optimizers(self) -> Any:
         """AdamW with a linear warm-up and a cosine decay over ``total_steps``."""
         return optimizers(self.mixer, self.learning_rate, self.warmup_steps, self.total_steps, self.weight_decay)
-
-    @property
-    def specs(self) -> Mapping[str, ParamSpec]:
-        """The parameters by part: weights for others would be useless."""
-        return self.mixer.specs
 
 
 def equal_loudness(multitrack: Multitrack) -> Intent:

@@ -18,14 +18,13 @@ from diffmix.data.roles import ROLES
 from diffmix.data.solos import HIT
 from diffmix.data.synthetic import VALIDATION_SEED
 from diffmix.estimators.features import level_free
-from diffmix.params import ParamSpec
 from diffmix.progress import progress
 from diffmix.systems.automix import beginning
 from diffmix.systems.automixer import Automixer
 from diffmix.systems.draws import SoloDraws
 from diffmix.systems.solos import Solos, joined, of_songs
 from diffmix.systems.solos import prepare as prepare_solos
-from diffmix.systems.training import OwnSpecs, Training, averaged, loader, numbers_ahead, optimizers
+from diffmix.systems.training import AveragedMixer, Training, averaged, loader, numbers_ahead, optimizers
 
 CAST_TRACKS = (4, 64)
 CASTS_EACH = 8
@@ -51,7 +50,7 @@ def prepare(config: Mapping[str, Any]) -> Training:
     return Training(system, data, cast(Automixer, system.average.module).save)
 
 
-class Roles(OwnSpecs):
+class Roles(AveragedMixer):
     """Learns what tracks are, and nothing else: told their roles, the mixer mixes as before.
 
     Loss: cross entropy of what the ear takes tracks for, five hundredths of the truth spread over all roles; and, from
@@ -109,11 +108,6 @@ class Roles(OwnSpecs):
             count += len(roles)
         return total / count
 
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """One step, after which the average moves."""
-        super().optimizer_step(*arguments, **options)
-        self.average.update_parameters(self.mixer)
-
     @torch.no_grad()
     def validation_step(self, batch: Solos, _: int) -> None:
         """The share of tracks that are taken for what they are, in percent, now and at the beginning."""
@@ -128,11 +122,6 @@ class Roles(OwnSpecs):
         estimator = self.mixer.estimator
         ear = nn.ModuleList([estimator.ear, cast(nn.Module, estimator.guess), estimator.company])
         return optimizers(ear, self.learning_rate, self.warmup_steps, self.total_steps, self.weight_decay)
-
-    @property
-    def specs(self) -> Mapping[str, ParamSpec]:
-        """The parameters by part: weights for others would be useless."""
-        return self.mixer.specs
 
 
 def casts(count: int, tracks: tuple[int, int]) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.params import ParamSpec
-from diffmix.systems.automixer import refuse_other_specs
+from diffmix.systems.automixer import Automixer, refuse_other_specs
 
 
 class Training(NamedTuple):
@@ -119,6 +119,23 @@ class OwnSpecs(System):
         if "specs" not in checkpoint:
             raise CheckpointError("the checkpoint holds no parameter specs: it was not written by this system")
         refuse_other_specs(self.specs, checkpoint["specs"], "the checkpoint")
+
+
+class AveragedMixer(OwnSpecs):
+    """A system that teaches an automixer, ``mixer``, and keeps an exponential ``average`` of its weights."""
+
+    mixer: Automixer
+    average: AveragedModel
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """One step, after which the average moves."""
+        super().optimizer_step(*arguments, **options)
+        self.average.update_parameters(self.mixer)
+
+    @property
+    def specs(self) -> Mapping[str, ParamSpec]:
+        """The parameters by part: weights for others would be useless."""
+        return self.mixer.specs
 
 
 def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -376,18 +376,22 @@ def bridges(draft: Draft, nodes: Iterable[Node], most: int = 2000) -> tuple[Laid
     return tuple(Laid(e, places[p]) for p, e in edges.items() if not names & {p[0].node, p[1].node})
 
 
-@dataclass(frozen=True)
-class Connected(Edit):
-    """A cable is laid; ``kind`` is what it leads to."""
-
+class _OfCable(Edit):
     edge: Edge
-    place: int
-    kind: str
 
     @property
     def touched(self) -> frozenset[str]:
         """The nodes it is about."""
         return _ends([self.edge])
+
+
+@dataclass(frozen=True)
+class Connected(_OfCable):
+    """A cable is laid; ``kind`` is what it leads to."""
+
+    edge: Edge
+    place: int
+    kind: str
 
     def change(self, draft: Draft) -> None:
         """Do it. Raises GraphError for a node or a cable that is not there."""
@@ -395,16 +399,11 @@ class Connected(Edit):
 
 
 @dataclass(frozen=True)
-class Disconnected(Edit):
+class Disconnected(_OfCable):
     """A cable is taken away."""
 
     edge: Edge
     kind: str
-
-    @property
-    def touched(self) -> frozenset[str]:
-        """The nodes it is about."""
-        return _ends([self.edge])
 
     def change(self, draft: Draft) -> None:
         """Do it. Raises GraphError for a node or a cable that is not there."""
@@ -412,17 +411,12 @@ class Disconnected(Edit):
 
 
 @dataclass(frozen=True)
-class Sent(Edit):
+class Sent(_OfCable):
     """A cable has another gain, or moves its knob by another amount."""
 
     old_edge: Edge
     edge: Edge
     kind: str
-
-    @property
-    def touched(self) -> frozenset[str]:
-        """The nodes it is about."""
-        return _ends([self.edge])
 
     def change(self, draft: Draft) -> None:
         """Do it. Raises GraphError for a node or a cable that is not there."""

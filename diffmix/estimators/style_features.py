@@ -107,7 +107,7 @@ def _bands(power: Tensor, bins: Tensor) -> list[Tensor]:
     mean_db = 10 * power.mean(2).clamp_min(1e-10).log10()
     paired = 10 * power.unflatten(1, (20, 2)).mean(2).clamp_min(1e-7).log10()  # (B, 20, F)
     low, middle, high = _percentiles(paired, (10, 50, 95)).unbind(-1)
-    broad_db = 10 * power.unflatten(1, (20, 2)).sum(2)[:, :18].unflatten(1, (BROAD, 3)).sum(2).clamp_min(1e-7).log10()
+    broad_db = 10 * _broad(power).clamp_min(1e-7).log10()
     return [
         mean_db,
         db.std(2, correction=0),
@@ -205,10 +205,14 @@ def _ratio_db(above: Tensor, below: Tensor) -> Tensor:
     return 10 * ((above + 1e-12) / (below + 1e-12)).log10().clamp(SIDE_FLOOR_DB / 10, 1.5)
 
 
+def _broad(power: Tensor) -> Tensor:
+    """Mel bands (B, 40, F) in six broad ones, without the four highest, (B, 6, F)."""
+    return power.unflatten(1, (20, 2)).sum(2)[:, :18].unflatten(1, (BROAD, 3)).sum(2)
+
+
 def _room(power: Tensor) -> Tensor:
     """How fast levels fall in six broad bands: the middle and the slowest of the falls over 64 ms, dB, (B, 12)."""
-    broad = power.unflatten(1, (20, 2)).sum(2)[:, :18].unflatten(1, (BROAD, 3)).sum(2)
-    db = 10 * broad.clamp_min(1e-8).log10()
+    db = 10 * _broad(power).clamp_min(1e-8).log10()
     step = db[..., 3:] - db[..., :-3]
     falls = torch.where(step < -0.5, step, torch.nan)
     percent = torch.tensor([0.5, 0.9]).to(db)

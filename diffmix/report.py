@@ -94,7 +94,7 @@ def measure(mix: "Mix") -> dict[str, Any]:
         "returns": {name: {"loudness_lufs": lufs, "peak_db": peak} for name, (lufs, peak) in of_returns.items()},
         "tracks": _tracks(mix, player, settings["tracks"], levels),
         "groups": _groups(mix, settings["buses"]),
-        "notes": [*mix.notes, *_further_notes(mix)],
+        "notes": [*mix.notes, *further_notes(mix)],
     }
 
 
@@ -107,7 +107,8 @@ def _level(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
     return {"loudness_lufs": _loudness(audio, sample_rate), "true_peak_db": peak}
 
 
-def _further_notes(mix: "Mix") -> list[str]:
+def further_notes(mix: "Mix") -> list[str]:
+    """What a person should know of a result as it is now: who is muted, what its file is, why it is no preset."""
     muted = [f"Muted: {', '.join(mix.muted)}."] if mix.muted else []
     return muted + _over(mix) + ([f"No preset: {mix.unplayable}"] if mix.unplayable else [])
 
@@ -116,7 +117,7 @@ def _over(mix: "Mix") -> list[str]:
     if (peak := float(np.abs(mix.audio).max(initial=0))) <= FULL_SCALE:
         return []
     above = f"{20 * math.log10(peak):+.1f} dBFS"
-    return [f"The highest sample is at {above}: the file is in floating point; turn the mix down before it is played."]
+    return [f"The highest sample is at {above}: the file is in floating point; turn it down before it is played."]
 
 
 def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:

@@ -181,6 +181,7 @@ def test_without_a_limiter_the_level_stays_and_is_said(dull: Audio, tmp_path: Pa
     hot = dull * np.float32(1.4 / abs(dull).max())
     made = diffmix.master(hot, "pop", sample_rate=RATE, only="dynamics", amount=0.0)
     assert any("it is the limiter's stage that would keep it below -1." in note for note in made.notes)
+    assert any("+2.9 dBFS: the file is in floating point" in note for note in made.report["notes"])
     made.save(tmp_path)
     stored, _ = read(tmp_path / "master.wav")
     assert np.array_equal(stored.numpy(), hot)

@@ -16,6 +16,7 @@ from diffmix.mastering.measured import Measured, reach
 from diffmix.mastering.page import spectrum
 from diffmix.mastering.report import write
 from diffmix.mix import Mix
+from diffmix.report import further_notes
 from diffmix.settings import Settings
 from diffmix.types import Path
 
@@ -75,7 +76,7 @@ class Master(Mix):
             "target": {**self.target._asdict(), "curve_db": curve, "spread_db": self.target.spread_db.tolist()},
             "reasons": dict(self.reasons),
             "bypass": bypassed(self),
-            "notes": [*self.notes, *([f"No preset: {self.unplayable}"] if self.unplayable else [])],
+            "notes": [*self.notes, *further_notes(self)],
         }
 
     def plot(self) -> "Figure":

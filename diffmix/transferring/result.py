@@ -19,6 +19,7 @@ from diffmix.mastering.measured import Measured
 from diffmix.mastering.page import spectrum
 from diffmix.metrics import width_db
 from diffmix.mix import Mix, finished, render
+from diffmix.report import further_notes
 from diffmix.settings import Settings
 from diffmix.transferring.comparing import level_matched, write_before
 from diffmix.transferring.knobs import ASPECTS
@@ -163,7 +164,7 @@ class Transfer(Mix):
             **measured,
             "stages": list(stages),
             "bypass": bypassed(self),
-            "notes": [*self.notes, *([f"No preset: {self.unplayable}"] if self.unplayable else [])],
+            "notes": [*self.notes, *further_notes(self)],
         }
 
     def plot(self) -> "Figure":

@@ -59,8 +59,8 @@ def balanced(
     return ordered(settings, [track.name for track in multitrack.tracks])
 
 
-def placed_loudness(console: Console, tracks: Tracks, values: DeskValues, mask: Tensor | None = None) -> Tensor:
+def placed_loudness(console: Console, tracks: Tracks, values: DeskValues) -> Tensor:
     """Loudness (B, N) in LUFS of each track as it reaches its group or the master, without its sends."""
     with torch.no_grad():
-        placed = console.placed(tracks, values, mask)
+        placed = console.placed(tracks, values)
         return torch.stack([integrated_loudness(y, console.sample_rate) for y in placed], 1)

@@ -132,20 +132,15 @@ class Player:
         stop = self.multitrack.length if stop is None else stop
         return _joined(self.played(settings, [target], progress, start, stop), target, stop - start)
 
-    def levels(self, settings: Settings, progress: Callable[[float], None] | None = None) -> Tensor:
+    def levels(self, settings: Settings) -> Tensor:
         """Loudness (N,) in LUFS of each track, in the order of `names`, as it reaches its group or the master."""
-        return self.levels_and_peaks(settings, progress)[0]
+        return self.levels_and_peaks(settings)[0]
 
-    def levels_and_peaks(
-        self,
-        settings: Settings,
-        progress: Callable[[float], None] | None = None,
-        ends: Sequence[Value] = (),
-    ) -> tuple[Tensor, Tensor]:
+    def levels_and_peaks(self, settings: Settings, ends: Sequence[Value] = ()) -> tuple[Tensor, Tensor]:
         """`levels`, and the largest magnitudes (N,); of other stereo signals than the tracks' with ``ends``."""
         ends = ends or self.wired.ends
         meter = LoudnessMeter(self.console.sample_rate)
-        for found in self.played(settings, ends, progress):
+        for found in self.played(settings, ends):
             meter.add(torch.stack([found[end] for end in ends]))
         return meter.loudness().float(), meter.peaks().float()
 

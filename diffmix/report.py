@@ -129,7 +129,7 @@ def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:
 def _levels(player: Player, settings: "Settings") -> tuple[dict[str, tuple[float, float]], ...]:
     """Loudness in LUFS and highest sample in dBFS of the tracks, and of the returns, by name."""
     returns = player.wired.returns
-    loudness, peaks = player.levels_and_peaks(settings, ends=[*player.wired.ends, *returns.values()])
+    loudness, peaks = player.levels_and_peaks(settings, [*player.wired.ends, *returns.values()])
     levels = [
         (lufs, 20 * math.log10(max(peak, 1e-6))) for lufs, peak in zip(loudness.tolist(), peaks.tolist(), strict=True)
     ]

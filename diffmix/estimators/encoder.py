@@ -11,6 +11,10 @@ from diffmix.estimators.features import BANDS, SCALARS
 STATISTICS = 5
 
 
+CHANNELS = (16, 32, 64, 96)
+"""Maps behind each convolution."""
+
+
 class TrackEncoder(nn.Module):
     """A track's mel spectrogram and scalars to an embedding (R, width).
 
@@ -19,15 +23,15 @@ class TrackEncoder(nn.Module):
     no track's embedding depends on which others are in the batch.
     """
 
-    def __init__(self, width: int, channels: tuple[int, ...] = (16, 32, 64, 96), dropout: float = 0.1) -> None:
+    def __init__(self, width: int, dropout: float = 0.1) -> None:
         super().__init__()
         # the first layer takes four frames to one: the finest timing is in the statistics
-        layers: list[nn.Module] = [nn.Conv2d(1, channels[0], (3, 5), stride=(2, 4), padding=(1, 2))]
-        layers += [nn.GroupNorm(8, channels[0]), nn.GELU()]
-        for a, b in itertools.pairwise(channels):
+        layers: list[nn.Module] = [nn.Conv2d(1, CHANNELS[0], (3, 5), stride=(2, 4), padding=(1, 2))]
+        layers += [nn.GroupNorm(8, CHANNELS[0]), nn.GELU()]
+        for a, b in itertools.pairwise(CHANNELS):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU()]
         self.conv = nn.Sequential(*layers)
-        pooled = 2 * channels[-1] * math.ceil(BANDS / 2 ** len(channels))
+        pooled = 2 * CHANNELS[-1] * math.ceil(BANDS / 2 ** len(CHANNELS))
         self.from_maps = nn.Sequential(nn.LayerNorm(pooled), nn.Dropout(dropout), nn.Linear(pooled, width))
         self.from_statistics = nn.Sequential(
             nn.Linear(STATISTICS * BANDS + SCALARS, 2 * width),
@@ -40,7 +44,7 @@ class TrackEncoder(nn.Module):
 
     def forward(self, mel: Tensor, scalars: Tensor) -> Tensor:
         """``mel`` (R, 64, F), ``scalars`` (R, 8), as `features.level_free` gives them."""
-        maps = self.conv(mel.unsqueeze(1)).flatten(1, 2)  # (R, channels * bands / 16, F / 32)
+        maps = self.conv(mel.unsqueeze(1)).flatten(1, 2)  # (R, 96 * 4, F / 32)
         described = self.from_maps(torch.cat([maps.mean(2), maps.amax(2)], 1))
         described = described + self.from_statistics(torch.cat([statistics(mel), scalars], 1))
         return self.project(described)

@@ -45,32 +45,32 @@ def triangles_of_bins(edge_hz: Tensor, n_fft: int, sample_rate: float) -> Tensor
     return weights
 
 
-def _edges_hz(bands: int = BANDS) -> Tensor:
-    return mel_edges_hz(LOW_HZ, HIGH_HZ, bands)
+def _edges_hz() -> Tensor:
+    return mel_edges_hz(LOW_HZ, HIGH_HZ, BANDS)
 
 
-def band_hz(bands: int = BANDS) -> Tensor:
-    """The centres of the bands, (bands,) in Hz."""
-    return _edges_hz(bands)[1:-1].float()
+def band_hz() -> Tensor:
+    """The centres of the bands, (64,) in Hz."""
+    return _edges_hz()[1:-1].float()
 
 
 @kept(8)
-def mel_weights(n_fft: int, sample_rate: float, bands: int = BANDS) -> Tensor:
-    """Triangular filters (n_fft // 2 + 1, bands) from 30 Hz to 20 kHz, see `triangles_of_bins`.
+def mel_weights(n_fft: int, sample_rate: float) -> Tensor:
+    """Triangular filters (n_fft // 2 + 1, 64) from 30 Hz to 20 kHz, see `triangles_of_bins`.
 
     Each sums to one, so that a band reads the mean power of its bins.
     """
-    weights = triangles_of_bins(_edges_hz(bands), n_fft, sample_rate)
+    weights = triangles_of_bins(_edges_hz(), n_fft, sample_rate)
     return (weights / weights.sum(0).clamp_min(1e-12)).float()
 
 
-@kept(2)
-def loudness_weights(bands: int = BANDS) -> Tensor:
-    """What a band's mean power counts for the loudness, (bands,): its width in Hz times the K-weighting there.
+@kept(1)
+def loudness_weights() -> Tensor:
+    """What a band's mean power counts for the loudness, (64,): its width in Hz times the K-weighting there.
 
     The weighting is that of ITU-R BS.1770-4 as analogue filters: a shelf of 4 dB above 1.7 kHz, a highpass at 38 Hz.
     """
-    edge_hz = _edges_hz(bands)
+    edge_hz = _edges_hz()
     centre, width = edge_hz[1:-1], (edge_hz[2:] - edge_hz[:-2]) / 2
     shelf, low = (centre / 1682) ** 2, (centre / 38.1) ** 2
     weighting = (1 + 10**0.4 * shelf) / (1 + shelf) * (low / (1 + low)) ** 2

@@ -22,16 +22,17 @@ SIDE_FLOOR_DB = -60.0
 """A side signal further below the middle counts as none: what nobody hears is no difference."""
 
 
-def power_spectrum(x: Tensor, n_fft: int, hop: int | None = None) -> Tensor:
-    """Power (..., n_fft / 2 + 1, frames) of audio (..., T), Hann window; shorter audio is padded to one window.
+def power_spectrum(x: Tensor, n_fft: int) -> Tensor:
+    """Power (..., n_fft / 2 + 1, frames) of audio (..., T), Hann windows that hop by a half.
 
-    A sine of amplitude 1 in the middle of a bin reads 1/4, so that levels do not depend on ``n_fft``.
+    Shorter audio is padded to one window. A sine of amplitude 1 in the middle of a bin reads 1/4, so that levels do not
+    depend on ``n_fft``.
     """
     if x.shape[-1] < n_fft:
         x = pad(x, (0, n_fft - x.shape[-1]))
     window = torch.hann_window(n_fft, device=x.device, dtype=x.dtype)
     rows = x.reshape(-1, x.shape[-1])
-    spectrum = torch.stft(rows, n_fft, hop or n_fft // 2, window=window, center=False, return_complex=True)
+    spectrum = torch.stft(rows, n_fft, n_fft // 2, window=window, center=False, return_complex=True)
     power = (spectrum.real.square() + spectrum.imag.square()) / window.sum().square()
     return power.view(*x.shape[:-1], *power.shape[1:])
 

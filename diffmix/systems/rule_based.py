@@ -23,10 +23,10 @@ RATIO, ATTACK_MS, RELEASE_MS, KNEE_DB = 3.0, 1.0, 50.0, 6.0
 
 
 @torch.no_grad()
-def rule_based(x: Tensor, reference: Tensor, sample_rate: float, taps: int = TAPS, legacy: bool = False) -> Tensor:
+def rule_based(x: Tensor, reference: Tensor, sample_rate: float, legacy: bool = False) -> Tensor:
     """Mono audio x (1, T) in the style of a reference (1, T'), at a peak of -12 dBFS.
 
-    A linear-phase filter of ``taps`` brings the mean spectrum to the reference's, smoothed over 1025 bins of 65536.
+    A linear-phase filter of 63 taps brings the mean spectrum to the reference's, smoothed over 1025 bins of 65536.
     While the reference is more than 0.5 LU louder, a compressor's threshold falls by 0.5 dB, to -80 dB; its ratio is 3.
     ``legacy`` is the published code: the compressor's knee is bent as it should not be, and where no threshold makes it
     loud enough the lowest is taken.
@@ -34,8 +34,8 @@ def rule_based(x: Tensor, reference: Tensor, sample_rate: float, taps: int = TAP
     x, reference = _peaked(x), _peaked(reference)
     ratio = _spectrum(reference) / np.maximum(_spectrum(x), 1e-10)
     ratio[-1] = 0.0
-    taken = firwin2(taps, np.linspace(0, 1, len(ratio)), ratio)
-    y = fftconvolve(x.numpy()[0], taken)[taps // 2 : taps // 2 + x.shape[-1]]
+    taken = firwin2(TAPS, np.linspace(0, 1, len(ratio)), ratio)
+    y = fftconvolve(x.numpy()[0], taken)[TAPS // 2 : TAPS // 2 + x.shape[-1]]
     return _as_loud(_peaked(torch.from_numpy(y).to(x)[None]), reference, sample_rate, legacy)
 
 

@@ -17,6 +17,10 @@ Score = Callable[[Tensor], Tensor]
 """Distances (N,) of N points (N, D) in [0, 1]; the whole generation at once."""
 
 
+DEVIATION, REACH = 0.2, 0.12
+"""How far from the middle the first generation is: the standard deviation of `evolve`, the distance of `perturb`."""
+
+
 def _population(size: int) -> int:
     """Points of a generation in so many directions."""
     return max(8, 4 + int(3 * math.log(size)))
@@ -27,7 +31,6 @@ def evolve(
     start: Tensor,
     *,
     generations: int = 30,
-    deviation: float = 0.2,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, float]:
@@ -37,7 +40,6 @@ def evolve(
         score: what is made small.
         start: where to begin, (D,); it is scored too, so that nothing worse comes back.
         generations: how many.
-        deviation: of the first generation.
         seed: of the draws.
         progress: called with the share that is done.
     """
@@ -54,7 +56,7 @@ def evolve(
     rate = min(1.0, full * (size + 2) / 3)
     expected = math.sqrt(size) * (1 - 1 / (4 * size) + 1 / (21 * size**2))
     generator = torch.Generator().manual_seed(seed)
-    mean, sigma = start.double().clone(), deviation
+    mean, sigma = start.double().clone(), DEVIATION
     variance, path, step_path = torch.ones(size).double(), torch.zeros(size).double(), torch.zeros(size).double()
     best, least = start.double().clone(), float(score(start[None].float())[0])
     for number in range(generations):
@@ -87,14 +89,13 @@ def perturb(
     start: Tensor,
     *,
     generations: int = 30,
-    deviation: float = 0.12,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, float]:
     """As `evolve`, by simultaneous perturbation: as many points of a generation, half of them opposite the others.
 
-    ``deviation`` is how far these are from the middle at first; it falls with the sixth root of the generation, as
-    Spall advises. The slopes of a generation are averaged, and Adam takes the step.
+    These are `REACH` from the middle at first, and less with the sixth root of the generation, as Spall advises. The
+    slopes of a generation are averaged, and Adam takes the step.
     """
     size = len(start)
     pairs = _population(size) // 2
@@ -103,7 +104,7 @@ def perturb(
     best, least = middle.clone(), float(score(start[None].float())[0])
     slope, square = torch.zeros(size).double(), torch.zeros(size).double()
     for number in range(generations):
-        reach = deviation / (number + 1) ** (1 / 6)
+        reach = REACH / (number + 1) ** (1 / 6)
         sign = (torch.randint(0, 2, (pairs, size), generator=generator) * 2 - 1).double()
         points = torch.cat([middle + reach * sign, middle - reach * sign]).clamp(0, 1)
         found = torch.nan_to_num(score(points.float()).double(), nan=1e6, posinf=1e6)

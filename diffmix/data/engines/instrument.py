@@ -21,12 +21,12 @@ class Instrument(NamedTuple):
     amp: Callable[[Samples], Samples] | None = None
 
 
-def envelope(t: Samples, attack_s: float, hold_s: float, fall_s: float = 0.05) -> Samples:
-    """Rise within `attack_s`, stay until `hold_s`, fall with the time constant `fall_s`."""
+def envelope(t: Samples, attack_s: float, hold_s: float) -> Samples:
+    """Rise within `attack_s`, stay until `hold_s`, fall with a time constant of 50 ms."""
     y = np.ones(len(t))
     rising, falling = np.searchsorted(t, 8 * attack_s), np.searchsorted(t, hold_s)
     y[:rising] -= np.exp(-t[:rising] / attack_s)
-    y[falling:] *= np.exp((hold_s - t[falling:]) / fall_s)
+    y[falling:] *= np.exp((hold_s - t[falling:]) / 0.05)
     return y
 
 

@@ -186,6 +186,9 @@ def test_what_does_not_fit_together_is_refused() -> None:
         console(x, controls, torch.ones(2, 4))
     with pytest.raises(SettingsError, match="settings came for 3 tracks, audio for 2"):
         console(x[:, :2], controls)
+    for parts in (controls.tracks, controls[:2], controls._asdict()):
+        with pytest.raises(SettingsError, match=r"controls are \w+, allowed are Controls\(tracks"):
+            console(x, parts)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="1 names and 0 channels came for 3 tracks"):
         console.settings(controls, ["vox"])
     with pytest.raises(SettingsError, match=r"tracks are \['vox'\]; channels \(1 or 2\) by name"):

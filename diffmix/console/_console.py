@@ -99,7 +99,12 @@ class Console(Template):
         )
 
     def values(self, controls: Controls, specs: Specs | None = None) -> DeskValues:
-        """Controls to physical values."""
+        """Controls to physical values. Raises SettingsError for other controls than of these three parts."""
+        if not isinstance(controls, tuple | list) or len(controls) != 3:
+            raise SettingsError(
+                f"controls are {type(controls).__name__}, allowed are Controls(tracks (B, N, P), bus (B, Q), "
+                "master (B, R))"
+            )
         return DeskValues(
             *(spec.denormalize(u) for spec, u in zip((specs or self.specs).values(), controls, strict=True))
         )

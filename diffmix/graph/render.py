@@ -69,11 +69,7 @@ class Renderer(nn.Module):
                 raise GraphError(
                     f"node {name!r} is a {graph[name].kind}, the effect given is a {type(processor).__name__}"
                 )
-            if processor.sample_rate != self.sample_rate:
-                raise GraphError(
-                    f"node {name!r}: the effect given runs at {processor.sample_rate:g} Hz, "
-                    f"the graph at {self.sample_rate:g} Hz"
-                )
+            self._check_rate(name, processor)
         self.effects = nn.ModuleList()
         self._of: dict[int, int] = {}  # effects by the key of the step that runs them
         self._prepare(self.plan)
@@ -113,8 +109,18 @@ class Renderer(nn.Module):
         self.effects.append(effect)
 
     def _effect(self, name: str) -> Processor:
+        if name in self.live:
+            return self.live[name]
         node = self.graph[name]
-        return self.live.get(name) or make(node.kind, node.options, {}, self.sample_rate, precision=self.precision)
+        made = make(node.kind, node.options, {}, self.sample_rate, precision=self.precision)
+        self._check_rate(name, made)
+        return made
+
+    def _check_rate(self, name: str, effect: Processor) -> None:
+        """Raise GraphError for an effect that came from elsewhere and runs at another rate, as a trained one may."""
+        mine, its = self.sample_rate, effect.sample_rate
+        if its != mine:
+            raise GraphError(f"node {name!r}: the effect given runs at {its:g} Hz, the graph at {mine:g} Hz")
 
     def effect_of(self, step: Batch | Place) -> Any:
         """The effect that a step runs, None for a sum."""
@@ -263,7 +269,8 @@ class Renderer(nn.Module):
             shape = found[end].audio.shape
             if shape[1] != self.graph[name].option("channels"):
                 raise AudioError(
-                    f"source {name!r} has {shape[1]} channel(s), the graph says {self.graph[name].option('channels')}"
+                    f"source {name!r} has {shape[1]} channel(s), the graph says {self.graph[name].option('channels')}, "
+                    f"which in({shape[1]}) in its text would change"
                 )
             first = found[end].rows if first is None else first
             if first.dtype != found[end].rows.dtype:

@@ -28,6 +28,7 @@ class Named(Processor, abstract=True):
         """As `Processor`. All of one sample rate share the effect that plays, which keeps nothing between calls."""
         super().__init__(sample_rate, precision=precision)
         self.effect = type(self).made(self.sample_rate)
+        self.sample_rate = self.effect.sample_rate  # of a trained effect, its own: graphs of another rate refuse it
         self.spec = self.effect.spec.narrowed(ranges) if ranges else self.effect.spec
         self.streams = self.effect.streams  # type: ignore[misc]
         self.exact_chunks = self.effect.exact_chunks  # type: ignore[misc]

@@ -7,6 +7,7 @@ from torch import Tensor
 from diffmix import Console, Graph, Param, Processor
 from diffmix.errors import GraphError, SettingsError
 from diffmix.graph import render
+from diffmix.processors import Gain, named
 
 pytestmark = pytest.mark.usefixtures("declaring")
 
@@ -35,6 +36,14 @@ def test_units_and_options_of_ones_own_are_written_and_read() -> None:
     assert Graph.from_text(str(graph)) == graph == Graph.from_json(graph.to_json())
     console = Console(44100, strip={"trim": "Gain", "shift": {"kind": "Shift", "order": 3}})
     assert Graph.from_text(str(console.to_graph({"a": 2})))["a.shift"].options == {"order": 3}
+
+
+def test_an_effect_of_another_rate_is_not_played_too_fast() -> None:
+    named("Trained", lambda _: Gain(44100))
+    graph = Graph.from_text("a: in > Trained(gain_db=0) > out")
+    assert torch.equal(render(graph, {"a": X}, 44100), X)
+    with pytest.raises(GraphError, match=r"node 'a.Trained': the effect given runs at 44100 Hz, the graph at 48000 Hz"):
+        render(graph, {"a": X}, 48000)
 
 
 def test_a_class_that_is_declared_again_is_the_new_one() -> None:

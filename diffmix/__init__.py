@@ -15,6 +15,7 @@
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # each name "as" itself, so that checkers of programs that use it know it is offered here
@@ -83,6 +84,8 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_WHERE[name]), name)
     if not name.startswith("_") and name in import_module("diffmix.processors").__all__:
         return getattr(import_module("diffmix.processors"), name)
+    if not name.startswith("_") and find_spec(f"diffmix.{name}"):
+        return import_module(f"diffmix.{name}")
     raise AttributeError(f"module 'diffmix' has no attribute {name!r}")
 
 

@@ -76,8 +76,12 @@ def test_the_public_names_are_those_of_the_inventory() -> None:
     assert not changed, "the public names changed (api_surface.txt says how to accept it):\n" + "\n".join(changed)
 
 
-def test_the_names_offered_at_the_top_exist() -> None:
+def test_the_names_offered_at_the_top_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     import diffmix
+    import diffmix.export
+
+    monkeypatch.delattr(diffmix, "export")  # as if nobody had imported it yet
+    assert callable(diffmix.export.preset_of)
 
     missing = [name for name in dir(diffmix) if not hasattr(diffmix, name)]
     assert not missing

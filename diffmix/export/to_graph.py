@@ -1,5 +1,6 @@
 """A preset, or a live Pedalboard, as a graph."""
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from diffmix.errors import DiffmixError, GraphError, PresetError
 from diffmix.export import standalone
 from diffmix.export.matrices import placement
-from diffmix.export.preset import Preset, entry, validate
+from diffmix.export.preset import Preset, entry, load, validate
 from diffmix.graph.graph import Graph
 from diffmix.graph.node import EDGE_GAIN, Edge, Endpoint, Node
 from diffmix.kernels.units import SILENCE_DB
 from diffmix.processors import Convolution, Processor
 from diffmix.processors.base import Matrix
 from diffmix.settings import shortest
+from diffmix.types import Path
 
 if TYPE_CHECKING:
     from pedalboard import Plugin
@@ -36,8 +38,8 @@ class Imported(NamedTuple):
     processors: dict[str, Processor]
 
 
-def graph_of(preset: Preset) -> Imported:
-    """A preset as a graph, which renders as the preset plays; `preset_of` makes it a preset again.
+def graph_of(preset: Preset | Path) -> Imported:
+    """A preset, or a file of one, as a graph, which renders as the preset plays; `preset_of` makes it a preset again.
 
     A node ``vox`` of the preset becomes a source or a sum ``vox``, followed by a node for each plugin (``vox.gain``,
     ``vox.peak_filter``, ``vox.peak_filter_2``) and for its matrix (``vox.pan``). A Mix becomes branches and a sum. An
@@ -50,7 +52,10 @@ def graph_of(preset: Preset) -> Imported:
     Raises PresetError if the preset is not valid, or naming what no effect here can be: other matrices, and values
     outside an effect's range.
     """
-    validate(preset)
+    if isinstance(preset, str | os.PathLike):
+        preset = load(preset)
+    else:
+        validate(preset)
     reader = _Reader(preset["sample_rate"], [node["name"] for node in preset["nodes"]])
     reader.read(preset["nodes"])
     return reader.finished(reader.made[preset["output"]])

@@ -1,6 +1,8 @@
 """Graphs as presets and back: the same samples, and a sentence for what cannot be carried."""
 
+import json
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -431,8 +433,10 @@ def test_malformed_presets_are_refused(broken: Any) -> None:
         graph_of(broken)
 
 
-def test_a_node_may_hear_another_one_twice() -> None:
+def test_a_node_may_hear_another_one_twice(tmp_path: Path) -> None:
     preset = preset_of(desk(), RATE)
+    (tmp_path / "preset.json").write_text(json.dumps(preset), encoding="utf-8")
+    assert graph_of(tmp_path / "preset.json").graph == graph_of(preset).graph
     master = preset["nodes"][-1]
     master["inputs"] += [{"from": "keys", "gain_db": -3.0}, {"from": "vox", "gain_db": -150.0}]
     graph = graph_of(preset).graph

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +42,6 @@ GUESSED_SHARE = 0.5
 
 DECIDED = 3.0
 """Power of a guess's chances in what is usual: a favourite counts for nearly all, of two equals each for half."""
-
-
-class Windows(NamedTuple):
-    """The pieces of a song that are listened to: mel_db (K, N, 64, F), and how much each track plays there, (K, N)."""
-
-    mel_db: Tensor
-    share: Tensor
 
 
 class Automixer(nn.Module):
@@ -100,10 +93,9 @@ class Automixer(nn.Module):
             style: how it is to be mixed; otherwise as the network thinks best.
             reference: a finished mix (2, T) at the same rate, whose style is wanted.
 
-        It listens to the most telling seconds, up to ``LISTENINGS`` times: for what a track is, to those of its own in
-        which it plays; for what to do about it, to those in which most tracks play, then those in which the others do.
-        Silence around the song and long rests are left out (`counting`). A track's knobs are the mean over where it
-        plays. How loud a track of a told role is follows from what is usual for that role beside the others, to which
+        It listens to every track where it plays, up to ``LISTENINGS`` times, as if they all played there together:
+        silence around the song and long rests are left out (`counting`). A track's knobs are the mean over these.
+        How loud a track of a told role is follows from what is usual for that role beside the others, to which
         the network adds nothing; of a guessed role, expected over what is likely, that share is ``GUESSED_SHARE``, and
         the network's answer the rest. With a reference, both shares are half of that.
         """
@@ -114,24 +106,20 @@ class Automixer(nn.Module):
         tracks = [multitrack.tracks[n] for n in sounding]
         mel_db = torch.cat([log_mel(track.audio[None], rate) for track in tracks])
         measured = torch.cat([measures(track.audio[None]) for track in tracks])
-        counts = counting(mel_db)
-        measured[:, 0] += 10 * counts.float().mean(1).log10() / 20  # crest over what counts
-        guess = self._guess([mel[:, where] for mel, where in zip(mel_db, counts, strict=True)], measured)
-        heard, share = self._heard(mel_db[..., counts.any(0)], measured)
+        heard = self._heard(mel_db, measured)
         told = {name: role for name, role in (roles or {}).items() if role and name in names}
         labels = torch.tensor([LABELS.get(told.get(track.name, ""), 0) for track in tracks])
         count = len(heard.mel)
-        heard = heard._replace(labels=labels.expand(count, -1), guess=guess.expand(count, -1, -1))
+        heard = heard._replace(labels=labels.expand(count, -1))
         if style is not None:
             heard = heard._replace(wishes=torch.tensor(style.normalised).expand(count, -1))
         if reference is not None:
             mel, scalars = level_free(*heard_mix(reference, rate))
             heard = heard._replace(reference=(mel.expand(count, *mel.shape), scalars.expand(count, *scalars.shape)))
-        answers, _ = self(heard)
-        weight = (share / share.sum(0))[..., None]
-        vectors = Vectors((answers.tracks * weight).sum(0), answers.bus.mean(0), answers.master.mean(0))
+        answers, guess = self(heard)
+        vectors = Vectors(*(part.mean(0) for part in answers))
         intent = self._intent(vectors, heard.mel, sounding, names, channels)
-        chances = guess.softmax(-1)
+        chances = guess[0].softmax(-1)
         untold = [n for n, track in enumerate(tracks) if track.name not in told]
         found = {tracks[n].name: (ROLES[int(chances[n].argmax())], float(chances[n].max())) for n in untold}
         decided = chances**DECIDED / (chances**DECIDED).sum(1, keepdim=True)
@@ -145,28 +133,20 @@ class Automixer(nn.Module):
         intent = intent._replace(taken_for=found)
         return intent._replace(loudness_lu={**intent.loudness_lu, **_summing_up(loudness)})
 
-    def _heard(self, mel_db: Tensor, measured: Tensor) -> tuple[Heard, Tensor]:
-        """The telling windows of tracks, as the estimator hears them, and how much each track plays there (K, N)."""
-        windows = telling(mel_db, self._frames)
-        count, n = windows.share.shape
-        parts = level_free(windows.mel_db.flatten(0, 1), measured.repeat(count, 1))
-        mel, scalars = (part.view(count, n, *part.shape[1:]) for part in parts)
-        mask = (windows.share > 0.05) | (windows.share >= windows.share.amax(0))
-        return Heard(mel, scalars, mask.float()), windows.share * mask + 1e-6
-
-    def _guess(self, mel_db: Sequence[Tensor], measured: Tensor) -> Tensor:
-        """What tracks, (64, F) of each where it counts, sound like beside each other, (N, labels) in logits."""
-        chances = []
-        for mel, numbers in zip(mel_db, measured, strict=True):
-            windows = telling(mel[None], self._frames)
-            heard = level_free(windows.mel_db[:, 0], numbers.expand(len(windows.share), -1))
-            weight = (windows.share + 1e-6) / (windows.share + 1e-6).sum(0)
-            chances.append((self.estimator.guesses(*heard).softmax(-1) * weight).sum(0))
-        return self.estimator.in_company(torch.stack(chances).clamp_min(1e-9).log()[None])[0]
-
-    @property
-    def _frames(self) -> int:
-        return max(8, round(self.listen_seconds / FRAME_S))
+    def _heard(self, mel_db: Tensor, measured: Tensor) -> Heard:
+        """Tracks (N, 64, F) as the estimator hears them, pieces side by side, and what all pieces sound like."""
+        counts = counting(mel_db)
+        frames = max(8, round(self.listen_seconds / FRAME_S))
+        own = [telling(mel[:, where], frames) for mel, where in zip(mel_db, counts, strict=True)]
+        sizes = max(len(pieces) for pieces in own), max(pieces.shape[2] for pieces in own)
+        together = torch.stack([_repeated(pieces, *sizes) for pieces in own], 1)  # (K, N, 64, F')
+        over_db = 10 * counts.float().mean(1).log10()  # what the crest factor is higher by in all of the song
+        measured = torch.cat([measured[:, :1] + over_db[:, None] / 20, measured[:, 1:]], 1)
+        mel, scalars = level_free(together.flatten(0, 1), measured.repeat(sizes[0], 1))
+        chances = self.estimator.guesses(mel, scalars).softmax(-1).unflatten(0, (sizes[0], -1)).mean(0)
+        guess = self.estimator.in_company(chances.clamp_min(1e-9).log()[None])
+        mel, scalars = (part.unflatten(0, (sizes[0], -1)) for part in (mel, scalars))
+        return Heard(mel, scalars, guess=guess.expand(sizes[0], -1, -1))
 
     def _intent(
         self, vectors: Vectors, mel: Tensor, sounding: Sequence[int], names: Sequence[str], channels: Sequence[int]
@@ -249,26 +229,25 @@ def counting(mel_db: Tensor) -> Tensor:
     return near
 
 
-def telling(mel_db: Tensor, frames: int) -> Windows:
-    """The pieces of ``frames`` frames of a song (N, 64, F) that tell most about its tracks, at most ``LISTENINGS``.
-
-    First where most tracks play, then where most of what was not heard does.
-    """
-    active = (_level_db(mel_db) > ACTIVE_DB).float()
-    total = mel_db.shape[2]
+def telling(mel_db: Tensor, frames: int) -> Tensor:
+    """The fullest pieces (K, 64, frames) of a track (64, F), those at least half as full as the first; or all of it."""
+    total = mel_db.shape[1]
     if total < 1.3 * frames:
-        return Windows(mel_db[None], active.mean(1)[None])
-    starts = torch.arange(0, total - frames + 1, max(1, frames // 3))
-    share = active.unfold(1, frames, 1)[:, starts].mean(2)  # (N, starts)
-    unheard = torch.ones(len(mel_db))
+        return mel_db[None]
+    starts = torch.arange(0, total - frames + 1, max(1, frames // 12))
+    full = (10 ** (_level_db(mel_db[None])[0] / 20)).unfold(0, frames, 1)[starts].mean(1)
     chosen: list[int] = []
-    for _ in range(min(LISTENINGS, len(starts))):
-        gain = (share * (0.1 + unheard[:, None])).sum(0)
-        gain[chosen] = -1
-        chosen.append(int(gain.argmax()))
-        unheard = unheard * (1 - share[:, chosen[-1]])
-    pieces = [mel_db[..., starts[k] : starts[k] + frames] for k in chosen]
-    return Windows(torch.stack(pieces), share[:, chosen].T)
+    least = 0.5 * full.max()
+    while len(chosen) < LISTENINGS and full.max() >= least:
+        chosen.append(int(starts[full.argmax()]))
+        full[(starts - chosen[-1]).abs() < frames] = -1
+    return torch.stack([mel_db[:, start : start + frames] for start in chosen])
+
+
+def _repeated(pieces: Tensor, count: int, frames: int) -> Tensor:
+    """Pieces (K, 64, F) again and again, each and all of them, up to (count, 64, frames)."""
+    again = -(-count // len(pieces)), 1, -(-frames // pieces.shape[2])
+    return pieces.repeat(again)[:count, :, :frames]
 
 
 def _level_db(mel_db: Tensor) -> Tensor:

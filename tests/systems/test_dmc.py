@@ -283,7 +283,11 @@ def test_songs_without_a_mix_are_mixed_and_balance_is_scored(tmp_path: Path) -> 
     ("overrides", "message"),
     [
         ("~console.strip.trim", "brought to one level by a trim"),
-        ("system.weights.sum_difference=-1", "weights of the losses are 0 or more"),
+        (
+            "system.weights.sum_difference=0 system.weights.imbalance=0",
+            "weights of the losses are 0 or more and not all 0",
+        ),
+        ("system.weights.sum_difference=-1", r"system\.weights\.sum_difference=-1: a number in 0\.\."),
         ("system.network.width=0", "width of the encoder is 0"),
         ("system.network.dropout=1", "dropout in"),
         ("console.ranges.fader.gain_db=[0,0] +console.ranges.pan={pan:[0,0]}", "every knob of this console's strip"),

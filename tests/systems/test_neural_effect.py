@@ -73,7 +73,8 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, files: tuple[
 def test_a_run_that_is_stopped_keeps_what_it_learned(
     signals: list[signal.Signals], message: str, tmp_path: Path, files: tuple[str, str]
 ) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}  # commands leave one of theirs
+    before = {number: signal.signal(number, handler) for number, handler in ours.items()}
 
     def asked(_: BlackBox) -> None:
         for number in signals:
@@ -82,7 +83,8 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(
     with stopping(BlackBox, 2, asked), pytest.raises(KeyboardInterrupt, match=message):
         train.run(config(*files, f"output={tmp_path / 'broken'}"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     scores = train.run(config(*files, f"output={tmp_path / 'broken'}", "resume=auto"))
     assert scores == train.run(config(*files, f"output={tmp_path / 'whole'}"))
 

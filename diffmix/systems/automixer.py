@@ -10,6 +10,7 @@ from torch.nn.functional import max_pool1d
 
 from diffmix.console import Console
 from diffmix.data.knowledge import STYLE, Style, usual_loudness_lu
+from diffmix.data.knowledge.engineer import UNHEARD_LU
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import LABELS, ROLES
 from diffmix.errors import CheckpointError
@@ -126,10 +127,11 @@ class Automixer(nn.Module):
         likely = {name: {role: 1.0} for name, role in told.items()}
         likely |= {tracks[n].name: dict(zip(ROLES, decided[n].tolist(), strict=True)) for n in untold}
         usual = usual_loudness_lu(excerpts(multitrack, EXCERPT_S), likely, style)
-        loudness = {track.name: intent.loudness_lu[track.name] for track in tracks}
-        for name in usual.keys() & loudness.keys():
-            part = (1.0 if name in told else GUESSED_SHARE) * (0.5 if reference is not None else 1.0)
-            loudness[name] += part * (usual[name] - loudness[name])
+        loudness = {}
+        for track in tracks:
+            part = (1.0 if track.name in told else GUESSED_SHARE) * (0.5 if reference is not None else 1.0)
+            own, rule = intent.loudness_lu[track.name], usual.get(track.name)
+            loudness[track.name] = UNHEARD_LU if rule is None else own + part * (rule - own)
         intent = intent._replace(taken_for=found)
         return intent._replace(loudness_lu={**intent.loudness_lu, **_summing_up(loudness)})
 

@@ -5,6 +5,7 @@ import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -153,6 +154,17 @@ def test_a_sure_guess_is_as_good_as_a_told_role_and_two_that_are_alike_count_by_
     # four tracks, each half of each: besides itself, one and a half more of each role
     wanted = sum(levels) / 2 - 10 * math.log10(2.5) - USUAL["lead_vocal"].level_lu
     assert either["t1"] - either["t0"] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_track_that_is_hardly_there_is_not_turned_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, x, usual = mixer(), song(), automixer.usual_loudness_lu
+
+    def but_one(*arguments: Any) -> dict[str, float]:
+        return {name: lu for name, lu in usual(*arguments).items() if name != "t3"}
+
+    monkeypatch.setattr(automixer, "usual_loudness_lu", but_one)
+    for roles in ({}, {"t3": "lead_vocal"}):
+        assert made.intend(x, roles=roles).loudness_lu["t3"] < -50
 
 
 def test_stereo_tracks_have_an_image_and_mono_ones_a_pan() -> None:

@@ -141,19 +141,23 @@ def test_a_sure_guess_is_as_good_as_a_told_role_and_two_that_are_alike_count_by_
     made, x = mixer(), song()
     monkeypatch.setattr(automixer, "GUESSED_SHARE", 1.0)
 
-    def hears(*roles: str) -> dict[str, float]:
+    def hears(**chances: float) -> dict[str, float]:
         with torch.no_grad():
             made.estimator.guess.weight.zero_()
-            made.estimator.guess.bias.copy_(100 * torch.tensor([float(role in roles) for role in ROLES]))
+            made.estimator.guess.bias.copy_(torch.tensor([chances.get(role, 1e-30) for role in ROLES]).log())
         return dict(made.intend(x, roles={"t0": "lead_vocal"}).loudness_lu)
 
     others = [f"t{k}" for k in range(1, 5)]
-    sure = hears("hihat")
+    sure = hears(hihat=1.0)
     assert sure == pytest.approx(dict(made.intend(x, roles=dict.fromkeys(others, "hihat") | {"t0": "lead_vocal"})[1]))
-    either, levels = hears("hihat", "kick"), [USUAL[role].level_lu for role in ("hihat", "kick")]
+    either, levels = hears(hihat=0.5, kick=0.5), [USUAL[role].level_lu for role in ("hihat", "kick")]
     # four tracks, each half of each: besides itself, one and a half more of each role
     wanted = sum(levels) / 2 - 10 * math.log10(2.5) - USUAL["lead_vocal"].level_lu
     assert either["t1"] - either["t0"] == pytest.approx(wanted, abs=1e-3)
+    rather = hears(hihat=0.6, kick=0.4)
+    sharper = [chance**3 / (0.6**3 + 0.4**3) for chance in (0.6, 0.4)]
+    wanted = sum(q * (level - 10 * math.log10(1 + 3 * q)) for q, level in zip(sharper, levels, strict=True))
+    assert rather["t1"] - rather["t0"] == pytest.approx(wanted - USUAL["lead_vocal"].level_lu, abs=1e-3)
 
 
 def test_a_track_that_is_hardly_there_is_not_turned_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.data import audio
-from diffmix.data.placing import placed
+from diffmix.data.placing import apart_s, placed
 from diffmix.data.roles import guess_role, is_cue
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import LoudnessMeter
@@ -185,6 +185,8 @@ def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[s
     if not folder.is_dir():
         raise AudioError(f"{folder}: is a file; a folder with one audio file per track is needed (or a list of files)")
     inner = song_folder(folder)
+    if inner is None and any(left_out(file, named=_is_named(file, keep)) is None for file in files_in(folder)):
+        inner = folder
     if inner is None:
         inside = [child.name for child in subfolders(folder) if song_folder(child)]
         hint = "no audio files in it"
@@ -312,7 +314,7 @@ def plan(
         if file.is_dir():
             raise AudioError(f"{file}: is a folder; give one folder alone, or a list of audio files")
         try:
-            reason = left_out(file, named=not _names(file).isdisjoint(keep))
+            reason = left_out(file, named=_is_named(file, keep))
         except OSError as error:
             raise AudioError(f"{file}: cannot be read ({error.strerror})") from error
         if reason:
@@ -363,6 +365,8 @@ def _pairs(
             reason = f"{a.sample_rate} and {b.sample_rate} Hz"
         elif abs(a.seconds - b.seconds) > _PAIR_TOLERANCE_S:
             reason = f"{a.seconds:.2f} and {b.seconds:.2f} s long"
+        elif span_s := apart_s([left, right], a.sample_rate):
+            reason = f"{span_s:.3f} s apart by their time stamps"
         else:
             notes.append(f"{left.name} + {right.name}: joined to one stereo track")
             partner[left] = partner[right] = (left, right)
@@ -379,10 +383,10 @@ def _stem(file: Path) -> str:
     return unicodedata.normalize("NFC", file.stem)
 
 
-def _names(file: Path) -> set[str]:
-    """What the track of a file may be called: as the file, or without its side."""
+def _is_named(file: Path, names: Collection[str]) -> bool:
+    """Whether the track of a file has one of these names: it is called as the file, or without its side."""
     side = _SIDE.match(_stem(file))
-    return {_stem(file)} | ({side["base"]} if side else set())
+    return _stem(file) in names or (side is not None and side["base"] in names)
 
 
 def distinct(name: str, taken: set[str]) -> str:
@@ -444,7 +448,7 @@ def _at_rate(multitrack: Multitrack, sample_rate: int) -> Multitrack:
         for track in multitrack.tracks
     )
     note = f"all tracks: resampled from {multitrack.sample_rate} to {sample_rate} Hz"
-    return Multitrack(multitrack.name, sample_rate, tracks, (*multitrack.notes, note))
+    return replace(multitrack, sample_rate=sample_rate, tracks=tracks, notes=(*multitrack.notes, note))
 
 
 def _from_arrays(stems: Mapping[str, Any], sample_rate: int | None) -> Multitrack:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffmix.data import audio
@@ -13,6 +15,13 @@ if TYPE_CHECKING:
 
 _SAME_S = 0.001  # stamps that differ by less say the same
 _LONGEST_SPAN_S = 3600.0  # stamps further apart are of different days, or takes, not of places in one song
+
+
+def apart_s(files: Sequence[Path], sample_rate: int) -> float:
+    """How far apart files of one rate begin by their time stamps, in seconds; 0 if these say the same, or nothing."""
+    stamps = [stamp for file in files if (stamp := audio.time_stamp(file)) is not None]
+    span_s = (max(stamps, default=0) - min(stamps, default=0)) / sample_rate
+    return span_s if span_s >= _SAME_S else 0.0
 
 
 def placed(sources: list[Source], notes: list[str]) -> list[Source]:

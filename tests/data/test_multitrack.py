@@ -310,6 +310,8 @@ def test_what_only_players_hear_is_left_out_and_had_in_by_name(tmp_path):
     assert "'Click=percussion'" in song.notes[0]
     assert [track.name for track in load(sorted(tmp_path.iterdir())).tracks] == ["Guide Vox"]
     assert [track.name for track in load(tmp_path, keep=["Click", "LTC"]).tracks] == ["Click", "Guide Vox", "LTC"]
+    (tmp_path / "Guide Vox.wav").unlink()
+    assert [track.name for track in load(tmp_path, keep=["LTC"]).tracks] == ["LTC"]
 
 
 def test_tracks_are_placed_by_their_time_stamps(tmp_path):
@@ -326,6 +328,10 @@ def test_tracks_are_placed_by_their_time_stamps(tmp_path):
     assert load(tmp_path).notes[1] == "placed by the time stamps in the files: b.wav at 0.125 s, d.wav at 0.250 s"
     piece = open_dataset(tmp_path)[0].segment(0.2, 0.1)
     assert torch.equal(piece.tracks[0].audio, song["b"].audio[:, 1_600:2_400])
+    stamped(put(tmp_path / "c_R.wav"), hour + 800)  # no stereo track, then
+    apart = load(tmp_path)
+    assert apart.notes[0] == "c_L.wav and c_R.wav: kept as two tracks, 0.100 s apart by their time stamps"
+    assert {name: track.start_s for name, track in named(apart).items() if "c" in name} == {"c_L": 0.0, "c_R": 0.1}
 
 
 @pytest.mark.parametrize(

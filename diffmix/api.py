@@ -80,12 +80,11 @@ def automix_variants(stems: Any, count: int = 5, *, seed: int = 0, **asked: Any)
     The first is as `automix` makes it, and what its ``style`` asks for holds in all.
     """
     count = int(within("the number of variants", count, 1, 100, whole=True))
-    if seed < 0:
-        raise SettingsError(f"the seed is {seed}, allowed is 0 or more")
+    within("the seed", seed, 0, 2**63 - 1, whole=True)
     sample_rate, roles, progress = (asked.pop(name, None) for name in ("sample_rate", "roles", "progress"))
     words = asked.pop("style", None)
     given = _Asked(**asked)
-    return _mixes(stems, sample_rate, roles, given, automixing.styles(words, count, seed), progress)
+    return _mixes(stems, sample_rate, roles, given, automixing.styles(words, count, int(seed)), progress)
 
 
 @dataclass(frozen=True)

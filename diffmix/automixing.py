@@ -105,7 +105,7 @@ def mixer_of(model: Path, sample_rate: float) -> Any:
         form = json.loads((FilePath(model) / "config.json").read_text(encoding="utf-8")).get("format", usual)
     except (OSError, ValueError, AttributeError):
         form = usual  # the loader says what is wrong
-    if form not in MODELS:
+    if not isinstance(form, str) or form not in MODELS:
         raise CheckpointError(f"{model} does not hold a mixer: its format is {form!r}, of {', '.join(MODELS)}")
     module, name = MODELS[form]
     found = getattr(import_module(f"diffmix.systems.{module}"), name).load(FilePath(model), sample_rate)
@@ -115,6 +115,8 @@ def mixer_of(model: Path, sample_rate: float) -> Any:
 def with_roles(multitrack: Multitrack, roles: Mapping[str, str]) -> Multitrack:
     """The tracks with these roles, by name. Raises SettingsError for tracks and roles that do not exist."""
     names = [track.name for track in multitrack.tracks]
+    if not isinstance(roles, Mapping):
+        raise SettingsError(f"roles are a dict of the names of tracks and what they are; got {roles!r}")
     for name, role in roles.items():
         if name not in names:
             raise SettingsError(f"a role for {name!r}, which is no track; there are: {', '.join(names)}")
@@ -144,7 +146,8 @@ def cut_off(multitrack: Multitrack, audio: np.ndarray) -> str:
     end_db = ending_db(torch.from_numpy(audio))
     if end_db < RUNG_OUT_DB or any(ending_db(track.audio) > RUNG_OUT_DB for track in multitrack.tracks):
         return ""
-    return f"It ends while the reverb is heard, {-end_db:.0f} dB under the peak: a tail of 3 s lets it ring out."
+    advice = "a longer tail" if multitrack.tail_s else "a tail of 3 s"
+    return f"It ends while the reverb is heard, {-end_db:.0f} dB under the peak: {advice} lets it ring out."
 
 
 class Proposal(NamedTuple):

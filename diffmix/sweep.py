@@ -16,6 +16,7 @@ from diffmix.data.audio import EXTENSIONS, info, read, write_wav
 from diffmix.data.sweep import FORMAT, MANIFEST, VERSION
 from diffmix.errors import AudioError, OutputError, SettingsError
 from diffmix.files import made_folder, write_text
+from diffmix.params import within
 from diffmix.plugins import PluginNode
 from diffmix.processors import REGISTRY, Processor
 from diffmix.processors.black_box import BlackBox
@@ -65,8 +66,7 @@ def sweep(
     for what, number in (("count", count), ("jobs", jobs)):
         if number is not None and number < 1:
             raise SettingsError(f"{what} is {number}, at least 1 is needed")
-    if seed < 0:
-        raise SettingsError(f"the seed is {seed}, allowed is 0 or more")
+    within("the seed", seed, 0, 2**63 - 1, whole=True)
     files, output = _files(FilePath(dry)), FilePath(output)
 
     effects: dict[int, Processor] = {}  # by sample rate

@@ -9,6 +9,7 @@ import soundfile
 import torch
 
 import diffmix
+from diffmix import automixing
 from diffmix.cli import main
 from diffmix.cli.demo import preset_residual_db
 from diffmix.console import Console
@@ -109,6 +110,9 @@ def test_a_mix_may_go_on_until_its_reverb_has_rung_out(tmp_path: Path) -> None:
     longer = diffmix.automix(tracks, tail_s=2.5, **asked)
     assert (mix.audio.shape, longer.audio.shape) == ((2, RATE // 2), (2, 3 * RATE))
     assert not any("It ends" in note for note in longer.notes)
+    assert load(longer.multitrack, 2 * RATE).tail_s == 2.5
+    early = automixing.with_tail(mix.multitrack, 0.1)
+    assert automixing.cut_off(early, longer.audio[:, : early.length]).endswith(": a longer tail lets it ring out.")
     end_db = 20 * np.log10(np.abs(longer.audio[:, -320:]).max() / np.abs(longer.audio).max())
     assert end_db < -60
     again = diffmix.render(tracks, longer.settings, sample_rate=RATE, tail_s=2.5)
@@ -197,6 +201,8 @@ def test_wrong_arguments_are_named(folder: Path, model: Path, tmp_path: Path) ->
     for odd in ({"lock": 3}, {"bound": ["drums.gain=±2", 3]}, {"only": [3]}):
         with pytest.raises(SettingsError, match=r"a wish is a text, as .*; got 3"):
             diffmix.automix(folder, model=model, **odd)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="roles are a dict of the names of tracks and what they are; got 'kick'"):
+        diffmix.automix(folder, roles="kick", model=model)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a style is words, as 'wider,drier', or a Style; got 3"):
         diffmix.automix(folder, style=3, model=model)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=r"bound 'vox.gain' is None, a number is expected"):

@@ -1,6 +1,7 @@
 """The differentiable mixing console: it sets knobs for any tracks, learns, resumes to the same bits."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -237,8 +238,10 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         file.write_text(json.dumps(data | change))
         with pytest.raises(CheckpointError, match=message):
             DMC.load(tmp_path / "model", RATE)
-    with pytest.raises(CheckpointError, match="its format is 'x', of diffmix-automixer, diffmix-dmc"):
-        mixer_of(tmp_path / "model", RATE)
+    for form in ("x", [3]):
+        file.write_text(json.dumps(data | {"format": form}))
+        with pytest.raises(CheckpointError, match=rf"its format is {re.escape(repr(form))}, of diffmix-automixer, dif"):
+            mixer_of(tmp_path / "model", RATE)
     file.write_text(json.dumps({name: value for name, value in data.items() if name != "specs"}))
     with pytest.raises(CheckpointError, match="its config has no 'specs'"):
         DMC.load(tmp_path / "model", RATE)

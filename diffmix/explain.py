@@ -154,7 +154,8 @@ def _bypassed(
     sources = single.wired.sources(x)
     master = Endpoint("master", "out")
     with torch.no_grad():
-        renderer = Renderer(single.graph, console.sample_rate, targets=[master])
+        live = single.wired.renderer.live
+        renderer = Renderer(single.graph, console.sample_rate, processors=live, targets=[master])
         made = renderer.signals(sources, single.wired.knobs(values, None))[master]
     before = band_powers(total, rate).mean(0).numpy()
     for (stage, _), y in zip(variants.items(), made[1:], strict=True):

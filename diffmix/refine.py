@@ -157,7 +157,8 @@ def refine(
     sources = player.wired.sources(_moments(multitrack))
     roles = {track.name: track.role for track in multitrack.tracks}
     leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
-    renderer = Renderer(player.graph, console.sample_rate, targets=[player.before_gain, *leads])
+    live = player.wired.renderer.live
+    renderer = Renderer(player.graph, console.sample_rate, processors=live, targets=[player.before_gain, *leads])
     free = Controls(*_free(console, wishes, names, first, [multitrack.loudness_lufs[n] > HEARD_LUFS for n in names]))
     logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
     moved = [torch.zeros_like(u).requires_grad_() for u in first]

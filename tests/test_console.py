@@ -195,7 +195,8 @@ def test_what_does_not_fit_together_is_refused() -> None:
         console.to_graph(["vox"])  # type: ignore[arg-type]
     for wrong, came in (
         (x[:, :, 0], r"\(2, 3, 3000\)"),
-        ({"vox": x}, "str"),
+        ({"vox": x}, "dict"),
+        ([x, "vox"], "str"),
         (x.expand(-1, -1, 3, -1), r"\(2, 3, 3, 3"),
     ):
         with pytest.raises(AudioError, match=f"tracks are {came}.* allowed are tensors"):

@@ -41,7 +41,8 @@ class Console(Template):
     ``console(tracks, controls)`` takes controls in [0, 1]; ``console.mix(tracks, values)`` physical values. Both are
     differentiable in audio and parameters, and a mono track is processed as one channel until it is panned. It is a
     template: what it does is the graph that `to_graph` gives, rendered. The first call for a number of tracks makes
-    that graph; ``torch.compile`` with ``fullgraph=True`` needs one before.
+    that graph; ``torch.compile`` with ``fullgraph=True`` needs one before. An effect with weights of its own is one for
+    all tracks; `parameters` and `state_dict` have these, no settings and no graph.
     """
 
     # -- controls and values ---------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ class Console(Template):
 
     def _desk(self, tracks: Tracks, names: Sequence[str]) -> Desk:
         """The renderer for as many tracks, in the groups that their names say."""
-        given = kinds(tracks)
+        given = kinds(tracks) if isinstance(tracks, Tensor | tuple | list) else (tracks,)
         for x in given:
             if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[2] not in (1, 2):
                 came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__

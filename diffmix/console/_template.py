@@ -21,6 +21,7 @@ from diffmix.console._layout import (
     table,
 )
 from diffmix.errors import SettingsError
+from diffmix.graph.node import learns
 from diffmix.params import Param, ParamSpec, joined
 from diffmix.processors import Gain
 from diffmix.types import Ranges
@@ -76,6 +77,12 @@ class Template(nn.Module):
         self.buses = {name: shop.chain(stages, f"{name}.", WET) for name, stages in self.layout["buses"].items()}
         self.groups = {name: shop.group(name, part) for name, part in self.layout["groups"].items()}
         self.master = shop.chain(self.layout["master"], "master.")
+        parts = {"track": self.strip, "master": self.master}
+        parts |= {f"bus/{name}": stages for name, stages in self.buses.items()}
+        parts |= {f"group/{name}": stages for name, stages in self.groups.items()}
+        effects = {f"{part}/{stage}": effect for part, stages in parts.items() for stage, effect in stages.items()}
+        if learned := {name: effect for name, effect in effects.items() if learns(effect)}:
+            self.learned = nn.ModuleDict(learned)
         if unknown := sorted(self.ranges.keys() - shop.used):
             raise SettingsError(f"no console stage {unknown[0]!r}; there are: {', '.join(sorted(shop.used))}")
         strips = {**self.strip, "fader": self.fader, "pan": self.pan, "image": self.image, **self.sends}

@@ -13,6 +13,7 @@ from diffmix.errors import SettingsError
 from diffmix.graph import Node as Effect
 from diffmix.graph import Renderer
 from diffmix.graph.desk import Strip, desk
+from diffmix.graph.node import learns
 from diffmix.graph.plan import Value
 from diffmix.params import ParamSpec, split_name
 from diffmix.processors import Processor
@@ -31,7 +32,14 @@ class Desk:
         strips = {s.name: s for s in strips_of(console, self.tracks, channels, groups)}
         self.ends = [strips[name].end for name in self.tracks]
         self.returns = {name: strips[name].end for name in console.buses}
-        self.renderer = Renderer(desk(list(strips.values()), "master"), console.sample_rate)
+        chains = {**dict.fromkeys(self.tracks, console.strip), **console.groups, **console.buses}
+        learned = {
+            f"{strip}.{stage}": effect
+            for strip, stages in {**chains, "master": console.master}.items()
+            for stage, effect in stages.items()
+            if strip in strips and learns(effect)
+        }
+        self.renderer = Renderer(desk(list(strips.values()), "master"), console.sample_rate, processors=learned)
         self.parts: dict[tuple[Any, ...], Renderer] = {}
         self.columns: list[tuple[str, slice, tuple[str, ...]]] = []
         mono, stereo, every = slice(0, self.count), slice(self.count, None), slice(None)
@@ -62,7 +70,8 @@ class Desk:
         renderer = self.parts.get(key)
         if renderer is None:
             plain = self.renderer
-            renderer = Renderer(plain.graph.at(values or {}), plain.sample_rate, targets=targets, given=given)
+            graph = plain.graph.at(values or {})
+            renderer = Renderer(graph, plain.sample_rate, processors=plain.live, targets=targets, given=given)
             if len(self.parts) >= PARTS:
                 self.parts.clear()
             self.parts[key] = renderer

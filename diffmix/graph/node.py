@@ -108,11 +108,16 @@ class Node:
         if not 1 <= number(f"node {self.name!r}: delay_ms", self.options.get("delay_ms", 1)) <= 10_000:
             raise GraphError(f"node {self.name!r}: delay_ms is {self.options['delay_ms']:g} ms, allowed 1..10000 ms")
 
+    @property
+    def effect(self) -> Processor:
+        """An effect like it, for what does not depend on the sample rate."""
+        return prototype(self.kind, frozen_options(self.options), frozen_options(self.ranges))
+
     def _checked_effect(self) -> Processor:
         if self.kind not in REGISTRY:
             raise GraphError(f"node {self.name!r}: {no_effect(self.kind)}")
         try:
-            effect = prototype(self.kind, frozen_options(self.options), frozen_options(self.ranges))
+            effect = self.effect
         except (DiffmixError, TypeError, ValueError, OverflowError) as error:
             raise GraphError(f"node {self.name!r} ({self.kind}): {error}") from None
         params = effect.spec.params
@@ -145,11 +150,14 @@ class Node:
         for port in self.inlets:
             if port.name == name:
                 return port
+        knobs = [knob for knob, p in self.params.items() if p.modulatable]
         if name in self.params:
             if not self.params[name].modulatable:
-                raise GraphError(f"node {self.name!r}: the knob {name} of {self.kind} cannot be modulated")
+                raise GraphError(
+                    f"node {self.name!r}: the knob {name} of {self.kind} cannot be modulated; "
+                    f"those that can: {', '.join(knobs) or 'none'}"
+                )
             return Port(name, None, "control", optional=True)
-        knobs = [knob for knob, p in self.params.items() if p.modulatable]
         known = ", ".join([port.name for port in self.inlets] + knobs) or "none"
         raise GraphError(f"node {self.name!r}: {self.kind} has no inlet {name!r}; it has: {known}")
 
@@ -226,6 +234,11 @@ def make(
         raise SettingsError(f"{kind} has no option {unknown[0]!r}; it has: {', '.join(allowed) or 'none'}")
     made: Processor = effect(sample_rate, ranges or None, **options, **more)
     return made
+
+
+def learns(effect: Processor) -> bool:
+    """Whether an effect has weights, which no values of knobs say."""
+    return next(effect.parameters(), None) is not None
 
 
 def frozen_options(mapping: Mapping[str, Any]) -> str:

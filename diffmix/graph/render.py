@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from diffmix.errors import AudioError, GraphError
 from diffmix.graph.graph import Graph
-from diffmix.graph.node import Endpoint, make
+from diffmix.graph.node import Endpoint, Node, learns, make
 from diffmix.graph.plan import Batch, Inlet, Loop, Place, Plan, Step, Value, source_of
 from diffmix.graph.run import Overrides, Run, Signal, Signals, Sources, heard, spread
 from diffmix.graph.schedule import schedule
@@ -22,8 +22,9 @@ from diffmix.kernels import stream
 from diffmix.kernels.ballistics import delayed
 from diffmix.kernels.stream import State, streaming
 from diffmix.params import ParamSpec
-from diffmix.processors.base import Processor
+from diffmix.processors.base import REGISTRY, Processor
 from diffmix.processors.chain import Chain
+from diffmix.processors.named import Named
 
 
 class Renderer(nn.Module):
@@ -48,7 +49,8 @@ class Renderer(nn.Module):
             graph: what to render.
             sample_rate: Hz.
             precision: of the effects, as for `Processor`.
-            processors: an effect to use for a node instead of a new one of its class: one that was trained.
+            processors: an effect to use for a node instead of a new one of its class: one that was trained. Where there
+                is none, an effect with weights of its own is made for its node alone. ``live`` holds all of these.
             targets: signals to make besides or instead of the outputs, see `schedule`.
             given: signals that will come with the sources.
 
@@ -61,7 +63,7 @@ class Renderer(nn.Module):
         self.graph, self.sample_rate, self.precision = graph, float(sample_rate), precision
         targets, given = tuple(targets), tuple(given)
         self.given = frozenset(given)
-        self.live = dict(processors or {})
+        self.live = {**self._learning(), **(processors or {})}
         one_by_one = precision == "float64"  # what is placed and added in one pass is rounded once less
         self.plan = schedule(graph, targets, given, one_by_one, self.live)
         for name, processor in self.live.items():
@@ -75,7 +77,7 @@ class Renderer(nn.Module):
         self._prepare(self.plan)
         self.chunks, self.latency = self.plan, {}
         if any(isinstance(step, Batch) and self._looks_ahead(step) for step in self.plan.steps):
-            late = schedule(graph, targets, given, late=True, alone=self.live)
+            late = schedule(graph, targets, given, late=True, own=self.live)
             self._prepare(late)
             self.latency = self._latencies(late)
             self.chunks = self._by_latency(late)
@@ -111,10 +113,20 @@ class Renderer(nn.Module):
     def _effect(self, name: str) -> Processor:
         if name in self.live:
             return self.live[name]
-        node = self.graph[name]
-        made = make(node.kind, node.options, {}, self.sample_rate, precision=self.precision)
+        made = self._made(self.graph[name])
         self._check_rate(name, made)
         return made
+
+    def _learning(self) -> dict[str, Processor]:
+        """New effects for the nodes whose kind has weights that no name stands for."""
+        kinds = {node.kind: node for node in self.graph if node.kind in REGISTRY}
+        learned = {
+            kind for kind, node in kinds.items() if learns(node.effect) and not issubclass(REGISTRY[kind], Named)
+        }
+        return {node.name: self._made(node) for node in self.graph if node.kind in learned}
+
+    def _made(self, node: Node) -> Processor:
+        return make(node.kind, node.options, {}, self.sample_rate, precision=self.precision)
 
     def _check_rate(self, name: str, effect: Processor) -> None:
         """Raise GraphError for an effect that came from elsewhere and runs at another rate, as a trained one may."""
@@ -264,7 +276,10 @@ class Renderer(nn.Module):
             end = Endpoint(name, "out")
             if end not in found:
                 if end in needed:
-                    raise AudioError(f"source {name!r} is missing; the graph needs {', '.join(self.graph.sources)}")
+                    given = ", ".join(value.node for value in found) or "none"
+                    raise AudioError(
+                        f"source {name!r} is missing; the graph needs {', '.join(self.graph.sources)}, given: {given}"
+                    )
                 continue
             shape = found[end].audio.shape
             if shape[1] != self.graph[name].option("channels"):

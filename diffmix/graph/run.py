@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diffmix.errors import GraphError
 from diffmix.graph.node import Edge, Endpoint
 from diffmix.graph.plan import Batch, Loop, Place, Plan, Sum, Value, source_of
+from diffmix.graph.text.vocabulary import nearest
 from diffmix.kernels import stream
 from diffmix.kernels.backend import compiled
 from diffmix.kernels.ballistics import delayed
@@ -113,15 +114,20 @@ class Run:
                 raise GraphError(f"the value of {names[0]!r} is {value!r}; a tensor with one for each item is expected")
             rows = value if isinstance(key, tuple) or not value.ndim else value[:, None]
             if rows.ndim not in (2, 3) or rows.shape[0] not in (1, self.batch) or rows.shape[1] != len(names):
-                raise GraphError(f"values of {names[0]!r} have shape {tuple(value.shape)}, the batch is {self.batch}")
+                count = f", {len(names)}" if isinstance(key, tuple) else ","
+                raise GraphError(
+                    f"values of {names[0]!r} {'and so on ' if isinstance(key, tuple) else ''}are {tuple(value.shape)}; "
+                    f"allowed are ({self.batch}{count}), one for each item, or (1{count}) for all"
+                )
             self.given |= {name: (rows, n) for n, name in enumerate(names)}
         self._check_names()
 
     def _check_names(self) -> None:
         if unknown := [name for name in self.given if name not in self.renderer.knobs]:
-            raise GraphError(
-                f"there is no knob {unknown[0]!r}; knobs are named node.knob, or source:port>target:port.gain_db"
+            hint = nearest(unknown[0], self.renderer.knobs) or (
+                "; knobs are named node.knob, or source:port>target:port.gain_db"
             )
+            raise GraphError(f"there is no knob {unknown[0]!r}{hint}")
 
     def through(self, plan: Plan, aligned: bool = False, keep: bool = False) -> Signals:
         """Run every step; the plan's targets, or if ``keep`` everything that was made.

@@ -7,7 +7,8 @@ Neighbouring linear filters are one cascade; a pan (with the gain in front of it
 them in one pass. Both change no sample.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from diffmix.graph.graph import Graph
@@ -27,17 +28,17 @@ def schedule(
     targets: Iterable[Value] = (),
     given: Iterable[Value] = (),
     late: bool = False,
-    alone: Iterable[str] = (),
+    own: Mapping[str, object] = MappingProxyType({}),
 ) -> Plan:
     """The steps that make ``targets`` (the outputs, if none are named) from ``given`` values and the graph's sources.
 
     ``late`` says that signals may arrive at different times (effects that look ahead, in chunks): sums are then made
-    one by one, where they can be aligned. ``alone`` are nodes that run together with no other one. Raises GraphError
-    as `Graph.check`.
+    one by one, where they can be aligned. ``own`` are nodes with an effect of their own, which run together with those
+    that share it. Raises GraphError as `Graph.check`.
     """
     checked = graph.check()
     outputs = tuple(source_of(graph, name, "in") for name in graph.outputs)
-    return _Scheduler(graph, checked, tuple(targets) or outputs, set(given), late, frozenset(alone)).plan()
+    return _Scheduler(graph, checked, tuple(targets) or outputs, set(given), late, own).plan()
 
 
 class _Unit:
@@ -70,10 +71,10 @@ class _Scheduler:
         targets: tuple[Value, ...],
         given: set[Value],
         late: bool,
-        alone: frozenset[str],
+        own: Mapping[str, object],
     ) -> None:
         self.graph, self.checked, self.targets, self.given = graph, checked, targets, given
-        self.late, self.alone = late, alone
+        self.late, self.own = late, own
         self.given |= {Endpoint(name, "out") for name in graph.sources}
         open_loops = [loop for loop in checked.loops if not self._fed(loop) <= given]
         self.loop_of = {name: loop for loop in open_loops for name in loop}
@@ -181,7 +182,7 @@ class _Scheduler:
         nodes = [self.graph[name] for name in unit.nodes]
         signals = tuple((port, self._channels(value)) for port, value in unit.signals.items())
         moved = tuple((knob, len(edges)) for knob, edges in unit.moved.items())
-        own = tuple(n.name for n in nodes if n.name in self.alone)
+        own = tuple(id(self.own[n.name]) if n.name in self.own else None for n in nodes)
         return tuple((n.kind, frozen_options(n.options)) for n in nodes), signals, moved, own
 
     def _channels(self, value: Value) -> int:
@@ -198,7 +199,7 @@ class _Scheduler:
         outside = tuple(dict.fromkeys(entering))
         targets = tuple(dict.fromkeys([*writes, *(source_of(self.graph, name, "in") for name in feedback)]))
         given = self._fed(loop) | set(outside)
-        inside = _Scheduler(self.graph, self.checked, targets, given, self.late, self.alone).plan()
+        inside = _Scheduler(self.graph, self.checked, targets, given, self.late, self.own).plan()
         unit = _Unit(tuple(sorted(loop)))
         unit.signals = {str(n): value for n, value in enumerate(outside)}
         unit.writes = writes
@@ -232,7 +233,7 @@ class _Scheduler:
 
     def _is_fader(self, unit: _Unit) -> bool:
         name = unit.nodes[0]
-        if len(unit.nodes) != 1 or self.graph[name].kind != "Gain" or unit.moved or name in self.alone:
+        if len(unit.nodes) != 1 or self.graph[name].kind != "Gain" or unit.moved or name in self.own:
             return False
         edges = self.graph.out_of(name)
         return len(edges) == 1 and edges[0].gain_db is None and unit.writes[0] not in self.targets

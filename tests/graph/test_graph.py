@@ -220,7 +220,7 @@ SENTENCES: dict[str, tuple[Any, str]] = {
     "amount of audio": (lambda: desk().connect("vox", "bus", amount=1), "has a gain_db, not an amount"),
     "fixed knob": (
         lambda: desk().add("d", "Delay").connect("lfo", "d:delay_seconds"),
-        "'d': the knob delay_seconds of Delay cannot be modulated",
+        "'d': the knob delay_seconds of Delay cannot be modulated; those that can: feedback, mix",
     ),
     "no such edge": (lambda: desk().disconnect("vox", "bus"), "there is no edge vox:out>bus:in"),
     "name": (lambda: Node("a:b", "Sum"), "a node cannot be called 'a:b'"),

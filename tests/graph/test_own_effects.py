@@ -1,12 +1,16 @@
 """Effects that a program declares itself."""
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from diffmix import Console, Graph, Param, Processor
 from diffmix.errors import GraphError, SettingsError
-from diffmix.graph import render
+from diffmix.graph import Renderer, render, streamed
+from diffmix.graph.plan import Batch
 from diffmix.processors import Gain, named
 
 pytestmark = pytest.mark.usefixtures("declaring")
@@ -44,6 +48,57 @@ def test_an_effect_of_another_rate_is_not_played_too_fast() -> None:
     assert torch.equal(render(graph, {"a": X}, 44100), X)
     with pytest.raises(GraphError, match=r"node 'a.Trained': the effect given runs at 44100 Hz, the graph at 48000 Hz"):
         render(graph, {"a": X}, 48000)
+
+
+def bent() -> type[Processor]:
+    class Bent(Processor):
+        """With a weight of its own, drawn when it is made."""
+
+        drive = Param(0, 1, 1, "")
+
+        def __init__(self, sample_rate: float, ranges: Any = None, precision: Any = "float32") -> None:
+            super().__init__(sample_rate, ranges, precision)
+            self.weight = torch.nn.Parameter(torch.rand(()))
+
+        def process(self, x: Tensor, *, drive: Tensor) -> Tensor:
+            return x * self.weight * drive[:, None, None]
+
+    return Bent
+
+
+def test_weights_are_those_of_one_node_also_in_chunks() -> None:
+    bent()
+    graph = Graph.from_text("a: in > Bent > m\nb: in > Bent > m\nm: sum > truepeak(-1dB) > out")
+    renderer = Renderer(graph, 44100)
+    assert {name for name, _ in renderer.named_parameters()} == {"effects.0.weight", "effects.1.weight"}
+    x = {name: torch.full((1, 2, 600), 0.1) for name in "ab"}
+    y = renderer.render(x)["out"]
+    assert y[0, 0, 0].item() == pytest.approx(0.1 * sum(p.item() for p in renderer.parameters()))
+    y.sum().backward()
+    assert all(p.grad is not None for p in renderer.parameters())
+    blocks = ({name: audio[..., n : n + 200] for name, audio in x.items()} for n in range(0, 600, 200))
+    assert torch.equal(torch.cat([block["out"] for block in streamed(renderer, blocks)], -1), y)
+    shared = renderer.live["a.Bent"]
+    both = Renderer(graph, 44100, processors={"a.Bent": shared, "b.Bent": shared})
+    assert len(list(both.parameters())) == 1
+    assert next(len(step.runs) for step in both.plan.steps if isinstance(step, Batch)) == 2  # side by side
+
+
+def test_a_console_has_weights_and_every_desk_plays_them() -> None:
+    bent()
+    console = Console(44100, strip={"bent": "Bent"}, master={"bent": "Bent", "gain": "Gain"})
+    assert list(console.state_dict()) == ["learned.track/bent.weight", "learned.master/bent.weight"]
+    x = 0.1 * torch.ones(1, 3, 1, 200)
+    y = console(x[:, :2], console.default(1, 2))
+    assert torch.equal(y, console(x, console.default(1, 3), mask=torch.tensor([[1, 1, 0]])))
+    y.sum().backward()
+    assert all(p.grad is not None for p in console.parameters())
+    other = Console(44100, **console.description)
+    assert not torch.equal(other(x[:, :2], other.default(1, 2)), y)
+    other.load_state_dict(console.state_dict())
+    for same in (other, copy.deepcopy(console)):
+        assert torch.equal(same(x[:, :2], same.default(1, 2)), y)
+    assert "learned" not in Console(44100)._modules
 
 
 def test_a_class_that_is_declared_again_is_the_new_one() -> None:

@@ -406,7 +406,7 @@ def test_controls_are_values() -> None:
 @pytest.mark.parametrize(
     ("sources", "sentence"),
     [
-        ({"a": torch.zeros(1, 1, 9)}, "'b' is missing; the graph needs a, b"),
+        ({"a": torch.zeros(1, 1, 9)}, "'b' is missing; the graph needs a, b, given: a"),
         ({"a": torch.zeros(1, 1, 9), "b": torch.zeros(1, 2, 9)}, r"'b' has 2 channel\(s\), the graph says 1"),
         ({"a": torch.zeros(1, 1, 9), "b": torch.zeros(1, 1, 8)}, "8 samples.* of 9"),
         ({"a": torch.zeros(1, 1, 9), "b": torch.zeros(2, 1, 9)}, "2 items"),
@@ -430,11 +430,13 @@ def test_sources_that_do_not_fit_are_refused(sources: dict, sentence: str) -> No
         ({"1.level": torch.zeros(1)}, "there is no knob '1.level'"),
         ({"3.pan": torch.zeros(1)}, "there is no knob '3.pan'"),
         ({"1:out>m:in.gain_db": torch.zeros(1)}, "there is no knob '1:out>m:in.gain_db'"),  # a wire
-        ({"1.pan": torch.zeros(3)}, r"\(3,\), the batch is 2"),
-        ({"1.pan": torch.tensor(0.0)}, r"\(\), the batch is 2"),
+        ({"1.pam": torch.zeros(1)}, "there is no knob '1.pam'; did you mean '1.pan'"),
+        ({"1.pan": torch.zeros(3)}, r"of '1.pan' are \(3,\); allowed are \(2,\), one for each item, or \(1,\) for all"),
+        ({"1.pan": torch.tensor(0.0)}, r"are \(\); allowed are \(2,\)"),
         ({"1.pan": 0.5}, "'1.pan' is 0.5; a tensor"),
-        ({"1.pan": torch.zeros(2, 1, 3)}, "the batch is 2"),
-        ({("1.pan", "2.pan"): torch.zeros(2, 3)}, "the batch is 2"),
+        ({"1.pan": torch.zeros(2, 1, 3)}, r"\(2, 1, 3\); allowed are \(2,\)"),
+        ({("1.pan", "2.pan"): torch.zeros(2, 3)}, r"'1.pan' and so on are \(2, 3\); allowed are \(2, 2\)"),
+        ({("1.pan", "2.pan"): torch.zeros(2)}, r"are \(2,\); allowed are \(2, 2\)"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(values: dict, sentence: str) -> None:

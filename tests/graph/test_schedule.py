@@ -53,7 +53,7 @@ def test_unlike_options_run_apart() -> None:
     graph = desk(4, ("KneeCompressor", "Pan")).replaced("KneeCompressor1", options={"detector": "rms"})
     assert sorted(len(b.runs) for b in batches(schedule(graph)) if "KneeC" in b.runs[0][0]) == [1, 3]
     assert sorted(
-        len(b.runs) for b in batches(schedule(desk(4), alone=["KneeCompressor2"])) if "Knee" in b.runs[0][0]
+        len(b.runs) for b in batches(schedule(desk(4), own={"KneeCompressor2": None})) if "Knee" in b.runs[0][0]
     ) == [
         1,
         3,

@@ -110,6 +110,7 @@ def test_ports() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("a: in > delay > out; lfo ~> a.delay:delay", "column 29: .* of Delay cannot be modulated; those[^;]*$"),
         ("vox: in > hpg(80Hz) > out", "line 1, column 11: there is no effect 'hpg'; did you mean 'hpf'?"),
         ("a: in\nvox: in > comp(treshold=-3dB)", "line 2, column 16: .* no knob 'treshold'; did you mean 'threshold'?"),
         ("k: in > comp(sc=kik); kick: in", "line 1, column 17: there is no node 'kik'; did you mean 'kick'?"),

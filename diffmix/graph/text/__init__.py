@@ -319,7 +319,8 @@ class _Builder(Source):
         try:
             (node.inlet if side == "inlet" else node.outlet)(port)
         except GraphError as error:
-            self.fail(target.at, f"{error}{nearest(port, [*names, *knob_words(node.params, frozenset(names))])}")
+            known = [*names, *knob_words(node.params, frozenset(names))]
+            self.fail(target.at, f"{error}{'' if port in known else nearest(port, known)}")
         return Endpoint(node.name, port)
 
     def _connect(self, statement: Statement) -> None:

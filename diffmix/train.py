@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from diffmix._paths import conf_dir
@@ -81,6 +83,8 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     ``metrics.csv``. Raises DiffmixError for what a user can mend.
     """
     check(config)
+    if not str(config["output"] or "").strip():  # most likely a variable of a shell that was not set
+        raise SettingsError("output is empty: the name of the run's folder is needed")
     output = Path(config["output"])
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -109,12 +113,12 @@ def run(config: dict[str, Any]) -> dict[str, float]:
         raise SettingsError(f"trainer.accelerator={accelerator!r}: on this machine it is one of {', '.join(there)}")
     if trainer_config["threads"]:
         torch.set_num_threads(trainer_config["threads"])
-    checkpoint = _checkpoint(str(config["resume"]), output)
+    checkpoint, step = _checkpoint(str(config["resume"]), output)
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     system, data, save = importlib.import_module(f"diffmix.systems.{config['system_name']}").prepare(config)
     steps = trainer_config["max_steps"]
     every = trainer_config["validate_every"]
-    kept = StepCheckpoint(output / "last.ckpt", trainer_config["checkpoint_every"])
+    kept = StepCheckpoint(output / "last.ckpt", trainer_config["checkpoint_every"], step)
     with progress("Training", steps) as advance, _stopping(kept, steps), kept.asked_by_hand():
         trainer = lightning.Trainer(
             max_steps=steps,
@@ -164,9 +168,12 @@ def _stopping(kept: Any, steps: int) -> Iterator[None]:
     """Lightning's ways to answer Ctrl-C and SIGTERM become a KeyboardInterrupt that tells what is kept."""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+    before = signal.getsignal(signal.SIGINT)
     try:
         yield
     except (SystemExit, SIGTERMException):
+        if before is not None and current_thread() is main_thread():  # Lightning leaves Ctrl-C without effect
+            signal.signal(signal.SIGINT, before)
         message = "stopped before the first step was kept"
         if kept.step:
             message = f"stopped; step {kept.step} of {steps} is kept, the same command with resume=auto goes on from it"
@@ -200,16 +207,19 @@ def check(config: dict[str, Any]) -> None:
         raise SettingsError(f"trainer.precision={precision!r}: one of {', '.join(PRECISIONS)} is needed")
 
 
-def _checkpoint(resume: str, output: Path) -> str | None:
-    """The checkpoint to go on from, after looking into it; an earlier run that is not resumed is kept aside."""
+def _checkpoint(resume: str, output: Path) -> tuple[str | None, int]:
+    """The checkpoint to go on from, after looking into it, and its step if it is the one in this folder, else 0.
+
+    An earlier run that is not resumed is kept aside.
+    """
     import torch
 
     last = output / "last.ckpt"
     if resume == "none":
         _keep_aside(output)
-        return None
+        return None, 0
     if resume == "auto" and not last.is_file():
-        return None
+        return None, 0
     path = last if resume == "auto" else Path(resume)
     try:
         step = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
@@ -217,7 +227,7 @@ def _checkpoint(resume: str, output: Path) -> str | None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"no usable checkpoint in {path}: {reason} (resume is none, auto or a path)") from None
     print(f"Going on from {path} at step {step}", file=sys.stderr, flush=True)
-    return str(path)
+    return str(path), step if path.resolve() == last.resolve() else 0
 
 
 def _keep_aside(output: Path) -> None:
@@ -349,9 +359,10 @@ def _unset(error: Exception, folder: Path) -> str:
     if wrong := re.match("Ambiguous value for argument '(.*?=)(.*)'", message):
         key, value = wrong.groups()
         return f"{key}{value}: -m asks for several runs, {key}[{value}] is a list and '{key}\"{value}\"' a text"
-    wrong = re.search("full_key: (.*)", str(error.__cause__)) or re.match("Could not override '(.*)'", message)
+    cause = str(error.__cause__ or "")
+    wrong = re.search("is not in struct\n *full_key: (.*)", cause) or re.match("Could not override '(.*)'", message)
     if not wrong:
-        return ": ".join(message.splitlines()[:2])
+        return ": ".join([*message.splitlines(), *cause.splitlines()][:2])
 
     def names(prefix: str, part: Any) -> list[str]:
         below = part.items() if isinstance(part, dict) else ()
@@ -364,6 +375,13 @@ def _unset(error: Exception, folder: Path) -> str:
     above = wrong[1].rpartition(".")[0]
     if above in known and not any(name.startswith(above + ".") for name in known):  # a mapping that is empty as yet
         return f"{above} has no {wrong[1].removeprefix(above + '.')!r} as yet: +{wrong[1]}=... adds it"
+    if wrong[1] in known:
+        having = [
+            f"{path.parent.name}={path.stem}"
+            for path, place, part in zip(files, places, parts, strict=True)
+            if f".{wrong[1]}" in names(place, part)
+        ]
+        return f"{wrong[1]} is a setting of {', '.join(having)} alone"
     near = difflib.get_close_matches(wrong[1], sorted(known), 1)
     return f"there is no setting {wrong[1]!r} here" + (f"; did you mean {near[0]!r}?" if near else " (see --help)")
 

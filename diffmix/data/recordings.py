@@ -42,6 +42,8 @@ class Recordings:
     def __post_init__(self) -> None:
         """Raise SettingsError for an argument that the function does not take."""
         for function, given in ((generate_song, self.song), (degrade, self.recording)):
+            if not isinstance(given, Mapping):
+                raise SettingsError(f"arguments of {function.__name__} are {given!r}, names with values are expected")
             taken = [name for name in signature(function).parameters if name not in TOLD]
             if unknown := [name for name in given if name not in taken]:
                 raise SettingsError(f"{function.__name__} takes no {unknown[0]!r}; it takes {', '.join(taken)}")

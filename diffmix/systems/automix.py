@@ -254,7 +254,7 @@ class AutomixData(lightning.LightningDataModule):
     def from_config(cls, config: Mapping[str, Any], console: Console, seed: int) -> "AutomixData":
         """Data as ``conf/data`` describes it: generated songs, or a folder of songs; lessons are made unless kept."""
         rate, length = round(console.sample_rate), float(config["song_seconds"])
-        shared: dict[str, Any] = {"song": dict(config["song"] or {}), "recording": dict(config["recording"] or {})}
+        shared: dict[str, Any] = {"song": config["song"] or {}, "recording": config["recording"] or {}}
         if config["root"]:
             sets = training_and_held_out(config["root"], config.get("kind"))
             train_on, kept = (tuple(address(songs, place.name) for place in songs.places) for songs in sets)

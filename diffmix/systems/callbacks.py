@@ -20,13 +20,13 @@ from diffmix.progress import Advance
 class StepCheckpoint(lightning.Callback):
     """Keep the newest state of training in one file, replaced as a whole, so that a kill never leaves half a file.
 
-    ``step`` is the one that is kept, 0 before the first.
+    ``step`` is the one that is kept, at first that of the run that is gone on with, 0 without one.
     """
 
-    def __init__(self, path: Path, every: int) -> None:
+    def __init__(self, path: Path, every: int, step: int = 0) -> None:
         super().__init__()
         self.path, self.every = path, every
-        self.step = 0
+        self.step = step
         self.asked = False
 
     @contextmanager
@@ -50,10 +50,6 @@ class StepCheckpoint(lightning.Callback):
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """What a resumed run begins with is kept already."""
-        self.step = trainer.global_step
-
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: Any) -> None:
         """Save after every ``every`` steps, after the last one, and where the run is asked to stop.
 
@@ -72,6 +68,11 @@ class StepCheckpoint(lightning.Callback):
                 trainer.save_checkpoint(temporary)
             self.step = step
         if stop:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, *_: Any) -> None:
+        """Stop a run that was asked to while it was scored behind its last step."""
+        if self.asked:
             raise KeyboardInterrupt
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +88,28 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(
         signal.signal(number, handler)
     scores = train.run(config(*files, f"output={tmp_path / 'broken'}", "resume=auto"))
     assert scores == train.run(config(*files, f"output={tmp_path / 'whole'}"))
+
+
+def test_ctrl_c_behind_the_last_step_stops_before_the_scores(
+    tmp_path: Path, files: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score, scored = BlackBox.validation_step, []
+
+    def asked(self: BlackBox, crop: Any, number: int) -> None:
+        scored.append(number)
+        signal.raise_signal(signal.SIGINT)
+        score(self, crop, number)
+
+    monkeypatch.setattr(BlackBox, "validation_step", asked)
+    few = *files, "trainer.max_steps=2", f"output={tmp_path}"
+    with pytest.raises(KeyboardInterrupt, match="stopped; step 2 of 2 is kept"):
+        train.run(config(*few, "trainer.validate_every=2"))
+    assert scored == [0]
+    with pytest.raises(KeyboardInterrupt, match="stopped; step 2 of 2 is kept"):
+        train.run(config(*few, "resume=auto"))  # while it is scored
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt, match="stopped before the first step was kept"):  # in this folder
+        train.run(config(*files, "trainer.max_steps=2", f"output={tmp_path / 'b'}", f"resume={tmp_path / 'last.ckpt'}"))
 
 
 def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, files: tuple[str, str]) -> None:

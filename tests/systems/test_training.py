@@ -365,6 +365,7 @@ def test_it_learns(tmp_path: Path) -> None:
         ("system.weights.pan=loud", SettingsError, "system.weights.pan='loud': a number"),
         ("system.weights=3", SettingsError, "system.weights=3: several are needed, each a number"),
         ("estimator.heads=3", SettingsError, "3 heads of attention do not divide a width of 32"),
+        ("data.song=3", SettingsError, "arguments of generate_song are 3, names with values are expected"),
         ("+data.song.trcks=3", SettingsError, "generate_song takes no 'trcks'; it takes genre, engines, tracks"),
         ("console.sample_rate=100", SettingsError, "console.sample_rate=100"),
         ("console.ranges={eq: {peak1_gain_db: [-99, 99]}}", SettingsError, "console stage eq: peak1_gain_db"),
@@ -397,12 +398,16 @@ def test_the_command_names_what_is_wrong(
     (tmp_path / "console").mkdir()
     (tmp_path / "console" / "mine.yaml").write_text("strip: {trim: Gain")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.chdir(tmp_path)
     for choice, message in (
         ("console=mine", "mine.yaml is no YAML: while"),
         ("console=x", "no console 'x'; there are: automix, "),
         ("trainer.max_step=2", "there is no setting 'trainer.max_step' here; did you mean 'trainer.max_steps'?"),
         ("data.song={trcks: 3}", "there is no setting 'data.song.trcks' here; did you mean 'data.song.tracks'?"),
         ("data.recording.held_out=true", "no 'held_out' as yet: +data.recording.held_out=... adds it"),
+        ("data.tracks=[4,8]", "data.tracks is a setting of data=tracks alone"),
+        ("data.root=${x", "Error merging override data.root="),
+        ("output=", "output is empty: the name of the run's folder is needed"),
         ("seed=0,1", "seed=0,1: -m asks for several runs"),
         (f"output={tmp_path}/console/mine.yaml/run", "cannot write to the run's folder: Not a directory"),
     ):

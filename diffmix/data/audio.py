@@ -30,6 +30,7 @@ FULL_SCALE = 1 + 2**-22
 
 _BLOCK = 65_536  # frames per call: libsndfile's encoders overflow the stack on very long single writes
 _LARGEST_RATIO = 5_000  # the polyphase filter holds ratio² taps: beyond this it would take gigabytes
+_MOST = 1e12  # what is beyond is no sound at any scale, and the squares of a song of it add up to infinity
 _BEXT_STAMP = slice(338, 346)  # behind description, originator, its reference, date and time
 _UNKNOWN_LENGTH = 0x7FFF_0000  # writers into a pipe leave a data size near 2³¹ or 2³² in the header
 
@@ -95,7 +96,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     """Read a whole audio file (WAV, AIFF, FLAC, Ogg or MP3; integer samples are scaled to ±1).
 
     Returns the samples, float32 of shape (C, T) with C 1 or 2, and the sample rate in Hz.
-    Raises AudioError as `info` does, and when the data cannot be decoded or holds NaN or infinite samples.
+    Raises AudioError as `info` does, and when the data cannot be decoded or holds samples that are NaN,
+    infinite or beyond ±1e12, which other numbers look like when they are taken for sound.
     """
     with _open(path) as file:
         return _decode(file, Path(path), file.frames), file.samplerate
@@ -124,7 +126,7 @@ def read_segment(path: str | os.PathLike[str], start_s: float, seconds: float) -
 def from_array(value: Any, where: str) -> Tensor:
     """An array or tensor of floating-point numbers, (T,), (C, T) or (T, C) with C 1 or 2, as float32 (C, T).
 
-    Raises AudioError, which begins with ``where``, for what is none, for other shapes and for samples not finite.
+    Raises AudioError, which begins with ``where``, for what is none, for other shapes and for samples that are none.
     """
     try:
         x = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(_owned(np.asarray(value)))
@@ -140,8 +142,8 @@ def from_array(value: Any, where: str) -> Tensor:
     if x.dim() != 2 or x.shape[0] not in (1, 2) or x.shape[1] == 0:
         raise AudioError(f"{where}: shape {shape} is not audio; (T,), (C, T) or (T, C) with C 1 or 2 is needed")
     x = x.to(torch.float32)
-    if bad := int((~torch.isfinite(x)).any(dim=0).sum()):
-        raise AudioError(f"{where}: {bad} samples are NaN or infinite")
+    if bad := int((~(x.abs() <= _MOST)).any(dim=0).sum()):
+        raise AudioError(f"{where}: {bad} samples are NaN, infinite or beyond ±1e12")
     return x
 
 
@@ -302,7 +304,7 @@ def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _decode(file: Any, path: Path, frames: int, start: int = 0) -> Tensor:
-    """Decode `frames` frames from the current position (frame `start`) to float32 (C, frames), checked to be finite."""
+    """Decode `frames` frames from the current position (frame `start`) to float32 (C, frames), checked."""
     import soundfile
 
     samples, at, bad = np.empty((file.channels, frames), np.float32), 0, list[int]()
@@ -313,12 +315,12 @@ def _decode(file: Any, path: Path, frames: int, start: int = 0) -> Tensor:
             raise AudioError(f"{path}: is damaged or cut short and cannot be decoded ({_reason(error)})") from error
         if not len(piece):
             raise AudioError(f"{path}: is cut short ({start + at} samples where the header says {start + frames})")
-        if not np.isfinite(piece).all():
-            bad += (start + at + np.flatnonzero(~np.isfinite(piece).all(axis=1))).tolist()
+        if not -_MOST <= piece.min() <= piece.max() <= _MOST:
+            bad += (start + at + np.flatnonzero(~(np.abs(piece) <= _MOST).all(axis=1))).tolist()
         samples[:, at : (at := at + len(piece))] = piece.T
     if bad:
         first_s = bad[0] / file.samplerate
-        raise AudioError(f"{path}: {len(bad)} samples are NaN or infinite, the first at {first_s:.3f} s")
+        raise AudioError(f"{path}: {len(bad)} samples are NaN, infinite or beyond ±1e12, the first at {first_s:.3f} s")
     return torch.from_numpy(samples)
 
 

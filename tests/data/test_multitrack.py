@@ -188,7 +188,7 @@ UNUSABLE = {
     "shape": (lambda d: {"a": np.zeros((3, 800))}, {"sample_rate": 8_000}, r"'a': shape \(3, 800\) is not audio"),
     "no samples": (lambda d: {"a": np.zeros((1, 0))}, {"sample_rate": 8_000}, r"shape \(1, 0\) is not audio"),
     "integers": (lambda d: {"a": np.zeros(8, "i2")}, {"sample_rate": 8_000}, r"torch\.int16; floating-point"),
-    "nan": (lambda d: {"a": np.array([0.0, np.nan])}, {"sample_rate": 8_000}, "'a': 1 samples are NaN"),
+    "nan": (lambda d: {"a": np.array([0.0, np.nan, 1e30])}, {"sample_rate": 8_000}, "'a': 2 samples are NaN"),
     "words": (lambda d: {"a": ["x"]}, {"sample_rate": 8_000}, "'a': not an array of numbers"),
     "name": (lambda d: {3: samples}, {"sample_rate": 8_000}, "got 3"),
     "rate": (lambda d: {"a": samples}, {"sample_rate": 500_000}, "500000 Hz; allowed are"),

@@ -1,5 +1,8 @@
 """What each node adds to a sound, and a graph without the nodes that add nothing one hears."""
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -40,38 +43,56 @@ def audibility(graph: Graph, sources: Sources, sample_rate: float) -> dict[str, 
     only way of a signal) are left out. Each node costs what depends on it.
     """
     session = Session(graph, sources, sample_rate)
-    whole = session.render(graph)
+    return _audibility(session, session.render(graph))
+
+
+def audible_graph(
+    graph: Graph, sources: Sources, sample_rate: float, least_db: float = 1.0, within_db: float = math.inf
+) -> Graph:
+    """The graph without nodes that change the outputs by less than ``least_db``, the least audible first.
+
+    Nodes mask each other, so that each is heard again before it goes: what is left changes the outputs by ``least_db``
+    or more. What only one cable enters and nothing is done to, a sum, goes as well. Many that go, each a little, may
+    change much together: none goes that would lead the outputs further than ``within_db`` from those of ``graph``.
+    """
+    session = Session(graph, sources, sample_rate)
+    first = now = session.render(graph)
+    gone = True
+    while gone:
+        gone = False
+        heard = _audibility(session, now)
+        for name in sorted(heard, key=lambda name: (heard[name], session.graph[name].kind == "Sum")):
+            if heard[name] >= least_db:
+                break
+            less, y = _without(session, name, now)
+            if y and _apart(y, now) < least_db and _apart(y, first) <= within_db:
+                session.keep(less)
+                now, gone = y, True
+    return session.graph
+
+
+def _audibility(session: Session, whole: Mapping[str, Tensor]) -> dict[str, float]:
+    """`audibility` in a session whose graph has the outputs ``whole``."""
     found = {}
-    for node in graph:
-        if node.kind in ("In", "Out"):
-            continue
-        try:
-            less = _less(graph, node.name)
-            less.check()
-        except GraphError:
-            continue
-        y = session.render(less)
-        if any(y[name].shape != whole[name].shape for name in whole):
-            continue
-        found[node.name] = max(difference_db(y[name], whole[name]) for name in whole)
+    for node in session.graph:
+        if y := _without(session, node.name, whole)[1]:
+            found[node.name] = _apart(y, whole)
     return found
 
 
-def audible_graph(graph: Graph, sources: Sources, sample_rate: float, least_db: float = 1.0) -> Graph:
-    """The graph without nodes that change the outputs by less than ``least_db``, the least audible first.
-
-    Nodes mask each other, so that after every one that goes the others are heard again. What only one cable enters
-    and nothing is done to, a sum, goes as well.
-    """
-    while True:
-        heard = audibility(graph, sources, sample_rate)
-        least = min(heard, key=lambda name: heard[name], default=None)
-        if least is None or heard[least] >= least_db:
-            return graph
-        quiet = [name for name in heard if graph[name].kind != "Sum" and heard[name] == 0.0] or [least]
-        graph = _less(graph, quiet[0])
+def _without(session: Session, name: str, whole: Mapping[str, Tensor]) -> tuple[Graph, dict[str, Tensor]]:
+    """The graph without a node, and its outputs: none if it is no graph then or has outputs of other channels."""
+    graph = session.graph
+    if graph[name].kind in ("In", "Out"):
+        return graph, {}
+    try:  # of a feedback nothing comes back
+        less = graph.removed(name) if graph[name].kind == "Feedback" else graph.without(name)
+        y = session.render(less)
+    except GraphError:
+        return graph, {}
+    return less, y if all(y[output].shape == whole[output].shape for output in whole) else {}
 
 
-def _less(graph: Graph, name: str) -> Graph:
-    """Without a node; of a feedback nothing comes back."""
-    return graph.removed(name) if graph[name].kind == "Feedback" else graph.without(name)
+def _apart(y: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> float:
+    """The largest `difference_db` of any output."""
+    return max(difference_db(y[name], reference[name]) for name in reference)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffmix.errors import GraphError
-from diffmix.graph import Grammar, Graph, Renderer, random_graph
+from diffmix.graph import Grammar, Graph, Renderer, random_graph, render
 from diffmix.graph.grammar import EFFECTS, PRODUCTIONS, REVERBS
 from diffmix.graph.inaudible import audibility, audible_graph, difference_db
 from diffmix.graph.node import BUILT_IN
@@ -125,6 +125,15 @@ def test_what_is_not_heard_goes() -> None:
     assert heard["loud"] == pytest.approx(9, abs=0.3)
     assert list(audible_graph(chain(), x, RATE).nodes) == ["a", "loud", "pan", "out"]
     assert "slight" in audible_graph(chain(), x, RATE, least_db=0.1)
+
+
+def test_what_goes_bit_by_bit_is_not_much_together() -> None:
+    graph = Graph.from_text("a: in > g1=gain(0.6dB) > g2=gain(0.6dB) > g3=gain(0.6dB) > clip(-3dB) > out")
+    x = {"a": 0.1 * torch.randn(1, 2, 9000)}
+    assert list(audible_graph(graph, x, RATE).nodes) == ["a", "out"]
+    left = audible_graph(graph, x, RATE, within_db=1.3)
+    assert len(left) == 3
+    assert difference_db(render(left, x, RATE), render(graph, x, RATE)) == pytest.approx(1.2, abs=0.05)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,13 +10,14 @@ from reverberant speech", WASPAA 2021.
 """
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffmix.keeping import kept
 from diffmix.kernels._operator import operator
 from diffmix.kernels.backend import compiled, over_rows
 
@@ -25,7 +26,7 @@ _EDGE = 0.35  # of an octave on either side of the border between two bands, ove
 _BLOCK = 256
 
 
-@lru_cache(maxsize=4)  # of 6 MB each, as a rule
+@kept(4)  # of 6 MB each, as a rule
 def noise_bands(sample_rate: float, samples: int, seed: int, channels: int = 2) -> Tensor:
     """White noise of unit variance, independent in each channel, split into octaves: (K, channels, samples), float32.
 

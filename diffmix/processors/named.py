@@ -1,12 +1,12 @@
 """Effects that are made, not declared: a plugin's file, a trained network, a function, under a name for graphs."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Literal
 
 from torch import Tensor
 
 from diffmix.errors import SettingsError
+from diffmix.keeping import kept
 from diffmix.kernels.stream import State
 from diffmix.processors.base import REGISTRY, Matrix, Plugin, Processor
 from diffmix.types import Numbers, Ranges
@@ -74,7 +74,7 @@ def named(name: str, make: Callable[[float], Processor]) -> type[Processor]:
         raise SettingsError(f"{name!r} cannot be the name of an effect: allowed are letters, digits and _")
     if name in REGISTRY and not issubclass(REGISTRY[name], Named):
         raise SettingsError(f"{name} is an effect of {REGISTRY[name].__module__}; one of your own needs another name")
-    shared = cache(make)
+    shared = kept(None)(make)
     effect = shared(_TRIED_AT)
     if len(effect.outlets) > 1 or not all(port.optional for port in effect.inlets[1:]):
         raise SettingsError(

@@ -45,7 +45,7 @@ def test_an_effect_with_a_name_that_inference_asked_for_first_learns_later() -> 
     with torch.inference_mode():
         kind(RATE)
     effect: Processor = kind(RATE)
-    effect(torch.ones(1, 1, 9), effect.spec.default()[None]).sum().backward()
+    effect(torch.ones(1, 1, 9, requires_grad=True), effect.spec.default()[None]).sum().backward()
     assert kind(RATE).effect.weight.grad
 
 

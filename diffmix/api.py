@@ -139,7 +139,7 @@ def _made(
     multitrack = automixing.with_roles(load(stems, sample_rate, told), told)
     course("inspecting", 0.0)
     multitrack, left_out = without_mixes(multitrack, told)
-    multitrack = automixing.with_tail(multitrack, asked.tail_s)
+    longer = automixing.with_tail(multitrack, asked.tail_s)  # to be mixed as without it
     rate = multitrack.sample_rate
     mixer = automixing.mixer_of(asked.model, rate)
     _ = mixer.console.loudness_knob  # said before the work begins, if there is none
@@ -161,7 +161,7 @@ def _made(
             settings, notes = refined.settings, (*notes, *refined.notes)
         mix = finished(
             mixer.console,
-            multitrack,
+            longer,
             settings,
             asked.loudness_lufs,
             asked.ceiling_db,
@@ -169,7 +169,7 @@ def _made(
             limits=wishes.limits,
             progress=part,
         )
-        ends = automixing.cut_off(multitrack, mix.audio)
+        ends = automixing.cut_off(longer, mix.audio)
         notes = (*mix.notes, ends) if ends else mix.notes
         yield replace(mix, notes=notes, style=automixing.in_words(style), wished=wishes.told)
 

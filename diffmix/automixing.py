@@ -129,9 +129,10 @@ def with_roles(multitrack: Multitrack, roles: Mapping[str, str]) -> Multitrack:
 def with_tail(multitrack: Multitrack, tail_s: float) -> Multitrack:
     """The tracks with so many seconds, 0..60, of silence behind them. Raises SettingsError."""
     within("the tail", tail_s, 0, 60, "s")
-    more = round(tail_s * multitrack.sample_rate)
+    if not (more := round(tail_s * multitrack.sample_rate)):
+        return multitrack
     tracks = tuple(replace(track, audio=pad(track.audio, (0, more))) for track in multitrack.tracks)
-    return replace(multitrack, tracks=tracks, tail_s=multitrack.tail_s + tail_s) if more else multitrack
+    return replace(multitrack, tracks=tracks, tail_s=multitrack.tail_s + tail_s)
 
 
 def cut_off(multitrack: Multitrack, audio: np.ndarray) -> str:

@@ -110,6 +110,7 @@ def test_a_mix_may_go_on_until_its_reverb_has_rung_out(tmp_path: Path) -> None:
     longer = diffmix.automix(tracks, tail_s=2.5, **asked)
     assert (mix.audio.shape, longer.audio.shape) == ((2, RATE // 2), (2, 3 * RATE))
     assert not any("It ends" in note for note in longer.notes)
+    assert all(longer.settings[part] == mix.settings[part] for part in ("tracks", "buses"))
     assert load(longer.multitrack, 2 * RATE).tail_s == 2.5
     early = automixing.with_tail(mix.multitrack, 0.1)
     assert automixing.cut_off(early, longer.audio[:, : early.length]).endswith(": a longer tail lets it ring out.")

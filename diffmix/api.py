@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -15,6 +16,7 @@ from diffmix.data.audio import from_array, read, resample
 from diffmix.data.inspection import inspect, without_mixes
 from diffmix.data.knowledge import Style, parse_style
 from diffmix.data.multitrack import Multitrack, load
+from diffmix.data.programme import NAME, programme
 from diffmix.errors import AudioError, SettingsError
 from diffmix.files import read_json
 from diffmix.graph import Graph, Renderer
@@ -187,7 +189,7 @@ def render(
     """Mix stems under given settings, exactly as they are.
 
     Args:
-        stems: as of `automix`.
+        stems: as of `automix`; for the settings of a `master` or a `transfer`, one recording, a path or an array.
         settings: a `Settings`, or the path of a settings.json.
         console: a console at the stems' sample rate, or a layout of one, as ``conf/console/*.yaml`` hold it:
             ``{"master": {"eq": "ParametricEQ", "gain": "Gain"}}``; otherwise the console.json beside a settings.json,
@@ -201,7 +203,7 @@ def render(
     """
     settings, layout = _read(settings)
     names = settings.part("tracks")
-    multitrack = load(stems, sample_rate, names)
+    multitrack = load(_recording(stems, sample_rate, names), sample_rate, names)
     if any(track.name not in names for track in multitrack.tracks):  # `automix` left out mixes of the others, too
         multitrack, left_out = without_mixes(multitrack, names)
         multitrack = replace(multitrack, notes=(*multitrack.notes, *(f"{f.track}: {f.text}." for f in left_out)))
@@ -324,6 +326,16 @@ def _read(settings: Mapping[str, Any] | Path) -> tuple[Settings, Mapping[str, An
     if layout is None and "limiter" in found.part("master"):
         layout = shipped("automix")
     return found, layout
+
+
+def _recording(stems: Any, sample_rate: int | None, tracks: Mapping[str, Any]) -> Any:
+    """The stems; one recording as the track that masters and transfers call ``mix``, if that is what is set."""
+    one = stems[0] if isinstance(stems, list | tuple) and len(stems) == 1 else stems
+    if [*tracks] != [NAME] or not isinstance(tracks[NAME], Mapping) or "pan" in tracks[NAME]:
+        return stems
+    file = isinstance(one, str | PathLike) and FilePath(one).is_file()
+    array = isinstance(one, np.ndarray | Tensor)
+    return programme(one, sample_rate, "the recording") if file or array else stems
 
 
 def _target(target_mix: Any, multitrack: Multitrack) -> Tensor:

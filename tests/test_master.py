@@ -89,6 +89,22 @@ def test_settings_render_the_same_again_and_can_be_edited(made: Master) -> None:
     assert softer.reasons == {}
 
 
+def test_its_settings_are_rendered_on_the_recording(dull: Audio, made: Master, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.json"  # as `Master.save` leaves it
+    made.settings.to_json(settings)
+    (tmp_path / "console.json").write_text(json.dumps(made.console.description))
+    soundfile.write(tmp_path / "Song MASTER.wav", dull.T, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "mono.wav", dull[0], RATE, subtype="FLOAT")
+    assert np.array_equal(diffmix.render(dull, settings, sample_rate=RATE).audio, made.audio)
+    assert np.array_equal(diffmix.render(str(tmp_path / "Song MASTER.wav"), settings).audio, made.audio)
+    mono = diffmix.render(tmp_path / "mono.wav", settings)
+    both = diffmix.render(np.stack([dull[0]] * 2), settings, sample_rate=RATE)
+    assert np.array_equal(mono.audio, both.audio)
+    assert diffmix.render([tmp_path / "mono.wav"], settings, sample_rate=48000).audio.shape[1] > dull.shape[1]
+    with pytest.raises(SettingsError, match="no settings for track"):
+        diffmix.render({"song": dull}, settings, sample_rate=RATE)
+
+
 def test_what_is_on_target_stays(dull: Audio) -> None:
     curve = GENRES["rock"].curve_db
     assert curve is not None
@@ -267,7 +283,7 @@ def test_the_command_writes_everything(dull: Audio, tmp_path: Path, capsys: pyte
         ({"only": "eq", "loudness_lufs": -14.0}, SettingsError, "add limiter"),
         ({"lock": ["eq.gain_dB_of_nothing"]}, SettingsError, "no such knob"),
         ({"sample_rate": None}, AudioError, "sample_rate"),
-        ({"sample_rate": "44100"}, AudioError, "the sample rate is 44100 Hz; allowed are whole numbers"),
+        ({"sample_rate": "44100"}, AudioError, "the sample rate is '44100'; allowed are whole numbers"),
         ({"sample_rate": float("nan")}, AudioError, "the sample rate is nan Hz"),
         ({"mix": np.zeros((2, RATE), np.float32)}, AudioError, "silent: there is nothing to master"),
         ({"mix": np.full((2, RATE), np.nan, np.float32)}, AudioError, "NaN"),

@@ -58,9 +58,8 @@ def check_sample_rate(sample_rate: int, where: str) -> int:
     low, high = SAMPLE_RATE_RANGE
     number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
     if not number or not low <= sample_rate <= high or sample_rate % 1:
-        raise AudioError(
-            f"{where}: the sample rate is {sample_rate} Hz; allowed are whole numbers from {low} to {high} Hz"
-        )
+        came = f"{sample_rate} Hz" if number else repr(sample_rate)
+        raise AudioError(f"{where}: the sample rate is {came}; allowed are whole numbers from {low} to {high} Hz")
     return int(sample_rate)
 
 

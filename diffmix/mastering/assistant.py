@@ -7,12 +7,13 @@ import torch
 
 from diffmix.console import WORKING_LEVEL_LUFS, Console, Limits
 from diffmix.data.multitrack import Multitrack
+from diffmix.data.programme import programme
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
 from diffmix.mastering.chain import LIMITED_DB, Chain, console_of, stages_of
 from diffmix.mastering.measured import Measured, loudest
 from diffmix.mastering.result import Master
-from diffmix.mastering.targets import programme, target_of
+from diffmix.mastering.targets import target_of
 from diffmix.mix import Mix, finished, render
 from diffmix.params import within
 from diffmix.playback import Progress

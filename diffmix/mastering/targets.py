@@ -1,4 +1,4 @@
-"""What a person's target means for a recording, and recordings as they come."""
+"""What a person's target means for a recording."""
 
 import math
 import os
@@ -7,29 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from diffmix.data.audio import check_sample_rate, from_array, read
 from diffmix.data.knowledge.mastering import GENRES, UNTOUCHED, Target, mixed, nearest
-from diffmix.data.multitrack import Multitrack, Track
+from diffmix.data.multitrack import Multitrack
+from diffmix.data.programme import programme
 from diffmix.errors import AudioError, SettingsError
 from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.mastering.measured import CENTRES_HZ, EXCERPT_S, Measured, reach
 from diffmix.params import within
-
-
-def programme(given: Any, sample_rate: int | None, what: str) -> Multitrack:
-    """A recording as a song of one track, ``mix``, at its own rate; both channels of a mono one are equal."""
-    if isinstance(given, str | os.PathLike):
-        file = FilePath(given)
-        x, rate = read(file)
-        check_sample_rate(rate, str(file))
-        if not x.shape[-1]:
-            raise AudioError(f"{file}: holds no samples")
-        return Multitrack(file.stem, rate, (Track("mix", x.expand(2, -1), None, (str(file),) * (3 - len(x))),))
-    if sample_rate is None:
-        raise AudioError(f"{what} as an array needs sample_rate=..., the rate in Hz that it was recorded at")
-    x = from_array(given, what)
-    rate = check_sample_rate(sample_rate, what)
-    return Multitrack(what.removeprefix("the "), rate, (Track("mix", x.expand(2, -1)),))
 
 
 def target_of(target: Any, before: Measured, rate: int) -> Target:

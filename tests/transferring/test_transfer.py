@@ -272,7 +272,7 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"candidates": 0}, SettingsError, "candidates is 0, allowed 1..20"),
         ({"candidates": 1.5}, SettingsError, "candidates is 1.5, a whole number is expected"),
         ({"weights": "2"}, SettingsError, "a weight is '2', a number is expected"),
-        ({"reference_rate": "fast"}, AudioError, "the sample rate is fast Hz"),
+        ({"reference_rate": "fast"}, AudioError, "the sample rate is 'fast'; allowed"),
         ({"lock": ["flanger"]}, SettingsError, "flanger"),
         ({"console": {}}, SettingsError, "a console mixes stems"),
         ({"sample_rate": None}, AudioError, "needs sample_rate"),

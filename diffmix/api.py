@@ -155,9 +155,9 @@ def _made(
             course(f"{stage}{k}", done)
 
         part("listening", 0.0)
-        settings, taken_for = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
-        heard = None if asked.refine else reference
-        notes = faults + tuple(automixing.cautions(mixer, style, heard, taken_for))
+        proposal = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
+        settings = proposal.settings
+        notes = faults + tuple(automixing.cautions(mixer, style, None if asked.refine else reference, proposal))
         if asked.refine:
             refined = refine(mixer.console, multitrack, settings, wishes, asked.refine, reference, part)
             settings, notes = refined.settings, (*notes, *refined.notes)

@@ -16,14 +16,15 @@ from torch.nn.functional import pad
 from diffmix.balance import balanced
 from diffmix.console import Console, shipped
 from diffmix.data.audio import from_array, read, resample
-from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style
+from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style, style_like
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import ROLES
 from diffmix.errors import AudioError, CheckpointError, SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
+from diffmix.mix import render
 from diffmix.params import within
-from diffmix.playback import excerpts
+from diffmix.playback import excerpts, fullest
 from diffmix.settings import Settings
 from diffmix.types import Path
 from diffmix.wishes import Wishes
@@ -59,8 +60,8 @@ class Mixer(Protocol):
     ) -> Intent:
         """What it wants of these tracks.
 
-        ``roles`` by track, where they are known; ``style`` and ``reference`` (2, T) at the console's rate say what the
-        mix is to be like.
+        ``roles`` by track, where they are known; ``style`` says how it is to be mixed, and ``reference`` (2, T), a
+        finished mix at the console's rate, what else there is to hear of that (`proposed` has made a style of it).
         """
         ...
 
@@ -80,7 +81,7 @@ class RuleMixer:
         style: Style | None = None,
         reference: Tensor | None = None,
     ) -> Intent:
-        """The usual treatment of each role, in a style; a reference changes nothing."""
+        """The usual treatment of each role, in a style."""
         return class_mean(excerpts(with_roles(multitrack, roles or {}), LISTENED_S), style)
 
 
@@ -152,10 +153,14 @@ def cut_off(multitrack: Multitrack, audio: np.ndarray) -> str:
 
 
 class Proposal(NamedTuple):
-    """Settings for a song, and by track what its sound was taken for, where nothing told: a role and its chance."""
+    """Settings for a song, by track what its sound was taken for, where nothing told, and what the reference adds.
+
+    ``taken_for`` has a role and its chance; ``heard`` is the style that was heard of the reference.
+    """
 
     settings: Settings
     taken_for: Mapping[str, tuple[str, float]] = {}
+    heard: Style | None = None
 
 
 def proposed(
@@ -166,7 +171,10 @@ def proposed(
     style: Style | None = None,
     reference: Tensor | None = None,
 ) -> Proposal:
-    """The settings that a mixer proposes, with every wish kept. Locked tracks still inform the others."""
+    """The settings that a mixer proposes, with every wish kept. Locked tracks still inform the others.
+
+    A ``reference`` (2, T) adds to the ``style`` what it shows beside a mix without it, see `style_like`.
+    """
     console: Console = mixer.console
     if isinstance(mixer, _Settled):
         settings = mixer.settings(multitrack)
@@ -174,6 +182,10 @@ def proposed(
             settings = wishes.projected(console, wishes.remapped(console, settings))
         return Proposal(settings)
     roles = {track.name: track.role for track in multitrack.tracks if track.role}
+    heard = None
+    if reference is not None:
+        heard = style_like(reference, _plain_mix(mixer, multitrack, roles), console.sample_rate)
+        style = heard.and_also(style or Style())
     intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference)
     if wishes:
         plain = intent.settings
@@ -183,7 +195,17 @@ def proposed(
                 stages.pop(stage, None)
         intent = intent._replace(settings=kept)
     settings = balanced(console, multitrack, intent)
-    return Proposal(wishes.projected(console, settings) if wishes else settings, intent.taken_for)
+    return Proposal(wishes.projected(console, settings) if wishes else settings, intent.taken_for, heard)
+
+
+def _plain_mix(mixer: Mixer, multitrack: Multitrack, roles: Mapping[str, str]) -> Tensor:
+    """The fullest seconds (2, T) of the mix that is proposed when nothing is asked for."""
+    start, stop = fullest(multitrack, LISTENED_S)
+    tracks = tuple(replace(track, audio=track.audio[:, start:stop]) for track in multitrack.tracks)
+    part = replace(multitrack, tracks=tracks)
+    settings = balanced(mixer.console, part, mixer.intend(part, roles=roles))
+    with torch.no_grad():
+        return render(mixer.console, part, settings)
 
 
 def styles(words: str | Style | None, count: int, seed: int) -> list[Style | None]:
@@ -242,11 +264,9 @@ def reference_audio(reference: Any, sample_rate: int) -> Tensor:
     return audio.expand(2, -1)
 
 
-def cautions(
-    mixer: Any, style: Style | None, reference: Tensor | None, taken_for: Mapping[str, tuple[str, float]]
-) -> Iterator[str]:
-    """What tracks were taken for by their sound, and what was asked for and this kind of mixer does not hear."""
-    if taken_for:
+def cautions(mixer: Any, style: Style | None, reference: Tensor | None, proposal: Proposal) -> Iterator[str]:
+    """What tracks were taken for by their sound, what the reference adds, and what this kind of mixer does not hear."""
+    if taken_for := proposal.taken_for:
         told = ", ".join(f"{name}: {role.replace('_', ' ')} ({p:.0%})" for name, (role, p) in taken_for.items())
         first = next(iter(taken_for))
         yield f"Their names do not say what they are; by their sound: {told}. A role corrects it: '{first}=lead_vocal'."
@@ -255,8 +275,8 @@ def cautions(
             yield "This model knows no styles: the mix is the same without."
         if reference is not None:
             yield "This model hears no reference; refining it, by 100 steps, brings the mix towards it."
-    elif isinstance(mixer, RuleMixer) and reference is not None:
-        yield "Rules hear no reference; refining it, by 100 steps, brings the mix towards it."
+    if proposal.heard is not None:
+        yield f"After the reference: {in_words(proposal.heard) or 'about as bright and as wide as without it'}."
 
 
 class Course:

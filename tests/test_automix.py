@@ -256,16 +256,17 @@ def test_refinement_comes_nearer_and_keeps_locks(console: Console) -> None:
     assert max(map(abs, gains)) <= 3 + 1e-5
 
 
+def treble_db(x: torch.Tensor) -> float:
+    power = torch.fft.rfft(x).abs().square().sum(0)
+    return float(10 * (power[power.numel() * 2 // 8 :].sum() / power.sum()).log10())  # above 2 kHz
+
+
 def test_refinement_goes_where_a_reference_is(console: Console) -> None:
     multitrack = song(1.0)
     start = proposed(RuleMixer(RATE), multitrack, Wishes()).settings
     plain = render(console, multitrack, start)
     shelf = {"cutoff_frequency_hz": 1500.0, "gain_db": -12.0, "q": 0.7}
     dark = HighShelfFilter(RATE).process(plain[None], **{k: torch.tensor([v]) for k, v in shelf.items()})[0]
-
-    def treble_db(x: torch.Tensor) -> float:
-        power = torch.fft.rfft(x).abs().square().sum(0)
-        return float(10 * (power[power.numel() * 2 // 8 :].sum() / power.sum()).log10())  # above 2 kHz
 
     ends = []
     for reference in (dark, None):
@@ -286,6 +287,27 @@ def test_a_reference_does_not_bury_the_voice() -> None:
     soft, under = 0.5 * voice, _Wanted(RATE, reference[0])
     assert under(rest + soft, soft) == plain(rest + soft, None)  # there too if that was under all the rest
     assert under(rest + 0.5 * soft, 0.5 * soft) > plain(rest + 0.5 * soft, None) + 0.3
+
+
+def test_a_reference_makes_a_mix_brighter_and_wider_and_says_so(tmp_path: Path) -> None:
+    made, noise = song(1.0), torch.randn(2, 44100, generator=torch.Generator().manual_seed(0))
+    write_wav(tmp_path / "bright.wav", 0.3 * noise.tanh(), made.sample_rate)
+    write_wav(tmp_path / "dull.wav", 0.01 * noise[:1].cumsum(1).expand(2, -1).clamp(-90, 90), made.sample_rate)
+    plain, bright, dull = (
+        api.automix(made, model="rules", reference=reference)
+        for reference in (None, tmp_path / "bright.wav", tmp_path / "dull.wav")
+    )
+    assert "After the reference: wider, brighter." in bright.notes
+    assert "After the reference: narrower, darker." in dull.notes
+    assert not any("reference" in note for note in plain.notes)
+    names = [mix.settings["master"]["eq"]["high_shelf_gain_db"] for mix in (dull, plain, bright)]
+    assert names == sorted(names)
+    treble = [treble_db(torch.from_numpy(mix.audio)) for mix in (dull, plain, bright)]
+    assert treble[0] < treble[1] - 0.5
+    assert treble[2] > treble[1] + 0.5
+    darker = api.automix(made, model="rules", reference=tmp_path / "bright.wav", style="darker")
+    assert treble_db(torch.from_numpy(darker.audio)) < treble[2] - 0.5
+    assert darker.style == "darker"
 
 
 def test_a_mix_is_refined_towards_a_file(tmp_path: Path) -> None:

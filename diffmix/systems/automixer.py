@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool1d
 
 from diffmix.console import Console
-from diffmix.data.knowledge import STYLE, Style, usual_loudness_lu
+from diffmix.data.knowledge import STYLE, Style, class_mean
 from diffmix.data.knowledge.engineer import UNHEARD_LU
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import LABELS, ROLES
@@ -95,10 +95,10 @@ class Automixer(nn.Module):
             reference: a finished mix (2, T) at the same rate, whose style is wanted.
 
         It listens to every track where it plays, up to ``LISTENINGS`` times, as if they all played there together:
-        silence around the song and long rests are left out (`counting`). A track's knobs are the mean over these.
-        How loud a track of a told role is follows from what is usual for that role beside the others, to which
-        the network adds nothing; of a guessed role, expected over what is likely, that share is ``GUESSED_SHARE``, and
-        the network's answer the rest. With a reference, both shares are half of that.
+        silence around the song and long rests are left out (`counting`).
+        Effects, pans and sends are what is usual for a track's role and what its recording then needs in the
+        style, expected over what it is likely to be; knobs that `class_mean` does not set are the network's. So is the
+        loudness of a track whose role is told; of a guessed one the network's answer counts 1 - ``GUESSED_SHARE``.
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
@@ -119,19 +119,20 @@ class Automixer(nn.Module):
             heard = heard._replace(reference=(mel.expand(count, *mel.shape), scalars.expand(count, *scalars.shape)))
         answers, guess = self(heard)
         vectors = Vectors(*(part.mean(0) for part in answers))
-        intent = self._intent(vectors, heard.mel, sounding, names, channels)
         chances = guess[0].softmax(-1)
         untold = [n for n, track in enumerate(tracks) if track.name not in told]
         found = {tracks[n].name: (ROLES[int(chances[n].argmax())], float(chances[n].max())) for n in untold}
         decided = chances**DECIDED / (chances**DECIDED).sum(1, keepdim=True)
         likely = {name: {role: 1.0} for name, role in told.items()}
         likely |= {tracks[n].name: dict(zip(ROLES, decided[n].tolist(), strict=True)) for n in untold}
-        usual = usual_loudness_lu(excerpts(multitrack, EXCERPT_S), likely, style)
+        usual = class_mean(excerpts(multitrack, EXCERPT_S), style, likely)
+        vectors = self.code.overlaid(vectors, usual, [track.name for track in tracks])
+        intent = self._intent(vectors, heard.mel, sounding, names, channels)
         loudness = {}
-        for track in tracks:
-            part = (1.0 if track.name in told else GUESSED_SHARE) * (0.5 if reference is not None else 1.0)
-            own, rule = intent.loudness_lu[track.name], usual.get(track.name)
-            loudness[track.name] = UNHEARD_LU if rule is None else own + part * (rule - own)
+        for name in (track.name for track in tracks):
+            own, rule = intent.loudness_lu[name], usual.loudness_lu[name]
+            share = 1.0 if name in told else GUESSED_SHARE
+            loudness[name] = rule if rule == UNHEARD_LU else own + share * (rule - own)
         intent = intent._replace(taken_for=found)
         return intent._replace(loudness_lu={**intent.loudness_lu, **_summing_up(loudness)})
 

@@ -121,6 +121,21 @@ class IntentCode:
             self.specs["master"].normalize(_values(self.specs["master"], settings["master"])),
         )
 
+    def overlaid(self, own: Vectors, intent: Intent, names: Sequence[str]) -> Vectors:
+        """Vectors with what an intent for ``conf/console/automix.yaml`` sets in place of their own."""
+        settings, wanted = on_console(self.console, intent.settings), self.encode(intent, names)
+        given = {path for path, _ in settings.flat()}
+
+        def named(spec: ParamSpec, *where: str) -> list[bool]:
+            return [(*where, *knob.split(".")) in given for knob in spec.names]
+
+        masks = (
+            [named(self.specs["tracks"], "tracks", name) for name in names],
+            named(self.specs["bus"], "buses"),
+            named(self.specs["master"], "master"),
+        )
+        return Vectors(*(torch.where(torch.tensor(m), w, o) for m, w, o in zip(masks, wanted, own, strict=True)))
+
     def decode(self, vectors: Vectors, names: Sequence[str], channels: Sequence[int], sides: Tensor) -> Intent:
         """The intent of vectors (N, P), (Q,), (R,) for this console; ``sides`` (N,), -1 or 1, tells left from right."""
         spec = self.specs["tracks"]

@@ -19,7 +19,7 @@ from diffmix.data.knowledge import (
     long_term_spectrum_db,
     parse_style,
     sample_style,
-    usual_loudness_lu,
+    style_like,
 )
 from diffmix.data.knowledge.classes import BAND_Q, USUAL
 from diffmix.data.knowledge.hearing import hear
@@ -216,16 +216,44 @@ def test_the_usual_balance_has_the_vocal_far_above_the_hat(band):
     assert one["Gtr 1"] - one["Bass"] - both == pytest.approx(10 * np.log10(2))
 
 
-def test_usual_loudness_is_expected_over_what_tracks_may_be(band):
+def test_what_is_usual_is_expected_over_what_tracks_may_be(band):
     sure = {t.name: {t.role: 1.0} for t in band.tracks}
-    assert usual_loudness_lu(band, sure) == pytest.approx(class_mean(band).loudness_lu, abs=1e-9)
-    hat, drum = (usual_loudness_lu(band, {**sure, "Hat": {role: 1.0}}) for role in ("hihat", "tom"))
-    between = usual_loudness_lu(band, {**sure, "Hat": {"hihat": 0.6, "tom": 0.4}})
-    far, near = (usual["Hat"] - usual["Bass"] - hat["Hat"] + hat["Bass"] for usual in (drum, between))
+    assert class_mean(band, None, sure) == class_mean(band)
+    hat, drum = (class_mean(band, None, {"Hat": {role: 1.0}}) for role in ("hihat", "tom"))
+    between = class_mean(band, None, {"Hat": {"hihat": 0.6, "tom": 0.4}})
+    far, near = (
+        usual.loudness_lu["Hat"] - usual.loudness_lu["Bass"] - hat.loudness_lu["Hat"] + hat.loudness_lu["Bass"]
+        for usual in (drum, between)
+    )
     assert near == pytest.approx(0.4 * far, abs=1e-9)
     assert far > 1
     silent = replace(band, tracks=(*band.tracks, Track("nothing", torch.zeros_like(band.tracks[0].audio))))
-    assert usual_loudness_lu(silent, sure) == usual_loudness_lu(band, sure)
+    assert class_mean(silent, None, sure).loudness_lu.items() > class_mean(band).loudness_lu.items()
+    high, low, middle = (i.settings["tracks"]["Hat"] for i in (hat, drum, between))
+    for stage, knob in (("send", "gain_db"), ("eq", "peak2_cutoff_frequency_hz"), ("compressor", "ratio")):
+        ends = sorted((high[stage][knob], low[stage][knob]))
+        assert ends[0] < middle[stage][knob] < ends[1]
+    assert middle["send"]["gain_db"] == pytest.approx(0.6 * high["send"]["gain_db"] + 0.4 * low["send"]["gain_db"])
+    hz = [np.log(k["eq"]["peak2_cutoff_frequency_hz"]) for k in (high, low, middle)]
+    assert hz[2] == pytest.approx(0.6 * hz[0] + 0.4 * hz[1])
+
+
+def test_a_reference_shows_how_bright_and_how_wide_it_is_beside_a_mix(band):
+    console = Console.from_layout(LAYOUT, RATE)
+
+    def made(style):
+        return render(console, band, balanced(console, band, class_mean(band, style)))
+
+    plain = made(Style())
+    assert style_like(plain, plain, RATE) == Style()
+    for wanted in (Style(bright_db=2), Style(bright_db=-2), Style(width=0.5), Style(width=-0.5)):
+        found = np.array(style_like(made(wanted), plain, RATE).normalised)
+        half = 0.5 * np.array(wanted.normalised)
+        assert np.abs(found - half).max() < 0.13  # of the half of a style's range
+    mono, noise_like = plain.mean(0, keepdim=True).expand(2, -1), noise(0, 20, 20000, 2, pink=False)
+    assert style_like(mono, plain, RATE).width == -1
+    assert style_like(noise_like, plain, RATE).bright_db == 4
+    assert Style(width=0.4, vocal_db=1).and_also(Style(width=0.8, bright_db=1)) == Style(1, 0, 1, 1)
 
 
 def test_engineers_differ_about_as_much_as_people_do(band):

@@ -4,6 +4,8 @@ import json
 import math
 import pickle
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import torch
 from torch.nn.functional import pad
 
 from diffmix.console import Console
-from diffmix.data.knowledge import Style
+from diffmix.data.knowledge import Style, class_mean
 from diffmix.data.knowledge.classes import USUAL
+from diffmix.data.knowledge.engineer import UNHEARD_LU
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.roles import ROLES
 from diffmix.data.synthetic import generate_song
@@ -23,6 +26,7 @@ from diffmix.intent import Intent
 from diffmix.systems import automixer
 from diffmix.systems.automix import SHIPPED
 from diffmix.systems.automixer import REST_S, Automixer, balanced_sides, counting, telling
+from diffmix.systems.intents import on_console
 
 RATE = 22050
 FRAME = round(FRAME_S * RATE)
@@ -111,13 +115,30 @@ def test_tracks_without_a_role_are_taken_for_what_they_sound_like() -> None:
 def test_what_is_usual_for_told_roles_decides_how_loud_they_are() -> None:
     made, x = mixer(), song()
     roles = {"t0": "lead_vocal", "t1": "bass", "t2": "hihat", "t3": "guitar", "t4": "keys"}
-    mix = torch.randn(2, 2 * RATE, generator=torch.Generator().manual_seed(3))
     told, usual = made.intend(x, roles=roles), USUAL["lead_vocal"].level_lu - USUAL["hihat"].level_lu
     step = told.loudness_lu["t0"] - told.loudness_lu["t2"]
     assert step == pytest.approx(usual, abs=1e-3)
     assert sum(10 ** (lu / 10) for lu in told.loudness_lu.values()) == pytest.approx(1, abs=1e-4)
-    halfway = made.intend(x, roles=roles, reference=mix)
-    assert halfway.loudness_lu["t0"] - halfway.loudness_lu["t2"] < 0.9 * step
+
+
+def test_knobs_are_what_is_usual_for_the_role_and_what_rules_do_not_set_is_the_networks() -> None:
+    made, x = mixer(), song()
+    roles = {"t0": "lead_vocal", "t1": "bass", "t2": "hihat", "t3": "guitar", "t4": "keys"}
+    style = Style(bright_db=2, reverb_db=4)
+    found = made.intend(x, roles=roles, style=style).settings
+    labelled = replace(x, tracks=tuple(replace(t, role=roles[t.name]) for t in x.tracks))
+    wanted = class_mean(labelled, style).settings
+    for path, value in on_console(made.console, wanted).flat():
+        if "pan" not in path:  # whose side is free
+            assert reduce(getitem, path, found) == pytest.approx(value, rel=1e-3, abs=1e-3), path
+    layout = Console(RATE).layout
+    strip = {"drive": "Distortion", **layout["strip"]}
+    torch.manual_seed(0)
+    other = Automixer(Console.from_layout({**layout, "strip": strip}, RATE), width=32, layers=1).eval()
+    torch.nn.init.normal_(other.estimator.heads["tracks"].weight, std=0.5)
+    settings = other.intend(x, roles=roles).settings["tracks"]
+    assert len({settings[name]["drive"]["drive_db"] for name in roles}) == 5
+    assert settings["t0"]["send"]["gain_db"] == pytest.approx(USUAL["lead_vocal"].send_db, abs=1e-4)
 
 
 def test_what_is_usual_for_guessed_roles_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,12 +182,13 @@ def test_a_sure_guess_is_as_good_as_a_told_role_and_two_that_are_alike_count_by_
 
 
 def test_a_track_that_is_hardly_there_is_not_turned_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, x, usual = mixer(), song(), automixer.usual_loudness_lu
+    made, x, usual = mixer(), song(), automixer.class_mean
 
-    def but_one(*arguments: Any) -> dict[str, float]:
-        return {name: lu for name, lu in usual(*arguments).items() if name != "t3"}
+    def but_one(*arguments: Any) -> Intent:
+        found = usual(*arguments)
+        return found._replace(loudness_lu={**found.loudness_lu, "t3": UNHEARD_LU})
 
-    monkeypatch.setattr(automixer, "usual_loudness_lu", but_one)
+    monkeypatch.setattr(automixer, "class_mean", but_one)
     for roles in ({}, {"t3": "lead_vocal"}):
         assert made.intend(x, roles=roles).loudness_lu["t3"] < -50
 

@@ -5,7 +5,8 @@ pan are worked out from the recordings. After B. De Man and J. D. Reiss, "A know
 system" (AES 135, 2013); every number is our own.
 """
 
-from diffmix.data.knowledge.engineer import Engineered, class_mean, engineer, usual_loudness_lu
+from diffmix.data.knowledge.engineer import Engineered, class_mean, engineer
+from diffmix.data.knowledge.likeness import style_like
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ, long_term_spectrum_db
 from diffmix.data.knowledge.style import STYLE, Style, parse_style, sample_style
 
@@ -19,5 +20,5 @@ __all__ = [
     "long_term_spectrum_db",
     "parse_style",
     "sample_style",
-    "usual_loudness_lu",
+    "style_like",
 ]

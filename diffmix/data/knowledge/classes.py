@@ -1,6 +1,10 @@
 """What is usual for each role: the table that `engineer` departs from."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
 
 from diffmix.data.knowledge.spectrum import Curve, drawn
 
@@ -41,6 +45,8 @@ class Usual:
     send_db: float = -16.0
     yields: float = 0.0
 
+
+_LOGARITHMIC = ("highpass_hz", "hz", "ratio", "attack_ms", "release_ms")
 
 USUAL: dict[str | None, Usual] = {
     "lead_vocal": Usual(
@@ -202,3 +208,16 @@ MIX_DB = drawn(
 """Spectrum of a finished popular song, close to -4.5 dB per octave above 100 Hz but for the presence."""
 
 MASTER_HZ = (90.0, 200.0, 500.0, 1500.0, 4000.0, 9000.0)
+
+
+def expected(chances: Mapping[str | None, float]) -> Usual:
+    """The usual treatment, expected over the chances of roles: frequencies, ratio and times by their logarithms."""
+    if len(chances) == 1:
+        return USUAL[next(iter(chances))]
+
+    def mean(what: str, logarithmic: bool = False) -> Any:
+        values = np.array([getattr(USUAL[role], what) for role in chances])
+        found = np.average(np.log(values) if logarithmic else values, axis=0, weights=list(chances.values()))
+        return np.exp(found) if logarithmic else found
+
+    return Usual(**{f.name: mean(f.name, f.name in _LOGARITHMIC) for f in fields(Usual)})

@@ -1,14 +1,14 @@
 """A mix of any song, as an engineer who knows the instruments would set it up."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from diffmix.data.knowledge.classes import USUAL
-from diffmix.data.knowledge.hearing import HZ, Heard, hear, played
+from diffmix.data.knowledge.hearing import HZ, Heard, hear
 from diffmix.data.knowledge.placing import Seat, groups, placed
 from diffmix.data.knowledge.spectrum import Curve
 from diffmix.data.knowledge.strips import Knobs, Noise, Part, master, strips, sum_db
@@ -49,32 +49,15 @@ def engineer(multitrack: Multitrack, seed: Sequence[int], style: Style | None = 
     return _Engineer(key).mix(multitrack, drawn)
 
 
-def class_mean(multitrack: Multitrack, style: Style | None = None) -> Intent:
-    """What the table of roles says, without any engineer's departures from it."""
-    return _Engineer(None).mix(multitrack, style or Style()).intent
+def class_mean(
+    multitrack: Multitrack, style: Style | None = None, likely: Mapping[str, Mapping[str, float]] | None = None
+) -> Intent:
+    """What the table of roles says, without any engineer's departures from it.
 
-
-def usual_loudness_lu(
-    multitrack: Multitrack, likely: Mapping[str, Mapping[str, float]], style: Style | None = None
-) -> dict[str, float]:
-    """How loud sounding tracks are in `class_mean`, by name, expected over what they are likely to be.
-
-    ``likely``: by track, the chances of its roles; a track that is not in it has none. Energies add up to one. Chances
-    that change little change little, which the likeliest roles would not.
+    ``likely``: by track, the chances of its roles, over which is expected; the others have their own role. Chances that
+    change little change little, which the likeliest roles would not.
     """
-    chances: dict[tuple[str, str | None], float] = defaultdict(float)
-    count: dict[str | None, float] = defaultdict(float)
-    for track in multitrack.tracks:
-        if (h := hear(track, multitrack.sample_rate)) is not None:
-            for role, chance in likely.get(h.name, {None: 1.0}).items():
-                own = played(role, h.spectrum_db)
-                chances[h.name, own] += chance
-                count[own] += chance
-    wanted: dict[str, float] = defaultdict(float)
-    for (name, role), chance in chances.items():
-        level = _level_lu(role, name, style or Style())
-        wanted[name] += chance * (level - 10 * np.log10(1 + count[role] - chance))
-    return _summing_to_one(wanted)
+    return _Engineer(None).mix(multitrack, style or Style(), likely).intent
 
 
 class _Engineer:
@@ -97,10 +80,13 @@ class _Engineer:
         parts = np.split(total, np.cumsum(counts)[:-1])
         return {what: part if len(part) > 1 else part[0] for what, part in zip(_ABOUT, parts, strict=True)}
 
-    def mix(self, multitrack: Multitrack, style: Style) -> Engineered:
-        """The mix of a song in a style."""
-        rate, song = multitrack.sample_rate, self.noise(("song",))
-        heard = [h for t in sorted(multitrack.tracks, key=lambda t: t.name) if (h := hear(t, rate)) is not None]
+    def mix(
+        self, multitrack: Multitrack, style: Style, likely: Mapping[str, Mapping[str, float]] | None = None
+    ) -> Engineered:
+        """The mix of a song in a style, of tracks that are ``likely`` to be this."""
+        rate, song, likely = multitrack.sample_rate, self.noise(("song",)), likely or {}
+        tracks = sorted(multitrack.tracks, key=lambda track: track.name)
+        heard = [h for t in tracks if (h := hear(t, rate, likely.get(t.name))) is not None]
         leaders = {seat.name: unit[0].name for unit in groups(map(_seat, heard)) for seat in unit}
         roles = {h.role: self.noise(("role", h.role or "")) for h in heard}
         parts = {}
@@ -125,12 +111,17 @@ class _Engineer:
 
 def _levels(parts: Sequence[Part], style: Style) -> dict[str, float]:
     """Loudness in LU relative to the sum, so that the energies add up to 1."""
-    count = Counter(part.heard.role for part in parts)
-    wanted = {}
+    count: dict[str | None, float] = defaultdict(float)
+    for part in parts:
+        for role, chance in part.heard.chances.items():
+            count[role] += chance
+    wanted: dict[str, float] = defaultdict(float)
     for part in parts:
         h = part.heard
         departure = h.usual.spread_lu * float(0.55 * part.role["level"] + 0.62 * part.own["level"])
-        wanted[h.name] = _level_lu(h.role, h.name, style, departure) - 10 * np.log10(count[h.role])
+        for role, chance in h.chances.items():
+            level = _level_lu(role, h.name, style, departure)
+            wanted[h.name] += chance * (level - 10 * np.log10(1 + count[role] - chance))
     return _summing_to_one(wanted)
 
 

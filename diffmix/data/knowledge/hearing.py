@@ -1,11 +1,13 @@
 """What an engineer hears of a recording before touching it."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from diffmix.data.knowledge.classes import USUAL, Usual
+from diffmix.data.knowledge.classes import USUAL, Usual, expected
 from diffmix.data.knowledge.spectrum import (
     THIRD_OCTAVES_HZ,
     Curve,
@@ -32,11 +34,12 @@ class Heard:
 
     ``spectrum_db`` (28,) is relative to its sum, ``peak_db`` what the peaks reach at the working level, ``crest_db``
     what they reach above the mean power, ``side_db`` the side against the middle, ``lean_db`` the right against the
-    left. ``role`` is a key of `USUAL`.
+    left. ``chances``: of keys of `USUAL`, which add up to one; ``usual``: the treatment expected over them.
     """
 
     name: str
-    role: str | None
+    chances: Mapping[str | None, float]
+    usual: Usual
     stereo: bool
     spectrum_db: Curve
     peak_db: float
@@ -46,13 +49,13 @@ class Heard:
     active: float
 
     @property
-    def usual(self) -> Usual:
-        """The usual treatment of its role."""
-        return USUAL[self.role]
+    def role(self) -> str | None:
+        """The likeliest key of `USUAL`."""
+        return max(self.chances, key=self.chances.__getitem__)
 
 
-def hear(track: Track, sample_rate: int) -> Heard | None:
-    """What a track is; None for silence."""
+def hear(track: Track, sample_rate: int, likely: Mapping[str, float] | None = None) -> Heard | None:
+    """What a track is; None for silence. ``likely``: the chances of its roles, where its own role does not say."""
     x = track.audio
     powers = band_powers(x, sample_rate)
     active = active_frames(powers)
@@ -64,10 +67,15 @@ def hear(track: Track, sample_rate: int) -> Heard | None:
     if loudness < HEARD_LUFS:
         return None
     peak_db = 20 * float(frame_peaks(x, sample_rate)[active].clamp_min(1e-9).quantile(0.9).log10())
-    side_db, lean_db = _sides(x)
+    side_db, lean_db = sides(x)
+    roles: Mapping[str, float] | Mapping[str | None, float] = likely or {track.role: 1.0}
+    chances: dict[str | None, float] = defaultdict(float)
+    for role, chance in roles.items():
+        chances[_played(role, spectrum)] += chance
     return Heard(
         track.name,
-        played(track.role, spectrum),
+        chances,
+        expected(chances),
         len(x) == 2,
         spectrum,
         peak_db=peak_db + WORKING_LUFS - loudness,
@@ -78,7 +86,7 @@ def hear(track: Track, sample_rate: int) -> Heard | None:
     )
 
 
-def played(role: str | None, spectrum_db: Curve) -> str | None:
+def _played(role: str | None, spectrum_db: Curve) -> str | None:
     """The key of `USUAL` for a role: a synth, or anything of no role, that is mostly bottom plays the bass."""
     known = role if role in USUAL else None
     return "bass" if known in _ANY_REGISTER and level_db(spectrum_db[HZ < 120]) > -3 else known
@@ -94,7 +102,7 @@ def weighted_db(spectrum_db: Curve, sample_rate: float) -> float:
     return level_db(spectrum_db + k_weighting_db(sample_rate))
 
 
-def _sides(x: Tensor) -> tuple[float, float]:
+def sides(x: Tensor) -> tuple[float, float]:
     """Level of the side against the middle, and of the right against the left, in dB; of mono audio -60 and 0."""
     if len(x) == 1:
         return -60.0, 0.0

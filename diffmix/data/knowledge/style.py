@@ -53,6 +53,10 @@ class Style(NamedTuple):
         """The six numbers in [-1, 1], in order; 0 stays 0."""
         return tuple(value / STYLE.params[name].high for name, value in self._asdict().items())
 
+    def and_also(self, other: "Style") -> "Style":
+        """Both together, as far as `STYLE` goes."""
+        return Style(*(p.nearest(a + b) for a, b, (_, p) in zip(self, other, STYLE, strict=True)))
+
     @classmethod
     def from_normalised(cls, values: "np.ndarray | list[float] | tuple[float, ...]") -> "Style":
         """The style of six numbers in [-1, 1]; what lies beyond is cut off."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,24 +26,33 @@ import torch
 
 from benchmarks import mixers
 from benchmarks.common import Cell, publish, table
-from benchmarks.mixing import System, case, console, judged, portrait, relabelled, score, sound, unlabelled
+from benchmarks.mixing import System, case, console, judged, mean, portrait, relabelled, score, sound, unlabelled
+from benchmarks.mixing_ways import (
+    ASKED_COLUMNS,
+    SECONDS,
+    TRACKS,
+    arrived,
+    asked,
+    asked_table,
+    automixer,
+    held_out_song,
+    in_domain_song,
+    invariance_table,
+    training_song,
+    turned,
+)
 from diffmix._paths import example_dir
 from diffmix.api import MODEL
-from diffmix.balance import balanced
 from diffmix.console import Controls
 from diffmix.data import audio
 from diffmix.data.degrade import DEGRADATIONS, degrade
-from diffmix.data.multitrack import Multitrack, Track, load
+from diffmix.data.multitrack import load
 from diffmix.data.synthetic import VALIDATION_SEED, generate_song
 from diffmix.mix import grouped, ordered
-from diffmix.settings import Settings
-from diffmix.systems.automixer import Automixer
 
 SEED = VALIDATION_SEED + 500_000
 """The first song's; in-domain songs, those of the other tests and those to learn from have seeds of their own."""
 
-SECONDS = 8.0
-TRACKS = (4, 24)
 US, US_TOLD, EQUAL, RIDGE = "diffmix", "diffmix, labels", "equal loudness, centre", "kernel ridge, 54 features"
 Scores = dict[str, dict[str, float]]
 
@@ -63,18 +72,6 @@ COLUMNS = {
 
 
 # ------------------------------------------------------------------ systems and songs
-
-
-@cache
-def _loaded(model: Path, sample_rate: int) -> Automixer:
-    return Automixer.load(model, sample_rate)
-
-
-def automixer(song: Multitrack, model: Path) -> Settings:
-    """What weights answer: with labels for tracks that have them."""
-    roles = {track.name: track.role for track in song.tracks}
-    intent = _loaded(model, song.sample_rate).intend(song, roles=roles)
-    return balanced(console(song.sample_rate), song, intent)
 
 
 class Rivals(NamedTuple):
@@ -106,22 +103,6 @@ def systems(seed: int, rivals: Rivals) -> dict[str, tuple[System, bool]]:
     }
 
 
-def training_song(seed: int) -> Multitrack:
-    """As training sees songs: every second one clean."""
-    song = generate_song(seed, SECONDS, tracks=TRACKS)
-    return degrade(song, seed) if seed % 2 else song
-
-
-def held_out_song(seed: int) -> Multitrack:
-    """Engines and flaws that training does not have."""
-    return degrade(generate_song(seed, SECONDS, engines="held_out", tracks=TRACKS), seed, held_out=True)
-
-
-def in_domain_song(seed: int) -> Multitrack:
-    """Engines and flaws of training, another song."""
-    return degrade(generate_song(seed, SECONDS, tracks=TRACKS), seed)
-
-
 # ------------------------------------------------------------------ work, one song at a time
 
 
@@ -150,88 +131,6 @@ def flawed(job: tuple[int, Rivals]) -> dict[str, Scores]:
     return found
 
 
-def repeated(song: Multitrack, count: int) -> Multitrack:
-    """The song with its tracks again and again until there are ``count``."""
-    tracks = [
-        replace(t, name=t.name if not turn else f"{t.name} {turn + 1}")
-        for turn in range(-(-count // len(song.tracks)))
-        for t in song.tracks
-    ]
-    return replace(song, tracks=tuple(tracks[:count]))
-
-
-def turned(job: tuple[int, Rivals]) -> dict[str, float]:
-    """What must not matter to the shipped mixer, on one song: largest changes of loudness, and balance errors."""
-    seed, rivals = job
-    ours, made = rivals.ours, case(held_out_song(seed), seed)
-    song, rate = made.blind, made.song.sample_rate
-    first = sound(made.song, relabelled(ours(song), made.song))
-
-    def change(settings: Settings, of: Multitrack) -> float:
-        again = sound(of, relabelled(settings, of))
-        difference = again.loudness - first.loudness
-        return float((difference - difference.median()).abs().max())
-
-    backwards = replace(song, tracks=song.tracks[::-1])
-    silent = Track("silence", torch.zeros(1, song.length))
-    beside = ours(replace(song, tracks=(*song.tracks, silent)))
-    beside = Settings({**beside, "tracks": {n: s for n, s in beside["tracks"].items() if n != "silence"}})
-    faster = load({t.name: t.audio for t in made.song.tracks}, rate)
-    faster = replace(made.song, sample_rate=48_000, tracks=tuple(_at_48k(t, rate) for t in faster.tracks))
-    found = {
-        "order": change(ours(backwards), made.song),
-        "silence": change(beside, made.song),
-        "48 kHz": change(ours(unlabelled(faster, seed)), faster),
-        "as it is": score(first, made.truth, rate)["balance_error_db"],
-    }
-    for count in (64, 100):
-        many = case(repeated(made.song, count), seed)
-        found[f"repeated to {count}"] = judged(many, ours)["balance_error_db"]
-        found[f"equal loudness {count}"] = judged(many, mixers.equal_loudness)["balance_error_db"]
-    large = case(degrade(generate_song(seed, SECONDS, engines="held_out", tracks=(64, 100)), seed, held_out=True), seed)
-    found["a session of 64 to 100"] = judged(large, ours)["balance_error_db"]
-    found["equal loudness of it"] = judged(large, mixers.equal_loudness)["balance_error_db"]
-    return found
-
-
-def arranged(song: Multitrack, seed: int, parts: int = 12, share: float = 0.2) -> Multitrack:
-    """The song ``parts`` times, each track in about ``share`` of them, and at least in one."""
-    rng = np.random.default_rng(seed)
-    plays = rng.random((len(song.tracks), parts)) < share
-    plays[np.arange(len(plays)), rng.integers(parts, size=len(plays))] = True
-    tracks = (
-        replace(t, audio=torch.cat([t.audio * float(there) for there in row], 1))
-        for t, row in zip(song.tracks, plays, strict=True)
-    )
-    return replace(song, tracks=tuple(tracks))
-
-
-def arrived(job: tuple[int, Rivals]) -> dict[str, float]:
-    """Balance errors of the shipped mixer on one song as it may come: its knobs, scored on the song itself."""
-    seed, rivals = job
-    made = case(held_out_song(seed), seed)
-    song, rate = made.blind, made.song.sample_rate
-    late = (replace(t, audio=torch.cat([torch.zeros(len(t.audio), 10 * rate), t.audio], 1)) for t in song.tracks)
-    roles = {f"track {n}": track.role for n, track in enumerate(made.song.tracks)}
-    half = (replace(t, role=roles[t.name] if n % 2 else None) for n, t in enumerate(song.tracks))
-    ways = {
-        "as they are": song,
-        "ten seconds of silence in front": replace(song, tracks=tuple(late)),
-        "twelve times as long, each track in a fifth of it": arranged(song, seed),
-        "every other role told": replace(song, tracks=tuple(half)),
-        "all roles told": replace(song, tracks=tuple(replace(t, role=roles[t.name]) for t in song.tracks)),
-    }
-    found = {}
-    for name, one in ways.items():
-        mine = sound(made.song, relabelled(rivals.ours(one), made.song))
-        found[name] = score(mine, made.truth, rate)["balance_error_db"]
-    return found
-
-
-def _at_48k(track: Track, rate: int) -> Track:
-    return replace(track, audio=audio.resample(track.audio, rate, 48_000))
-
-
 def oracle(seed: int, steps: int = 150) -> dict[str, float]:
     """What gradient descent on the knobs makes of equal loudness when it hears the true mix."""
     from diffmix.systems.fit import fit_controls
@@ -256,7 +155,7 @@ def summary(found: Sequence[Scores]) -> list[list[Cell]]:
     for name in found[0]:
         cells: list[Cell] = [name]
         for key in COLUMNS.values():
-            cells.append(_mean([one[name][key] for one in found]))
+            cells.append(mean([one[name][key] for one in found]))
         wins = np.mean([one[name]["balance_error_db"] < one[EQUAL]["balance_error_db"] for one in found])
         rows.append([*cells, None if name == EQUAL else f"{100 * wins:.0f} %"])
     return rows
@@ -281,29 +180,8 @@ def flaws_table(found: Sequence[dict[str, Scores]]) -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     for flaw in found[0]:
         kept = flaw in DEGRADATIONS and DEGRADATIONS[flaw].held_out
-        errors = [_mean([one[flaw][name]["balance_error_db"] for one in found]) for name in found[0][flaw]]
+        errors = [mean([one[flaw][name]["balance_error_db"] for one in found]) for name in found[0][flaw]]
         rows.append([f"{flaw.replace('_', ' ')}{' (held out)' if kept else ''}", *errors])
-    return rows
-
-
-def invariance_table(found: Sequence[dict[str, float]]) -> list[list[Cell]]:
-    """What must not matter, and what it changed."""
-    names = {
-        "order": "tracks in another order: largest change of a track's loudness, dB",
-        "silence": "a silent track more: the same",
-        "48 kHz": "48 kHz instead of 44.1: the same",
-        "as it is": "balance error of the songs as they are, dB",
-        "repeated to 64": "tracks repeated to 64: balance error, dB",
-        "equal loudness 64": "the same of equal loudness",
-        "repeated to 100": "tracks repeated to 100: balance error, dB",
-        "equal loudness 100": "the same of equal loudness",
-        "a session of 64 to 100": "sessions of 64 to 100 different tracks: balance error, dB",
-        "equal loudness of it": "the same of equal loudness",
-    }
-    rows: list[list[Cell]] = []
-    for key, name in names.items():
-        values = [one[key] for one in found]
-        rows.append([name, _mean(values), max(values)])
     return rows
 
 
@@ -367,12 +245,6 @@ def timed(model: Path) -> list[list[Cell]]:
     return [*rows, ["and saved, s", wall], ["CPU time, s", cpu], ["peak memory, MiB", peak]]
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    """Mean over the songs that have the number: a song without a lead vocal has no masking."""
-    known = [v for v in values if not np.isnan(v)]
-    return float(np.mean(known)) if known else None
-
-
 # ------------------------------------------------------------------ all of it
 
 
@@ -404,11 +276,12 @@ def main() -> None:
         held_out = work(scored, [("held_out", SEED + n, rivals) for n in range(a.songs)])
         in_domain = work(scored, [("in_domain", SEED + 1000 + n, rivals) for n in range(-(-2 * a.songs // 5))])
         flaws = work(flawed, [(SEED + 2000 + n, rivals) for n in range(min(5, a.songs))])
-        turns = work(turned, [(SEED + 3000 + n, rivals) for n in range(min(3, a.songs))])
-        ways = work(arrived, [(SEED + 5000 + n, rivals) for n in range(min(20, a.songs))])
+        turns = work(turned, [(SEED + 3000 + n, a.model) for n in range(min(3, a.songs))])
+        ways = work(arrived, [(SEED + 5000 + n, a.model) for n in range(min(20, a.songs))])
+        wishes = work(asked, [(SEED + 6000 + n, a.model) for n in range(min(20, a.songs))])
         fitted = work(oracle, [SEED + 4000 + n for n in range(a.oracle)])
     columns = ["system", *COLUMNS, "wins"]
-    fit_row: list[Cell] = ["gradient descent", *(_mean([one[key] for one in fitted]) for key in COLUMNS.values())]
+    fit_row: list[Cell] = ["gradient descent", *(mean([one[key] for one in fitted]) for key in COLUMNS.values())]
     of_song = f"{SECONDS:g} s, {TRACKS[0]} to {TRACKS[1]} tracks"
     tables = [
         table(
@@ -441,9 +314,17 @@ def main() -> None:
         table(
             "As songs come",
             ["held-out songs", "balance error, dB"],
-            [[name, _mean([one[name] for one in ways])] for name in ways[0]],
+            [[name, mean([one[name] for one in ways])] for name in ways[0]],
             f"The shipped mixer on {len(ways)} songs of {of_song}; what it makes of the changed song is scored on the "
             "song as it is.",
+        ),
+        table(
+            "As it is asked",
+            ASKED_COLUMNS,
+            asked_table(wishes),
+            f"{len(wishes)} songs of {of_song}, mixed in a style that is drawn. The mixer is told nothing of it, the "
+            "style in its six numbers, or hears another song in that style, the reference. Errors against the true "
+            "mix, and distances to the reference, whose instruments are others: the nearest is not the best.",
         ),
         *(
             [

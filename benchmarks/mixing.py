@@ -186,3 +186,9 @@ def portrait(song: Multitrack, settings: Settings) -> dict[str, float]:
     found["audible"] = float(np.mean([share for share, _ in shares]))
     found["lead"] = float(np.mean([share for share, lead in shares if lead] or [np.nan]))
     return found
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Mean over the songs that have the number: a song without a lead vocal has no masking."""
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else None

@@ -22,12 +22,12 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmarks import mixers
-from benchmarks.automix import COLUMNS, EQUAL, US, automixer
+from benchmarks.automix import COLUMNS, EQUAL, US
 from benchmarks.common import Cell, publish, table
 from benchmarks.mixing import OF_MIX, Case, case, relabelled, score, sound
+from benchmarks.mixing_ways import automixer
 from diffmix import train
 from diffmix._paths import conf_dir
-from diffmix.api import MODEL
 from diffmix.console import Console
 from diffmix.data.degrade import degrade
 from diffmix.data.knowledge import engineer
@@ -161,7 +161,7 @@ def scores(made: Case, runs: Path) -> dict[str, dict[str, float]]:
     found[RECIPES["diffmst"].title] = by(style.settings_for(made.blind, reference(made)), style.console)
     found[RECIPES["mixwaveunet"].title] = of(_loaded(MixWaveUNet, runs / "mixwaveunet" / "model").mix(made.blind))
     found[RECIPES["fxnorm"].title] = of(_loaded(StemMixer, runs / "fxnorm" / "model").mix(made.song))
-    return found | {f"{US} as it ships": by(automixer(made.blind, MODEL))}
+    return found | {f"{US} as it ships": by(automixer(made.blind))}
 
 
 def summary(found: Sequence[dict[str, dict[str, float]]]) -> list[list[Cell]]:

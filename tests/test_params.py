@@ -35,6 +35,13 @@ def test_there_is_one_control_per_parameter(shape: tuple[int, ...]) -> None:
         SPEC.denormalize(torch.rand(shape))
 
 
+def test_a_step_may_lead_a_little_outside() -> None:
+    for u in (-0.25, 1.25):
+        assert all(value.isfinite().all() for value in SPEC.denormalize(torch.full((2, 3), u)).values())
+    with pytest.raises(SettingsError, match=r"controls are -0\.26 to 0, allowed are 0 to 1"):
+        SPEC.denormalize(torch.tensor([-0.26, 0, 0]))
+
+
 def test_narrowing_remaps_the_whole_control_and_may_lock() -> None:
     narrow = SPEC.narrowed({"gain_db": (-6, 6), "ratio": (4, 4), "cutoff_hz": (100, 200, 150)})
     values = narrow.denormalize(torch.rand(100, 3))

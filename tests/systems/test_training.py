@@ -33,8 +33,9 @@ from diffmix.systems.intents import IntentCode, Vectors, on_console
 from diffmix.systems.lessons import Lessons
 from diffmix.systems.solos import Solos
 from diffmix.systems.solos import prepare as prepare_solos
+from diffmix.systems.training import weighted
 from tests.systems.recorded import RATE
-from tests.systems.runs import TRAINER, broken_and_resumed, configured, same_weights
+from tests.systems.runs import STEPS, TRAINER, broken_and_resumed, configured, same_weights
 
 SONG = {"tracks": (4, 5)}
 SMALL = (
@@ -212,6 +213,10 @@ def test_another_microphone_is_undone_where_the_track_sounds() -> None:
 
 
 @torch.no_grad()
+def test_the_terms_of_a_loss_count_by_their_weights() -> None:
+    assert weighted({"a": torch.tensor(2.0), "b": torch.tensor(3.0)}, {"b": 2, "a": 0.5}) == 7
+
+
 def test_padding_costs_nothing_and_the_truth_scores_best(lessons: Lessons) -> None:
     draws = Draws(lessons, 1.0, 0)
     batch = collate([draws[k] for k in range(6)])
@@ -229,7 +234,7 @@ def test_padding_costs_nothing_and_the_truth_scores_best(lessons: Lessons) -> No
     with_others = system(batch._replace(reference=None))
     for a, b in zip((with_others[0].tracks, with_others[1]), (mine[0].tracks, mine[1]), strict=True):
         assert torch.allclose(a[0, :n], b[0], atol=1e-5)
-    assert all(float(v) > 1e-3 for v in system.losses(batch, *answer).values())
+    assert all(float(v.detach()) > 1e-3 for v in system.losses(batch, *answer).values())
     assert "role" not in system.losses(batch._replace(true_labels=0 * batch.labels), *answer)
 
 
@@ -249,7 +254,10 @@ def test_a_run_leaves_a_model_and_scores(tmp_path: Path, capsys: pytest.CaptureF
     scores = train.run(config(f"output={tmp_path / 'run'}"))
     assert set(scores) >= {"model/balance_error_db", "equal_loudness/balance_error_db", "model/stft_distance"}
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == scores
-    Automixer.load(tmp_path / "run" / "model", 44100)
+    learned = Automixer.load(tmp_path / "run" / "model", 44100).state_dict()
+    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    assert int(kept["average.n_averaged"]) == STEPS
+    assert all(torch.equal(kept[f"average.module.{name}"], weights) for name, weights in learned.items())
     assert "equal_loudness" in train.table(scores)
     # a second run does not overwrite the first, and equals it
     weights = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()

@@ -66,6 +66,8 @@ def test_what_is_believed_without_certainty_is_not_done(x: Audio, reference: Aud
     assert np.array_equal(made.audio, x)
     assert made.settings["master"] == {}
     assert np.array_equal(made.rendered().audio, x)
+    loud = dataclasses.replace(made, audio=2 * made.audio / abs(made.audio).max())
+    assert any("+6.0 dBFS: the file is in floating point" in note for note in loud.report["notes"])
     assert any("could not be measured" in note for note in made.notes)
     assert made.report["moves"] == ["Nothing: the recording is as it came."]
     hardly = dataclasses.replace(made, audio=made.audio * np.float32(1.001))
@@ -129,6 +131,7 @@ def test_a_stage_left_out_leaves_the_loudness(x: Audio, reference: Audio, believ
     believing(treatment(6))
     made = transfer(x, reference, sample_rate=RATE)
     less = made.without("dynamics")
+    assert less.style is made.style
     assert "compressor" not in less.settings["master"]
     assert loudness(less.audio) == pytest.approx(loudness(made.audio), abs=0.1)
     with pytest.raises(SettingsError, match="no 'reverb' to leave out; the chain is eq, compressor"):

@@ -3,8 +3,11 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import replace
+from functools import reduce
 from importlib import import_module
+from operator import getitem
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, Protocol
 
@@ -187,6 +190,7 @@ def proposed(
         heard = style_like(reference, _plain_mix(mixer, multitrack, roles), console.sample_rate)
         style = heard.and_also(style or Style())
     intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference)
+    intent = intent._replace(settings=_readable(console, intent.settings))
     if wishes:
         plain = intent.settings
         kept = wishes.remapped(console, plain)
@@ -196,6 +200,17 @@ def proposed(
         intent = intent._replace(settings=kept)
     settings = balanced(console, multitrack, intent)
     return Proposal(wishes.projected(console, settings) if wishes else settings, intent.taken_for, heard)
+
+
+def _readable(console: Console, settings: Settings) -> Settings:
+    """The settings by three significant digits, as a person would turn the knobs."""
+    specs = {"tracks": (2, console.track_spec), "buses": (1, console.bus_spec), "master": (1, console.master_spec)}
+    found = Settings(deepcopy(settings))
+    for path, value in settings.flat():
+        first, spec = specs[path[0]]
+        stage = reduce(getitem, path[:-1], found)
+        stage[path[-1]] = spec.params[".".join(path[first:])].readable(value)
+    return found
 
 
 def _plain_mix(mixer: Mixer, multitrack: Multitrack, roles: Mapping[str, str]) -> Tensor:

@@ -38,7 +38,7 @@ def balanced(
     loudness = torch.tensor([multitrack.loudness_lufs[name] for name in names])
     trims = console.trims_db(loudness)
     strips = {
-        name: {**intent.settings["tracks"].get(name, {}), "trim": {"gain_db": shortest(float(trim))}}
+        name: {**intent.settings["tracks"].get(name, {}), "trim": {"gain_db": _readable(float(trim))}}
         for name, trim in zip(names, trims, strict=True)
     }
     settings = Settings({**intent.settings, "tracks": strips})
@@ -54,9 +54,13 @@ def balanced(
     if not held:
         faders = torch.where(sounding, faders - (faders.max() - knob.high).clamp_min(0), faders)
     for n, name in enumerate(names):
-        fader_db = given.get(name, knob.nearest(float(faders[n])))
-        strips[name]["fader"] = {"gain_db": shortest(fader_db)}
+        fader_db = given[name] if name in given else _readable(knob.nearest(float(faders[n])))
+        strips[name]["fader"] = {"gain_db": fader_db}
     return ordered(settings, [track.name for track in multitrack.tracks])
+
+
+def _readable(gain_db: float) -> float:
+    return shortest(round(gain_db, 2))
 
 
 def placed_loudness(console: Console, tracks: Tracks, values: DeskValues) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diffmix.errors import SettingsError
 from diffmix.kernels._operator import unwatched
+from diffmix.settings import shortest
 from diffmix.types import Numbers, Ranges
 
 
@@ -45,6 +46,10 @@ class Param:
     def nearest(self, value: float) -> float:
         """The value, or the end of the range that it has passed."""
         return min(max(value, self.low), self.high)
+
+    def readable(self, value: float) -> float:
+        """The value as a person would set it, by three significant digits, inside the range."""
+        return shortest(self.nearest(float(f"{value:.3g}")))
 
     def narrowed(self, low: float, high: float, default: float | None = None) -> "Param":
         """The same knob with a range inside this one; the default, if not given, moves to the nearest allowed value."""

@@ -10,7 +10,7 @@ import torch
 
 import diffmix
 from diffmix import api
-from diffmix.automixing import RuleMixer, proposed, reference_audio, styles
+from diffmix.automixing import RuleMixer, mixer_of, proposed, reference_audio, styles
 from diffmix.cli import main
 from diffmix.console import Console, shipped
 from diffmix.data.audio import write_wav
@@ -287,6 +287,14 @@ def test_a_reference_does_not_bury_the_voice() -> None:
     soft, under = 0.5 * voice, _Wanted(RATE, reference[0])
     assert under(rest + soft, soft) == plain(rest + soft, None)  # there too if that was under all the rest
     assert under(rest + 0.5 * soft, 0.5 * soft) > plain(rest + 0.5 * soft, None) + 0.3
+
+
+@pytest.mark.parametrize("model", ["rules", api.MODEL])
+def test_proposed_knobs_have_three_digits_and_gains_two_decimals(model: Path) -> None:
+    found = proposed(mixer_of(model, RATE), song(0.5), Wishes()).settings
+    for path, value in found.flat():
+        gain = path[2:3] in (("trim",), ("fader",))
+        assert value == (round(value, 2) if gain else float(f"{value:.3g}")), path
 
 
 def test_a_reference_makes_a_mix_brighter_and_wider_and_says_so(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from diffmix.kernels.loudness import integrated_loudness
 from diffmix.mastering.measured import CENTRES_HZ, Measured, reach
 from diffmix.params import Param
 from diffmix.processors import ParametricEQ
-from diffmix.settings import shortest
 
 STAGES: dict[str, dict[str, str]] = {
     "eq": {"eq": "ParametricEQ"},
@@ -63,10 +62,7 @@ class Chain:
 
     def _set(self, stage: str, values: Mapping[str, float]) -> None:
         """Turn knobs to readable numbers inside of their ranges."""
-        self.settings[stage] = {
-            name: shortest(self.knobs[f"{stage}.{name}"].nearest(float(f"{value:.3g}")))
-            for name, value in values.items()
-        }
+        self.settings[stage] = {name: self.knobs[f"{stage}.{name}"].readable(value) for name, value in values.items()}
 
     def equalise(self, before: Measured, target: Target, amount: float) -> str:
         """Bring the spectrum towards the target's; returns what was done, and why."""

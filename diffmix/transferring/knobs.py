@@ -12,7 +12,6 @@ from diffmix.estimators.treatment import Knobs as Compression
 from diffmix.kernels.biquad import frequency_response
 from diffmix.params import Param, split_name
 from diffmix.processors import HighpassFilter, ParametricEQ
-from diffmix.settings import shortest
 
 CHAIN: Mapping[str, str] = {
     "highpass": "HighpassFilter",
@@ -131,7 +130,7 @@ def equaliser_for(curve_db: Tensor, sample_rate: float) -> dict[str, float]:
 
 def inside(values: Mapping[str, float], stage: str, params: Mapping[str, Param]) -> dict[str, float]:
     """Values of a stage as readable numbers inside of their ranges."""
-    return {name: shortest(params[f"{stage}.{name}"].nearest(float(f"{v:.3g}"))) for name, v in values.items()}
+    return {name: params[f"{stage}.{name}"].readable(v) for name, v in values.items()}
 
 
 def neutral(params: Mapping[str, Param]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import automix, mixers, recipes
+from benchmarks import automix, mixers, mixing_ways, recipes
 from benchmarks.automix import COLUMNS
 from benchmarks.mixing import Case, case, console, judged, portrait, relabelled, unlabelled
 from diffmix.balance import balanced
@@ -73,7 +73,7 @@ def test_features_do_not_hear_the_level() -> None:
 
 
 def test_songs_are_repeated_to_any_number_of_tracks(made: Case) -> None:
-    many = automix.repeated(made.song, 11)
+    many = mixing_ways.repeated(made.song, 11)
     assert len({track.name for track in many.tracks}) == 11
 
 

@@ -48,10 +48,10 @@ DECIDED = 3.0
 class Automixer(nn.Module):
     """Says what a console is to make of tracks: every knob, and how loud each track is to be in the mix.
 
-    Two things it does not have to learn: trims and faders, which follow from measuring (`diffmix.balance`), and the
-    sides of panned tracks, which are chosen so that the mix does not lean (the network says how far). Tracks may have
-    roles, the mix a style and a reference, or none of these. The order of the tracks, their levels and silent tracks
-    change nothing.
+    Three things it does not have to learn: what is usual for what tracks are, which is a table and measuring
+    (`diffmix.data.knowledge`); trims and faders, which follow from measuring (`diffmix.balance`); and the sides of
+    panned tracks, which are chosen so that the mix does not lean. Tracks may have roles, the mix a style and a
+    reference, or none of these. The order of the tracks, their levels and silent tracks change nothing.
     """
 
     def __init__(self, console: Console, listen_seconds: float = LISTEN_S, **estimator: Any) -> None:

@@ -60,7 +60,8 @@ def automix(
         model: a folder written by training, by default the weights that ship with the package; or ``"rules"``.
         roles: what tracks are, by name, where their names do not say it: ``{"Audio 7": "lead_vocal"}``. One that is
             left out, since only players hear it (a click) or since it sounds like a mix of the others, is had in so.
-        reference: a song that the mix is to sound like, a path at any rate or an array at the session's.
+        reference: a song that the mix is to be like, a path at any rate or an array at the session's: as bright and as
+            wide, as far as half of what a plain mix differs by; ``refine`` descends towards the rest of its sound.
         lock: knobs that stay: ``["vox.pan=0", "bass.eq"]``; without a value they change nothing. See
             `diffmix.wishes` for what can be named.
         bound: knobs to keep in a range: ``["drums.gain=±2", "*.pan=-0.5..0.5"]``, or ``{"vox.gain": (-3, 0)}``.

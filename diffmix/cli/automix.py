@@ -26,7 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FOLDER", help=text)
     text = "what a track is, where its name does not say it, e.g. 'Audio 7=lead_vocal'"
     parser.add_argument("--role", action="append", default=[], metavar="TRACK=ROLE", help=text)
-    parser.add_argument("--reference", type=asking.path, metavar="FILE", help="a song that the mix is to sound like")
+    parser.add_argument(
+        "--reference", type=asking.path, metavar="FILE", help="a song that the mix is to be as bright and as wide as"
+    )
     lock = "'vox.pan=0', 'drums.gain=-3', 'bass.eq', of tracks, roles and patterns"
     asking.knobs(parser, lock, "'drums.gain=±2', '*.pan=-0.5..0.5'")
     text = "the kinds of knobs that may be touched: gain, pan, width, eq, comp, send"

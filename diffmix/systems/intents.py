@@ -134,7 +134,8 @@ class IntentCode:
             named(self.specs["bus"], "buses"),
             named(self.specs["master"], "master"),
         )
-        return Vectors(*(torch.where(torch.tensor(m), w, o) for m, w, o in zip(masks, wanted, own, strict=True)))
+        parts = zip(masks, wanted, own, strict=True)
+        return Vectors(*(torch.where(torch.tensor(mask, dtype=torch.bool), w, o) for mask, w, o in parts))
 
     def decode(self, vectors: Vectors, names: Sequence[str], channels: Sequence[int], sides: Tensor) -> Intent:
         """The intent of vectors (N, P), (Q,), (R,) for this console; ``sides`` (N,), -1 or 1, tells left from right."""

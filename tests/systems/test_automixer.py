@@ -141,6 +141,15 @@ def test_knobs_are_what_is_usual_for_the_role_and_what_rules_do_not_set_is_the_n
     assert settings["t0"]["send"]["gain_db"] == pytest.approx(USUAL["lead_vocal"].send_db, abs=1e-4)
 
 
+def test_a_console_with_little_on_it_gets_what_it_has() -> None:
+    torch.manual_seed(0)
+    console = Console(RATE, strip={"trim": "Gain"}, sends={}, buses={}, master={"gain": "Gain"})
+    made = Automixer(console, width=32, layers=1).eval()
+    found = made.intend(song(), roles={"t0": "kick"})
+    assert set(found.settings["tracks"]["t0"]) == {"pan"}
+    assert found.settings["buses"] == found.settings["master"] == {}
+
+
 def test_what_is_usual_for_guessed_roles_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     made, x = mixer(), song()
     plain = made.intend(x)

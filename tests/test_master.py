@@ -256,6 +256,7 @@ def test_the_command_writes_everything(dull: Audio, tmp_path: Path, capsys: pyte
     page = (tmp_path / "out" / "report.html").read_text()
     assert "My Song" in page
     assert "What was done, and why" in page
+    assert "<b>−14.0</b> LUFS<small>before " in page
     assert "-14.0 LUFS" in capsys.readouterr().out.replace("\N{MINUS SIGN}", "-")
     audio, rate = soundfile.read(tmp_path / "out" / "master.wav")
     assert (rate, len(audio)) == (RATE, dull.shape[1])

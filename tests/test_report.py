@@ -109,6 +109,12 @@ def html(mix: Mix) -> str:
     return page(mix, mix.report)
 
 
+def test_the_crest_of_a_recording_is_its_peak_over_its_mean() -> None:
+    beep = np.sin(np.arange(8820) * 0.1)
+    found = mixed({"sine": beep[None], "soft": 0.01 * beep[None], "sides": np.stack([beep, 0 * beep])}).report["tracks"]
+    assert [found[name]["crest_db"] for name in ("sine", "soft", "sides")] == [3.0, 3.0, 6.0]
+
+
 def test_the_page_is_whole_escaped_and_needs_no_network(mix: Mix, html: str) -> None:
     parsed = Page(html)
     tags = [tag for tag, _ in parsed.seen]

@@ -396,15 +396,16 @@ def test_labels_override_names_and_say_what_is_wrong(tmp_path):
     (root / "labels.csv").write_text(
         "song,file,role\na song,bass.wav,synth\nb song,kick.wav,thing\nb song,gone.wav,kick\n"
     )
-    for name in ("Cues.wav", "LTC.wav"):  # of which the label knows better than the name
+    for name in ("Click.wav", "tracks/Cues.wav", "tracks/LTC.wav"):  # of some the label knows better than the name
         put(root / "b song" / name)
     with open(root / "labels.csv", "a") as file:
-        file.write("b song,Cues.wav,percussion\nb song,drums.wav,skip\n")
+        file.write("b song,Cues.wav,percussion\nb song,Click.wav,percussion\nb song,drums.wav,skip\n")
     with pytest.warns(UserWarning, match="has a label, but is no file|is no role that is known"):
         a, b = open_dataset(root)
     assert roles(a) == {"bass": "synth", "Boom": "tom"}
-    assert roles(b)["Cues"] == "percussion"
+    assert roles(b)["Cues"] == roles(b)["Click"] == "percussion"
     assert "LTC" not in roles(b)
+    assert [note[:15] for note in b.notes if "only the players" in note] == ["LTC.wav: left o"]
     assert a.mix.files[0].name == "best.wav"
     assert a.seconds == 0.75
     boom = a.whole().tracks[1].audio

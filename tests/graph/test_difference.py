@@ -148,6 +148,9 @@ def test_edits_are_done_to_another_song() -> None:
     vox: in(1) > deess > comp(2:1, -23dB) > hpf(100Hz) > delay > width=gain > pan > out
     """)
     assert edits.apply(song) == again
+    keyed = parse("vox: in(1) > hpf > gain > pan > out\npad: in > comp(sc=vox.hpf) > out")
+    sweeter = difference(parse("vox: in(1) > hpf > out"), parse("vox: in(1) > hpf > delay > out")).apply(keyed)
+    assert [str(edge.target) for edge in sweeter.out_of("vox.hpf")] == ["pad.comp:side_chain", "vox.delay:in"]
     with pytest.raises(GraphError, match=r"about the node 'vox.comp', which this graph does not have"):
         edits.apply(song.without("vox.comp"))
     with pytest.raises(GraphError, match=r"'vox.delay', which this graph has already"):

@@ -1,6 +1,7 @@
 """Training of the encoder of effects."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from diffmix import train
 from diffmix.data.effect_chains import EFFECTS, draw_effect
-from diffmix.data.style_content import Content
+from diffmix.data.style_content import CLASSES, Content, picked
 from diffmix.errors import OutputError, SettingsError
 from diffmix.estimators import style_features
 from diffmix.estimators.effect_embedding import EffectEncoder
@@ -168,6 +169,17 @@ def test_the_recipe_trains_stops_and_goes_on(small: pytest.MonkeyPatch, tmp_path
 def test_a_recipe_of_nothing_is_refused(wrong: str) -> None:
     with pytest.raises(SettingsError, match=f"{wrong}: a (whole )?number in"):
         train.check(config(wrong))
+
+
+def test_recordings_are_picked_by_classes_in_turn_then_songs() -> None:
+    kinds = ("drums", "drums", "drums", "vocals", "harmony")
+    contents = [replace(beats(n), kind=kind, song=f"song {n // 2}") for n, kind in enumerate(kinds)]
+    chosen = picked(contents, 300, np.random.default_rng(0))
+    there = [kind for kind in CLASSES if kind in kinds]
+    assert [content.kind for content in chosen] == 100 * there
+    alone = sum(content is contents[2] for content in chosen)
+    assert 35 < alone < 65  # of the 100 with drums: as likely as the two others of them, of one song, together
+    assert picked([], 3, np.random.default_rng(0)) == []
 
 
 @pytest.mark.parametrize("make", [examples, style_examples.examples], ids=["effects", "styles"])

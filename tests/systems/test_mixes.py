@@ -21,6 +21,7 @@ from diffmix.systems.mixes import (
     batched,
     engineered,
     equally_loud,
+    fitted,
     in_order,
     peak_gain_db,
     songs_of,
@@ -40,6 +41,12 @@ def _raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def examples(root: Path, **changes: Any) -> Mixes:
     return Mixes(open_dataset(root), **{"sample_rate": RATE, "seconds": 1.0, "max_tracks": 4, "seed": 0} | changes)
+
+
+def test_audio_is_brought_to_a_length() -> None:
+    x = torch.ones(2, 5)
+    assert fitted(x, 3).tolist() == [[1, 1, 1]] * 2
+    assert fitted(x, 7).tolist() == [[1, 1, 1, 1, 1, 0, 0]] * 2
 
 
 def test_an_example_is_a_function_of_its_number(raw: Path) -> None:

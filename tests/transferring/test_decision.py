@@ -9,7 +9,8 @@ from diffmix.errors import SettingsError
 from diffmix.estimators.translator import Harm, Posterior
 from diffmix.estimators.treatment import EQ_HZ, Knobs, Treatment
 from diffmix.processors import Compressor, HighShelfFilter
-from diffmix.transferring.decision import decide, mel_distance, mel_magnitude, render
+from diffmix.transferring.decision import CROP, decide, judged, mel_distance, mel_magnitude, render
+from diffmix.transferring.matching import _heard
 
 RATE = 24_000
 
@@ -27,6 +28,17 @@ def believed(sure: float, dynamics: bool = True, extras: tuple[float, float, flo
     residuals = drawn.repeat_interleave(torch.tensor([40, 8, 1, 1, 1]), 1) * median.to_vector().sign()
     scale = Treatment.from_vector(sure * median.to_vector().abs())
     return Posterior(median, scale, residuals)
+
+
+def test_pieces_are_judged_at_one_peak_whatever_their_level_and_length() -> None:
+    x = song(4.0)[None] / 3
+    (heard,) = judged(x, RATE)
+    assert heard.shape == (CROP,)
+    assert heard.abs().max() == pytest.approx(10 ** (-12 / 20), rel=1e-5)
+    torch.testing.assert_close(judged(8 * x, RATE)[0], heard)
+    short = judged(x[..., : RATE // 2], RATE)[0]
+    assert torch.equal(short[: RATE // 2], short[RATE // 2 : RATE])
+    torch.testing.assert_close(_heard(x + 0.5, RATE), _heard(x, RATE), atol=1e-5, rtol=0)
 
 
 def test_what_is_known_is_done() -> None:

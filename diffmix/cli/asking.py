@@ -11,7 +11,7 @@ Parser = argparse.ArgumentParser
 
 def stems(parser: Parser) -> None:
     """The tracks to mix."""
-    parser.add_argument("stems", nargs="+", type=path, help="a folder of audio files, or the files")
+    parser.add_argument("stems", nargs="+", type=path, help="a folder of audio files, or files and folders")
 
 
 def one_or_several(paths: list[Path]) -> Any:

@@ -65,8 +65,9 @@ def run(options: argparse.Namespace) -> None:
         "tail_s": options.tail,
     }
     made: list[tuple[Mix, dict[str, Path]]] = []
-    with progress(f"Mixing {', '.join(map(str, options.stems))}", 100) as advance:
-        stems = asking.stems_of(options.stems)
+    given = options.stems
+    with progress(f"Mixing {given[0] if len(given) == 1 else f'{len(given)} files and folders'}", 100) as advance:
+        stems = asking.stems_of(given)
         mixes = api.automix_variants(stems, count, **asked, progress=lambda what, done: advance(round(80 * done), what))
         folders = [options.output] if count == 1 else [options.output / str(n) for n in range(1, count + 1)]
         for folder in folders:

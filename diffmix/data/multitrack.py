@@ -138,7 +138,7 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
 
     `stems` is one of
       - a folder: its audio files (or those of its `tracks/`, `raw/` or `stems/`), in natural order of their names;
-      - a list of audio files;
+      - a list of audio files and of folders, in which all files lie that are meant, however deep: a song in groups;
       - a dict from name to array or tensor of shape (T,), (C, T) or (T, C) with values around ±1; `sample_rate` says
         what they were recorded at;
       - a Multitrack, returned as it is.
@@ -166,9 +166,10 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
         sources, notes = scan(folder, keep)
         return assemble(_song_name(folder), [(source, *_read(source)) for source in sources], sample_rate, notes)
     if isinstance(stems, Iterable) and not isinstance(stems, Tensor | np.ndarray):
-        files = [_path(file) for file in stems]
+        given = [_path(path) for path in stems]
+        files = [file for path in given for file in (_files_below(path) if path.is_dir() else [path])]
         sources, notes = plan(files, "the list of files", keep=keep)
-        name = _song_name(files[0].parent)
+        name = _song_name(given[0].parent)
         return assemble(name, [(source, *_read(source)) for source in sources], sample_rate, notes)
     raise AudioError(
         f"stems are a folder, a list of files, a dict of name and array, or a Multitrack; got {type(stems).__name__}"
@@ -191,7 +192,7 @@ def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[s
         inside = [child.name for child in subfolders(folder) if song_folder(child)]
         hint = "no audio files in it"
         if inside:
-            hint = f"its folders {', '.join(inside[:5])} hold audio: name one of them, or all files"
+            hint = f"its folders {', '.join(inside[:5])} hold audio: name one, or all that are of one song"
         if any(is_mixture(file) for file in files_in(folder)):
             hint += " besides a finished mix, which is never an input"
         if cues := [file.name for file in files_in(folder) if is_cue(file.stem)]:
@@ -202,10 +203,8 @@ def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[s
         f for f in inner.iterdir() if f.is_symlink() and not f.exists() and f.suffix.lower() in audio.EXTENSIONS
     )
     notes = [*(f"{file.name}: left out, a link to a file that does not exist" for file in dead), *notes]
-    if aside := [child.name for child in subfolders(inner) if _holds_tracks(child)]:
-        notes.insert(
-            0, f"{', '.join(f'{name}/' for name in aside)}: left out, tracks lie beside; name all files to mix all"
-        )
+    if aside := [f"{child.name}/" for child in subfolders(inner) if _holds_tracks(child)]:
+        notes.insert(0, f"{', '.join(aside)}: left out, tracks lie beside; name folders and files to mix all")
     return sources, ([f"tracks read from {inner.relative_to(folder)}/"] if inner != folder else []) + notes
 
 
@@ -239,6 +238,13 @@ def subfolders(folder: Path) -> list[Path]:
     """The folders in `folder` that are not hidden and may be looked into, in natural order."""
     inside = (f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
     return sorted((f for f in inside if os.access(f, os.R_OK | os.X_OK)), key=natural)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Every file in a folder and in those below it, but for those of a result of ours."""
+    if (folder / "settings.json").exists():
+        return []
+    return [*files_in(folder), *(file for inner in subfolders(folder) for file in _files_below(inner))]
 
 
 def nested_folders(folder: Path) -> list[Path]:
@@ -311,8 +317,6 @@ def plan(
     for file in files:
         if not file.exists():
             raise AudioError(f"{file}: no such file")
-        if file.is_dir():
-            raise AudioError(f"{file}: is a folder; give one folder alone, or a list of audio files")
         try:
             reason = left_out(file, named=_is_named(file, keep))
         except OSError as error:
@@ -348,10 +352,10 @@ def _pairs(
     files: Sequence[Path], infos: Mapping[Path, audio.AudioInfo], notes: list[str]
 ) -> Iterable[tuple[str, tuple[Path, ...]]]:
     """Group left and right files; yields (track name, files) in the order of the first file of each group."""
-    sides: dict[tuple[str, str], dict[str, Path]] = {}
+    sides: dict[tuple[Path, str, str], dict[str, Path]] = {}
     for file in files:
         if match := _SIDE.match(_stem(file)):
-            key = (match["base"].casefold(), file.suffix.lower())
+            key = (file.parent, match["base"].casefold(), file.suffix.lower())
             sides.setdefault(key, {}).setdefault(match["side"][0].upper(), file)
     partner: dict[Path, tuple[Path, Path]] = {}
     for found in sides.values():

@@ -50,10 +50,10 @@ def _version() -> str:
 
 
 def source_files(sources: Sources) -> dict[str, list[str]]:
-    """File names without their folder, or relative to the common one where names alone are ambiguous."""
+    """File names without their folder, or relative to the common one where they lie in several."""
     paths = [path for files, _ in sources.values() for path in files]
     names = {path: FilePath(path).name for path in paths}
-    if len(set(names.values())) < len(set(paths)):
+    if len({os.path.dirname(os.path.abspath(path)) for path in paths}) > 1:
         common = os.path.commonpath([os.path.abspath(path) for path in paths])
         names = {path: FilePath(os.path.relpath(path, common)).as_posix() for path in paths}
     given = {track: [names[path] for path in files] for track, (files, _) in sources.items()}

@@ -47,7 +47,7 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
         "._01_Kick.wav: left out, hidden file",
         "empty.wav: left out, empty file (0 bytes)",
         "17_Nothing.wav: left out, holds no samples",
-        "Vocals/: left out, tracks lie beside; name all files to mix all",
+        "Vocals/: left out, tracks lie beside; name folders and files to mix all",
         "16_Gone.wav: left out, a link to a file that does not exist",
         "tambourine.wav: left out, Git LFS pointer",
         "notes.txt: left out, not an audio file",
@@ -59,6 +59,19 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
     ):
         assert expected in notes
     assert "out/" not in notes
+
+
+def test_folders_in_a_list_are_groups_of_one_song(tmp_path):
+    song = tmp_path / "My Song"
+    for name in ("Drums/close/Kick.wav", "Drums/OH_L.wav", "Drums/OH_R.wav", "Gtr/OH_L.wav", "バス & Keys/ベース.wav"):
+        put(song / name)
+    put(song / "Drums" / "bounced" / "Old.wav")
+    (song / "Drums" / "bounced" / "settings.json").touch()  # a result of ours
+    (song / "Gtr" / "._OH_L.wav").write_bytes(b"")
+    read = load([song / "Drums", song / "Gtr", song / "バス & Keys" / "ベース.wav"])
+    assert read.name == "My Song"
+    assert {t.name: len(t.files) for t in read.tracks} == {"OH": 2, "Kick": 1, "OH_L": 1, "ベース": 1}
+    assert all("Drums" in file for file in read.tracks[0].files)
 
 
 def test_the_session_rate_is_the_most_common_the_higher_of_two_or_the_one_asked_for(tmp_path):
@@ -178,7 +191,7 @@ UNUSABLE = {
     "no files": (lambda d: [], {}, "no audio files"),
     "list skipped": (lambda d: [put(d / "mix.wav")], {}, r"no usable audio file: mix\.wav: left out"),
     "list missing": (lambda d: [d / "gone.wav"], {}, r"gone\.wav: no such file"),
-    "list of folder": (lambda d: [d], {}, "is a folder; give one folder alone"),
+    "list of empty folder": (lambda d: [_empty(d / "void")], {}, "the list of files: no audio files in it"),
     "list of arrays": (lambda d: [samples], {}, r"holds a ndarray; paths are needed"),
     "nameless": (lambda d: "", {}, "the name of the folder of stems is empty"),
     "number": (lambda d: 3, {}, "got int"),

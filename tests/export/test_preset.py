@@ -99,12 +99,15 @@ def test_the_files_of_a_source_are_named_without_their_folder(preset: dict[str, 
     assert sources["keys"] == {"files": ["keys L.wav", "keys R.wav"], "channels": 2}
 
 
-def test_equal_file_names_keep_the_folders_that_tell_them_apart() -> None:
+def test_files_of_several_folders_are_found_below_the_common_one() -> None:
     console = Console(RATE)
     settings = console.settings(console.default(1, 2), ["a", "b"], [1, 1])
     sources = {"a": (("/songs/one/x.wav",), 1), "b": (("/songs/two/x.wav",), 1)}
     nodes = preset_of(console.to_graph({"a": 1, "b": 1}, settings), RATE, sources)["nodes"]
     assert [node["source"]["files"] for node in nodes[:2]] == [["one/x.wav"], ["two/x.wav"]]
+    sources = {"a": (("/song/Drums/L.wav", "/song/Drums/R.wav"), 1), "b": (("/song/bass.wav",), 1)}
+    nodes = preset_of(console.to_graph({"a": 1, "b": 1}, settings), RATE, sources)["nodes"]
+    assert [node["source"]["files"] for node in nodes[:2]] == [["Drums/L.wav", "Drums/R.wav"], ["bass.wav"]]
     nodes = preset_of(console.to_graph({"a": 1, "b": 1}, settings), RATE)["nodes"]
     assert [node["source"]["files"] for node in nodes[:2]] == [["a.wav"], ["b.wav"]]
 

@@ -196,7 +196,7 @@ def render(
             ``{"master": {"eq": "ParametricEQ", "gain": "Gain"}}``; otherwise the console.json beside a settings.json,
             or the default console, with the automatic mixer's limiter if the settings turn one.
         sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
-        mute: tracks that are not heard, by names, patterns of them or roles: ``["click", "gtr*", "drums"]``.
+        mute: tracks that are not heard, by names, patterns of them or roles: ``["bass", "gtr*", "drums"]``.
         solo: the only tracks that are heard.
         tail_s: as of `automix`.
 

@@ -22,7 +22,7 @@ _library = torch.library.Library("diffmix", "FRAGMENT")
 def _raise_once_differentiable(ctx: Any, *gradients: Any) -> Any:
     raise RuntimeError(
         "the compiled loops have first derivatives only; linear filters, Pedalboard's dynamics, Freeverb, convolution "
-        "and sums have higher ones inside `with diffmix.kernels.backend.backend('torch'):`"
+        "and sums have higher ones inside `with diffmix.backend('torch'):`"
     )
 
 

@@ -82,19 +82,23 @@ def sliding_maximum(level: Tensor, length: int) -> Tensor:
     """The largest of the last ``length`` samples, each channel on its own; before the first one all are zero.
 
     Shape: level (B, C, T), not negative, gives (B, C, T). The gradient goes to the sample that is the largest, the
-    last of equal ones.
+    last of equal ones. Raises AudioError for a length of less than 1.
     """
     if length == 1:
         return level
+    if length < 1:
+        raise AudioError(f"the largest of the last {length} samples is asked for, allowed are 1 or more")
     x = level.reshape(level.shape[0] * level.shape[1], 1, level.shape[-1])
     nothing = x.new_zeros(x.shape[0], 1, 1, dtype=torch.float64)
     return run(_maximum, x, nothing, memory=length - 1, options=[length]).view(level.shape)
 
 
 def delayed(x: Tensor, samples: int) -> Tensor:
-    """The signal x (B, C, T) ``samples`` later, zeros or the state in front."""
+    """The signal x (B, C, T) ``samples`` later, zeros or the state in front. Raises AudioError for fewer than 0."""
     if samples == 0:
         return x
+    if samples < 0:
+        raise AudioError(f"a delay is {samples} samples, allowed are 0 or more")
     line = torch.cat([stream.memory((*x.shape[:-1], samples), x), x], -1)
     stream.keep(line[..., x.shape[-1] :])
     return line[..., : x.shape[-1]]

@@ -128,6 +128,10 @@ def test_no_samples_and_other_shapes() -> None:
     assert family.detected(empty, k, k, link=False).shape == (2, 3, 0)
     with pytest.raises(AudioError, match=r"release is \(\); allowed are \(B,\), or \(B, T\)"):
         ballistics(torch.zeros(2, 3, 4), k, k[0])
+    with pytest.raises(AudioError, match="a delay is -1 samples, allowed are 0 or more"):
+        delayed(empty, -1)
+    with pytest.raises(AudioError, match="the last 0 samples is asked for"):
+        sliding_maximum(empty, 0)
 
 
 def test_delayed_and_held() -> None:

@@ -9,6 +9,8 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
+
 from diffmix.errors import DiffmixError, GraphError, SettingsError
 from diffmix.params import Param
 from diffmix.processors.base import REGISTRY, Port, Processor
@@ -208,7 +210,8 @@ def prototype(kind: str, options: str, ranges: str) -> Processor:
 
 @lru_cache(maxsize=4096)
 def _prototype(effect: type[Processor], options: str, ranges: str) -> Processor:  # a name may be given to another class
-    return make(effect.__name__, json.loads(options), json.loads(ranges), 48_000)
+    with torch.random.fork_rng(devices=[]):  # the weights of one that has any are not used: no draw moves others
+        return make(effect.__name__, json.loads(options), json.loads(ranges), 48_000)
 
 
 @lru_cache(maxsize=512)

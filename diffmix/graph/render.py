@@ -63,7 +63,8 @@ class Renderer(nn.Module):
         self.graph, self.sample_rate, self.precision = graph, float(sample_rate), precision
         targets, given = tuple(targets), tuple(given)
         self.given = frozenset(given)
-        self.live = {**self._learning(), **(processors or {})}
+        self.live = dict(processors or {})
+        self.live |= {node.name: self._made(node) for node in learning(graph) if node.name not in self.live}
         one_by_one = precision == "float64"  # what is placed and added in one pass is rounded once less
         self.plan = schedule(graph, targets, given, one_by_one, self.live)
         for name, processor in self.live.items():
@@ -116,14 +117,6 @@ class Renderer(nn.Module):
         made = self._made(self.graph[name])
         self._check_rate(name, made)
         return made
-
-    def _learning(self) -> dict[str, Processor]:
-        """New effects for the nodes whose kind has weights that no name stands for."""
-        kinds = {node.kind: node for node in self.graph if node.kind in REGISTRY}
-        learned = {
-            kind for kind, node in kinds.items() if learns(node.effect) and not issubclass(REGISTRY[kind], Named)
-        }
-        return {node.name: self._made(node) for node in self.graph if node.kind in learned}
 
     def _made(self, node: Node) -> Processor:
         return make(node.kind, node.options, {}, self.sample_rate, precision=self.precision)
@@ -300,6 +293,13 @@ class Renderer(nn.Module):
             raise AudioError(f"there is no source {strangers[0]!r}; the graph has {', '.join(self.graph.sources)}")
         if not found:
             raise AudioError("a graph is rendered for as long as its sources are, and none were given")
+
+
+def learning(graph: Graph) -> list[Node]:
+    """The nodes whose kind has weights that no name stands for: each needs an effect of its own."""
+    kinds = {node.kind: node for node in graph if node.kind in REGISTRY}
+    found = {kind for kind, node in kinds.items() if learns(node.effect) and not issubclass(REGISTRY[kind], Named)}
+    return [node for node in graph if node.kind in found]
 
 
 def render(graph: Graph, sources: Sources, sample_rate: float, values: Overrides | None = None) -> Tensor:

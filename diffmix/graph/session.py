@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from diffmix.graph.graph import Graph
-from diffmix.graph.node import Edge, Endpoint, Node, frozen_options
+from diffmix.graph.node import Edge, Endpoint, Node, frozen_options, make
 from diffmix.graph.plan import Inlet, Value, source_of
-from diffmix.graph.render import Renderer, Sources
+from diffmix.graph.render import Renderer, Sources, learning
 from diffmix.processors.base import Processor
 
 
@@ -21,7 +21,8 @@ class Session:
     """A graph, its sources and the signals they made.
 
     ``session.render(edited)`` gives the outputs of another graph on the same sources and renders only what differs;
-    ``session.keep(edited)`` makes that the session's graph. Nothing carries a gradient.
+    ``session.keep(edited)`` makes that the session's graph. Nothing carries a gradient. Effects with weights that are
+    not given are drawn once, and stay the same through all edits.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Session:
     ) -> None:
         """Render ``graph`` on ``sources`` and keep every signal on the way, (B, C, T) each; errors as `Renderer`."""
         self.sample_rate, self.precision, self.processors = sample_rate, precision, dict(processors or {})
+        self._learned: dict[tuple[str, str, str], Processor] = {}
         self.sources: dict[Value, Tensor] = {}
         for key, audio in sources.items():
             for n, name in enumerate(key) if isinstance(key, tuple) else ((None, key),):
@@ -72,7 +74,19 @@ class Session:
         return self._heard[prints[value]]
 
     def _prints(self, graph: Graph) -> dict[Value, int]:
-        return fingerprints(graph, self._numbers, self.processors, self._nodes)
+        return fingerprints(graph, self._numbers, self._live(graph), self._nodes)
+
+    def _live(self, graph: Graph) -> dict[str, Processor]:
+        """The effects that were given, and those of other nodes with weights."""
+        found = {name: effect for name, effect in self.processors.items() if name in graph}
+        for node in learning(graph):
+            key = node.name, node.kind, frozen_options(node.options)
+            if node.name in found:
+                continue
+            if key not in self._learned:
+                self._learned[key] = make(node.kind, node.options, {}, self.sample_rate, precision=self.precision)
+            found[node.name] = self._learned[key]
+        return found
 
     def _outputs(self, graph: Graph, found: Mapping[Value, Tensor], prints: Mapping[Value, int]) -> dict[str, Tensor]:
         ends = {name: source_of(graph, name, "in") for name in graph.outputs}
@@ -90,8 +104,7 @@ class Session:
         self, graph: Graph, prints: Mapping[Value, int], targets: tuple[Value, ...], keep: bool
     ) -> dict[Value, Tensor]:
         given = {value: self._heard[number] for value, number in prints.items() if number in self._heard}
-        effects = {name: effect for name, effect in self.processors.items() if name in graph}
-        renderer = Renderer(graph, self.sample_rate, self.precision, effects, targets, given)
+        renderer = Renderer(graph, self.sample_rate, self.precision, self._live(graph), targets, given)
         self.rendered = renderer.plan.count
         sources = {value: audio for value, audio in self.sources.items() if value.node in graph}
         with torch.no_grad():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffmix import Console, Graph, Param, Processor
 from diffmix.errors import GraphError, SettingsError
-from diffmix.graph import Renderer, render, streamed
+from diffmix.graph import Renderer, Session, render, streamed
 from diffmix.graph.plan import Batch
 from diffmix.processors import Gain, named
 
@@ -84,12 +84,26 @@ def test_weights_are_those_of_one_node_also_in_chunks() -> None:
     assert next(len(step.runs) for step in both.plan.steps if isinstance(step, Batch)) == 2  # side by side
 
 
+def test_weights_stay_through_the_edits_of_a_session() -> None:
+    bent()
+    graph = Graph.from_text("a: in > gain(0dB) > Bent > m; a > b=Bent > m; m: sum > out")
+    session = Session(graph, {"a": X}, 44100)
+    y = session.render(graph)["out"]
+    assert y[0, 0, 0] != 2 * session.signal("a.Bent")[0, 0, 0]  # each has its own
+    for edited in (graph.replaced("a.gain", values={"gain_db": 6.0}), graph):
+        session.keep(edited)
+    assert torch.equal(session.render(graph.replaced("a.gain", values={"gain_db": 1e-9}))["out"], y)
+    assert torch.equal(session.render(graph)["out"], y)
+
+
 def test_a_console_has_weights_and_every_desk_plays_them() -> None:
     bent()
     console = Console(44100, strip={"bent": "Bent"}, master={"bent": "Bent", "gain": "Gain"})
     assert list(console.state_dict()) == ["learned.track/bent.weight", "learned.master/bent.weight"]
     x = 0.1 * torch.ones(1, 3, 1, 200)
+    drawn = torch.get_rng_state()
     y = console(x[:, :2], console.default(1, 2))
+    assert torch.equal(torch.get_rng_state(), drawn)  # a desk draws no weights, which would move a run's later draws
     assert torch.equal(y, console(x, console.default(1, 3), mask=torch.tensor([[1, 1, 0]])))
     y.sum().backward()
     assert all(p.grad is not None for p in console.parameters())

@@ -25,6 +25,7 @@ from diffmix.params import ParamSpec
 from diffmix.processors.base import REGISTRY, Processor
 from diffmix.processors.chain import Chain
 from diffmix.processors.named import Named
+from diffmix.settings import shortest
 
 
 class Renderer(nn.Module):
@@ -199,6 +200,11 @@ class Renderer(nn.Module):
         """Outputs from audio and controls u (B, P) in [0, 1]."""
         spec = self.spec.to(u.device)
         return self.render(sources, {spec.names: spec.physical(u)})
+
+    def turned(self, u: Tensor, item: int = 0) -> Graph:
+        """The graph with its knobs where controls u (B, P) have them for one item of a batch, to read and to save."""
+        values = self.spec.denormalize(u.detach()[item].cpu())
+        return self.graph.at({name: shortest(value.item()) for name, value in values.items()})
 
     def render(self, sources: Sources, values: Overrides | None = None) -> dict[str, Tensor]:
         """Outputs (B, C, T) by name, with knobs as the graph has them but for ``values``.

@@ -401,6 +401,9 @@ def test_controls_are_values() -> None:
     u = torch.rand(2, renderer.spec.size)
     values = {name: v.float() for name, v in renderer.spec.denormalize(u).items()}
     assert torch.equal(renderer(x, u)["out"], renderer.render(x, values)["out"])
+    found = renderer.turned(u.requires_grad_(), 1)
+    assert torch.equal(renderer(x, u)["out"][1:], render(found, {name: audio[1:] for name, audio in x.items()}, RATE))
+    assert max(len(repr(value)) for node in found for value in node.values.values()) < 13
 
 
 @pytest.mark.parametrize(

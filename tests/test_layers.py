@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diffmix"
 LAYERS = (
     {"errors", "types", "progress", "descent", "keeping", "_paths"},
     {"kernels", "files"},
-    {"params", "settings"},
+    {"settings"},
+    {"params"},
     {"losses", "metrics", "intent"},
     {"processors"},
     {"graph"},

@@ -54,8 +54,12 @@ def graph_of(preset: Preset | Path) -> Imported:
     """
     if isinstance(preset, str | os.PathLike):
         preset = load(preset)
-    else:
+    elif isinstance(preset, dict):
         validate(preset)
+    else:
+        raise PresetError(
+            f"a preset or the path of one is expected, got {type(preset).__name__}; `graph_of_board` reads live plugins"
+        )
     reader = _Reader(preset["sample_rate"], [node["name"] for node in preset["nodes"]])
     reader.read(preset["nodes"])
     return reader.finished(reader.made[preset["output"]])

@@ -497,6 +497,8 @@ def test_live_plugins_that_cannot_be_effects_are_named() -> None:
     board = pedalboard.Pedalboard([pedalboard.Delay(9.0), limiter, pedalboard.Mix([unknown])])
     with pytest.raises(PresetError) as caught:
         graph_of_board(board)
+    with pytest.raises(PresetError, match="is expected, got Pedalboard; `graph_of_board` reads live plugins"):
+        graph_of(board)
     for sentence in (
         "node 'delay': delay_seconds = 9 s, allowed 0.001..5 s",
         "plugin 2: BrickwallLimiter with true_peak has no twin here",

@@ -224,7 +224,7 @@ def song_folder(folder: Path, depth: int = 3) -> Path | None:
 
 def _holds_tracks(folder: Path, depth: int = 3) -> bool:
     """Whether there are tracks in a folder or below it; those of a result of ours are none."""
-    if (folder / "settings.json").exists():
+    if _is_result(folder):
         return False
     return bool(stem_files(folder)) or (depth > 0 and any(_holds_tracks(f, depth - 1) for f in subfolders(folder)))
 
@@ -241,10 +241,13 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Every file in a folder and in those below it, but for those of a result of ours."""
-    if (folder / "settings.json").exists():
-        return []
-    return [*files_in(folder), *(file for inner in subfolders(folder) for file in _files_below(inner))]
+    """Every file in a folder and in those below it, but for the folders of a result of ours."""
+    inside = [] if _is_result(folder) else [inner for inner in subfolders(folder) if not _is_result(inner)]
+    return [*files_in(folder), *(file for inner in inside for file in _files_below(inner))]
+
+
+def _is_result(folder: Path) -> bool:
+    return (folder / "settings.json").exists()
 
 
 def nested_folders(folder: Path) -> list[Path]:

@@ -68,6 +68,8 @@ def test_folders_in_a_list_are_groups_of_one_song(tmp_path):
     put(song / "Drums" / "bounced" / "Old.wav")
     (song / "Drums" / "bounced" / "settings.json").touch()  # a result of ours
     (song / "Gtr" / "._OH_L.wav").write_bytes(b"")
+    put(song / "Gtr" / "stems" / "OH_L.wav")  # of a result that lies among the tracks
+    (song / "Gtr" / "settings.json").touch()
     read = load([song / "Drums", song / "Gtr", song / "バス & Keys" / "ベース.wav"])
     assert read.name == "My Song"
     assert {t.name: len(t.files) for t in read.tracks} == {"OH": 2, "Kick": 1, "OH_L": 1, "ベース": 1}

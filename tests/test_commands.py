@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from diffmix import api
-from diffmix.cli import graph, main
+from diffmix.cli import demo, graph, main
 from diffmix.errors import OutputError
 from diffmix.files import check_folder, replacing
 from diffmix.progress import progress
@@ -78,6 +79,17 @@ def test_an_empty_name_is_refused(command: str, capsys: pytest.CaptureFixture[st
         with pytest.raises(SystemExit, match="2"):  # which would be the folder that one is in
             main([command.split()[0], "", "-o", "out"])
         assert "the name is empty" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_demos_training_time_to_keep_its_step() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    press = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
+    press.start()
+    try:
+        assert demo._trained(["sh", "-c", "sleep 0.4; exit 7"]) == 7
+    finally:
+        press.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_looking_at_a_folder_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         *options.overrides,
     ]
     print("$ python " + " ".join(command[1:]), file=sys.stderr, flush=True)
-    if code := subprocess.run(command, check=False).returncode:
+    if code := _trained(command):
         sys.exit(code)
     trained = time.monotonic()
     from diffmix import api
@@ -60,6 +60,26 @@ def run(options: argparse.Namespace) -> None:
     print(table(json.loads((training / "scores.json").read_text(encoding="utf-8"))))
     heard = "the same samples" if parity == -math.inf else f"a residual of {parity:.0f} dB"
     print(f"preset.json in Pedalboard: {heard}; training {trained - begun:.0f} s, mixing {mixed - trained:.0f} s")
+
+
+def _trained(command: list[str]) -> int:
+    """Run a training to its end, its exit code.
+
+    Ctrl-C goes to it as well, which keeps its step and says so; if it is pressed once more, or if this program is
+    ended, it is ended too.
+    """
+    with subprocess.Popen(command) as training:
+        asked = False
+        while True:
+            try:
+                return training.wait()
+            except KeyboardInterrupt:
+                if asked:
+                    training.terminate()
+                asked = True
+            except BaseException:
+                training.terminate()
+                raise
 
 
 def preset_residual_db(mix: "Mix") -> float:

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -262,8 +263,10 @@ def no_effect(kind: Any) -> str:
     """That there is no effect of a name, and which ones are called like it."""
     if isinstance(kind, type):
         return f"an effect is called by its name, {kind.__name__!r}, not by its class"
-    near = sorted(k for k in REGISTRY if k[:3].lower() == kind[:3].lower()) if isinstance(kind, str) else []
-    return f"there is no effect {kind!r} ({', '.join(near) or 'see diffmix.processors'})"
+    word = kind if isinstance(kind, str) else ""
+    near = sorted(k for k in REGISTRY if k[:3].lower() == word[:3].lower()) or get_close_matches(word[:64], REGISTRY)
+    hint = ", ".join(near) or "see diffmix.processors; one of your own is known once its class is declared"
+    return f"there is no effect {kind!r} ({hint})"
 
 
 def _is_name(name: Any) -> bool:

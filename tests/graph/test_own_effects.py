@@ -140,5 +140,8 @@ def test_what_cannot_be_made_by_name_is_refused_in_a_sentence() -> None:
 
     with pytest.raises(GraphError, match=r"Odd\(\) takes no ranges; an effect by name is made with sample_rate, ran"):
         Graph().add("a", "Odd")
+    for unknown, hint in (("Gian", "Gain"), ("Presence", "see .* one of your own is known once its class is declared")):
+        with pytest.raises(GraphError, match=rf"no effect '{unknown}' \({hint}\)"):
+            Graph().add("a", unknown)
     with pytest.raises(SettingsError, match="an effect is called by its name, 'Odd', not by its class"):
         Console(44100, strip={"trim": Odd})  # type: ignore[dict-item]

@@ -24,6 +24,7 @@ from diffmix.mix import Mix, finished, grouped, muted_tracks, ordered
 from diffmix.mix import render as render_audio
 from diffmix.params import within
 from diffmix.playback import Progress
+from diffmix.processors.named import Named
 from diffmix.refine import refine
 from diffmix.settings import Settings
 from diffmix.types import Path
@@ -307,8 +308,18 @@ def fit(
 
 
 def _console(console: Console | Mapping[str, Any] | None, multitrack: Multitrack) -> Console:
-    """A console as it is, or of a layout at the tracks' rate."""
-    return console if isinstance(console, Console) else Console.from_layout(console or {}, multitrack.sample_rate)
+    """A console as it is, or of a layout, which holds no weights, at the tracks' rate."""
+    if isinstance(console, Console):
+        return console
+    made = Console.from_layout(console or {}, multitrack.sample_rate)
+    for where, effect in made.learned.items():
+        if not isinstance(effect, Named):
+            kind = type(effect).__name__
+            raise SettingsError(
+                f"console stage {where}: a {kind} has weights, which no layout holds; give the Console itself, or "
+                "the trained effect a name by diffmix.processors.named"
+            )
+    return made
 
 
 def _read(settings: Mapping[str, Any] | Path) -> tuple[Settings, Mapping[str, Any] | None]:

@@ -81,8 +81,7 @@ class Template(nn.Module):
         parts |= {f"bus/{name}": stages for name, stages in self.buses.items()}
         parts |= {f"group/{name}": stages for name, stages in self.groups.items()}
         effects = {f"{part}/{stage}": effect for part, stages in parts.items() for stage, effect in stages.items()}
-        if learned := {name: effect for name, effect in effects.items() if learns(effect)}:
-            self.learned = nn.ModuleDict(learned)
+        self.learned = nn.ModuleDict({name: effect for name, effect in effects.items() if learns(effect)})
         if unknown := sorted(self.ranges.keys() - shop.used):
             raise SettingsError(f"no console stage {unknown[0]!r}; there are: {', '.join(sorted(shop.used))}")
         strips = {**self.strip, "fader": self.fader, "pan": self.pan, "image": self.image, **self.sends}

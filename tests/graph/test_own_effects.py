@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import diffmix
 from diffmix import Console, Graph, Param, Processor
 from diffmix.errors import GraphError, SettingsError
 from diffmix.graph import Renderer, Session, render, streamed
@@ -112,7 +113,17 @@ def test_a_console_has_weights_and_every_desk_plays_them() -> None:
     other.load_state_dict(console.state_dict())
     for same in (other, copy.deepcopy(console)):
         assert torch.equal(same(x[:, :2], same.default(1, 2)), y)
-    assert "learned" not in Console(44100)._modules
+    assert not Console(44100).learned
+    tracks, settings = {"a": x[0, 0, 0].numpy()}, {"tracks": {"a": {}}}
+    with pytest.raises(
+        SettingsError, match="stage track/bent: a Bent has weights, which no layout holds; give the Conso"
+    ):
+        diffmix.render(tracks, settings, console.description, sample_rate=44100)
+    assert diffmix.render(tracks, settings, console, sample_rate=44100).rendered().audio.any()
+    trained = console.strip["bent"]
+    named("Trained", lambda _: trained)
+    layout = {"strip": {"bent": "Trained"}, "master": {}}
+    assert diffmix.render(tracks, settings, layout, sample_rate=44100).audio.any()
 
 
 def test_a_class_that_is_declared_again_is_the_new_one() -> None:

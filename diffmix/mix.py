@@ -56,6 +56,10 @@ class Mix:
     style: str = ""
     wished: Mapping[str, tuple[float, float, str]] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        peak_db = 20 * np.log10(max(float(np.abs(self.audio).max()), 1e-10))
+        return f"{type(self).__name__}(peak {peak_db:+.1f} dBFS, {len(self.notes)} notes, of {self.multitrack!r})"
+
     @property
     def parts(self) -> dict[str, Any]:
         """What makes a mix, by name: what a result of another kind is made from."""

@@ -82,6 +82,8 @@ def test_settings_render_the_same_again_and_can_be_edited(made: Master) -> None:
     again = made.rendered()
     assert np.array_equal(again.audio, made.audio)
     assert again.reasons == made.reasons
+    assert repr(made).startswith("Master(peak -1.")
+    assert repr(made).endswith("dBFS, 0 notes, of Multitrack('mix', 4.0 s at 22050 Hz: mix))")
     edited = json.loads(json.dumps(made.settings))
     edited["master"]["gain"]["gain_db"] -= 6
     softer = made.rendered(Settings(edited))

@@ -46,6 +46,9 @@ class Track:
     files: tuple[str, ...] = ()
     start_s: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"Track({self.name!r}, {' x '.join(map(str, self.audio.shape))}, {self.role})"
+
 
 @dataclass(frozen=True)
 class Multitrack:
@@ -73,6 +76,10 @@ class Multitrack:
                     f"{self.name}: track {track.name!r} has shape {tuple(track.audio.shape)}; "
                     f"needed is (1, {self.length}) or (2, {self.length}), the length of the first track"
                 )
+
+    def __repr__(self) -> str:
+        names = ", ".join(track.name for track in self.tracks)
+        return f"Multitrack({self.name!r}, {self.seconds:.1f} s at {self.sample_rate} Hz: {names})"
 
     @property
     def length(self) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Master(Mix):
     """A master and how it was made: a `diffmix.Mix` of one track, the recording, whose chain is the console's master.
 

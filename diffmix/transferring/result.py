@@ -61,7 +61,7 @@ NO_STYLE = Style(())
 NOTHING = Belief("different-source", 0.0, "music", Treatment.neutral(), {}, {}, 1.0, 0.0, False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Transfer(Mix):
     """A recording in the style of another: a `diffmix.Mix` of one track whose chain is the console's master.
 

@@ -72,6 +72,8 @@ def test_folders_in_a_list_are_groups_of_one_song(tmp_path):
     (song / "Gtr" / "settings.json").touch()
     read = load([song / "Drums", song / "Gtr", song / "バス & Keys" / "ベース.wav"])
     assert read.name == "My Song"
+    assert repr(read).startswith("Multitrack('My Song', ")
+    assert repr(read.tracks[0]) == f"Track('OH', 1 x {read.length}, overhead)"
     assert {t.name: len(t.files) for t in read.tracks} == {"OH": 2, "Kick": 1, "OH_L": 1, "ベース": 1}
     assert all("Drums" in file for file in read.tracks[0].files)
 

@@ -190,7 +190,6 @@ def proposed(
         heard = style_like(reference, _plain_mix(mixer, multitrack, roles), console.sample_rate)
         style = heard.and_also(style or Style())
     intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference)
-    intent = intent._replace(settings=_readable(console, intent.settings))
     if wishes:
         plain = intent.settings
         kept = wishes.remapped(console, plain)
@@ -198,18 +197,19 @@ def proposed(
             for stage in ("trim", "fader"):
                 stages.pop(stage, None)
         intent = intent._replace(settings=kept)
-    settings = balanced(console, multitrack, intent)
+    settings = _readable(console, balanced(console, multitrack, intent))
     return Proposal(wishes.projected(console, settings) if wishes else settings, intent.taken_for, heard)
 
 
 def _readable(console: Console, settings: Settings) -> Settings:
-    """The settings by three significant digits, as a person would turn the knobs."""
+    """The settings as a person would turn the knobs: by three significant digits, trims and faders by two decimals."""
     specs = {"tracks": (2, console.track_spec), "buses": (1, console.bus_spec), "master": (1, console.master_spec)}
     found = Settings(deepcopy(settings))
     for path, value in settings.flat():
         first, spec = specs[path[0]]
-        stage = reduce(getitem, path[:-1], found)
-        stage[path[-1]] = spec.params[".".join(path[first:])].readable(value)
+        knob = spec.params[".".join(path[first:])]
+        gain = path[2:] in (("trim", "gain_db"), ("fader", "gain_db"))
+        reduce(getitem, path[:-1], found)[path[-1]] = knob.nearest(round(value, 2)) if gain else knob.readable(value)
     return found
 
 

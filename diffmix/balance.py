@@ -11,7 +11,6 @@ from diffmix.errors import SettingsError
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.mix import ordered
-from diffmix.params import Param
 from diffmix.playback import Player
 from diffmix.settings import Settings, shortest
 
@@ -38,9 +37,8 @@ def balanced(
         raise SettingsError(f"the intent says no loudness for track {missing[0]!r}")
     loudness = torch.tensor([multitrack.loudness_lufs[name] for name in names])
     trims = console.trims_db(loudness)
-    trim_knob, knob = (stage.spec.params["gain_db"] for stage in (console.strip["trim"], console.fader))
     strips = {
-        name: {**intent.settings["tracks"].get(name, {}), "trim": {"gain_db": _readable(float(trim), trim_knob)}}
+        name: {**intent.settings["tracks"].get(name, {}), "trim": {"gain_db": shortest(float(trim))}}
         for name, trim in zip(names, trims, strict=True)
     }
     settings = Settings({**intent.settings, "tracks": strips})
@@ -52,17 +50,13 @@ def balanced(
     if held := [n for n, name in enumerate(names) if name in given and sounding[n]]:
         shift = torch.tensor([given[names[n]] for n in held]) - faders[held]
         faders = torch.where(sounding, faders + shift.median(), faders)
+    knob = console.fader.spec.params["gain_db"]
     if not held:
         faders = torch.where(sounding, faders - (faders.max() - knob.high).clamp_min(0), faders)
     for n, name in enumerate(names):
-        fader_db = given[name] if name in given else _readable(float(faders[n]), knob)
-        strips[name]["fader"] = {"gain_db": fader_db}
+        fader_db = given.get(name, knob.nearest(float(faders[n])))
+        strips[name]["fader"] = {"gain_db": shortest(fader_db)}
     return ordered(settings, [track.name for track in multitrack.tracks])
-
-
-def _readable(gain_db: float, knob: Param) -> float:
-    """The gain by two decimals, or the end of the knob's range that it would pass."""
-    return shortest(knob.nearest(round(gain_db, 2)))
 
 
 def placed_loudness(console: Console, tracks: Tracks, values: DeskValues) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 import diffmix
 from diffmix import api
-from diffmix.automixing import RuleMixer, mixer_of, proposed, reference_audio, styles
+from diffmix.automixing import RuleMixer, _readable, mixer_of, proposed, reference_audio, styles
 from diffmix.cli import main
 from diffmix.console import Console, shipped
 from diffmix.data.audio import write_wav
@@ -22,6 +22,7 @@ from diffmix.mix import finished, render
 from diffmix.playback import Player
 from diffmix.processors import HighShelfFilter
 from diffmix.refine import _Wanted, refine
+from diffmix.settings import Settings
 from diffmix.wishes import Wishes
 
 RATE = 16000
@@ -295,6 +296,18 @@ def test_proposed_knobs_have_three_digits_and_gains_two_decimals(model: Path) ->
     for path, value in found.flat():
         gain = path[2:3] in (("trim",), ("fader",))
         assert value == (round(value, 2) if gain else float(f"{value:.3g}")), path
+
+
+def test_rounded_knobs_stay_in_ranges_of_more_digits() -> None:
+    narrow = {
+        "trim": {"gain_db": [-3.337, 7.777]},
+        "fader": {"gain_db": [-6.666, 5.557]},
+        "eq": {"peak1_q": [1, 1.2345]},
+    }
+    console = Console.from_layout({**shipped("automix"), "ranges": narrow}, RATE)
+    ends = {"trim": {"gain_db": 7.777}, "fader": {"gain_db": -6.666}, "eq": {"peak1_q": 1.2345}}
+    given = Settings(tracks={"a": ends})
+    assert _readable(console, given) == given
 
 
 def test_a_reference_makes_a_mix_brighter_and_wider_and_says_so(tmp_path: Path) -> None:

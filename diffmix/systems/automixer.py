@@ -121,7 +121,11 @@ class Automixer(nn.Module):
         vectors = Vectors(*(part.mean(0) for part in answers))
         chances = guess[0].softmax(-1)
         untold = [n for n, track in enumerate(tracks) if track.name not in told]
-        found = {tracks[n].name: (ROLES[int(chances[n].argmax())], float(chances[n].max())) for n in untold}
+        found = {
+            tracks[n].name: (ROLES[int(chances[n].argmax())], float(chances[n].max()))
+            for n in untold
+            if multitrack.loudness_lufs[tracks[n].name] > HEARD_LUFS
+        }
         decided = chances**DECIDED / (chances**DECIDED).sum(1, keepdim=True)
         likely = {name: {role: 1.0} for name, role in told.items()}
         likely |= {tracks[n].name: dict(zip(ROLES, decided[n].tolist(), strict=True)) for n in untold}

@@ -90,6 +90,13 @@ def test_roles_style_and_reference_are_heard() -> None:
     assert different(plain, made.intend(x, roles={"t0": None, "other": "kick"})) == 0
 
 
+def test_silence_is_taken_for_nothing() -> None:
+    x = song()
+    silent = replace(x, tracks=tuple(replace(t, audio=0 * t.audio) for t in x.tracks))
+    assert mixer().intend(silent).taken_for == {}
+    assert list(mixer().intend(replace(x, tracks=(*x.tracks[:2], *silent.tracks[2:]))).taken_for) == ["t0", "t1"]
+
+
 def test_tracks_without_a_role_are_taken_for_what_they_sound_like() -> None:
     made, x = mixer(), song()
     taken_for = made.intend(x).taken_for

@@ -174,8 +174,8 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
         return assemble(_song_name(folder), [(source, *_read(source)) for source in sources], sample_rate, notes)
     if isinstance(stems, Iterable) and not isinstance(stems, Tensor | np.ndarray):
         given = [_path(path) for path in stems]
-        files = [file for path in given for file in (_files_below(path) if path.is_dir() else [path])]
-        sources, notes = plan(files, "the list of files", keep=keep)
+        files = dict.fromkeys(file for path in given for file in (_files_below(path) if path.is_dir() else [path]))
+        sources, notes = plan([*files], "the list of files", keep=keep)
         name = _song_name(given[0].parent)
         return assemble(name, [(source, *_read(source)) for source in sources], sample_rate, notes)
     raise AudioError(

@@ -302,7 +302,7 @@ def test_rounded_knobs_stay_in_ranges_of_more_digits() -> None:
     narrow = {
         "trim": {"gain_db": [-3.337, 7.777]},
         "fader": {"gain_db": [-6.666, 5.557]},
-        "eq": {"peak1_q": [1, 1.2345]},
+        "eq": {"peak1_q": [1.2345, 2]},
     }
     console = Console.from_layout({**shipped("automix"), "ranges": narrow}, RATE)
     ends = {"trim": {"gain_db": 7.777}, "fader": {"gain_db": -6.666}, "eq": {"peak1_q": 1.2345}}

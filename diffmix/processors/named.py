@@ -67,15 +67,19 @@ def named(name: str, make: Callable[[float], Processor]) -> type[Processor]:
             it has one outlet and needs one inlet; others, such as a side chain, are not there under this name.
 
     Returns the class, whose instances are that effect. What ``make`` raises is passed on; raises SettingsError for
-    another kind of name, an effect of several ways in or out, and one whose parameters have dots in their names, as a
-    chain's have.
+    another kind of name, what makes no effect, an effect of several ways in or out, and one whose parameters have dots
+    in their names, as a chain's have.
     """
     if not (name.isidentifier() and name.isascii()):
         raise SettingsError(f"{name!r} cannot be the name of an effect: allowed are letters, digits and _")
     if name in REGISTRY and not issubclass(REGISTRY[name], Named):
         raise SettingsError(f"{name} is an effect of {REGISTRY[name].__module__}; one of your own needs another name")
+    if isinstance(make, Processor):
+        raise SettingsError(f"{name}: what makes the effect is expected, lambda sample_rate: effect; got the effect")
     shared = kept(None)(make)
     effect = shared(_TRIED_AT)
+    if not isinstance(effect, Processor):
+        raise SettingsError(f"{name}: an effect is expected to be made, got {type(effect).__name__}")
     if len(effect.outlets) > 1 or not all(port.optional for port in effect.inlets[1:]):
         raise SettingsError(
             f"{name}: a {type(effect).__name__} has more than one inlet or outlet; one of each is needed"

@@ -80,6 +80,8 @@ def test_other_peoples_effects_and_those_declared_here_sound_the_same() -> None:
     ("name", "make", "words"),
     [
         ("a plate", Gain, "'a plate' cannot be the name of an effect"),
+        ("Plate", Gain(RATE), "Plate: what makes the effect is expected, .*; got the effect"),
+        ("Plate", float, "Plate: an effect is expected to be made, got float"),
         ("Gain", Gain, "Gain is an effect of diffmix.processors.gain; one of your own needs another name"),
         ("Split", MidSideSplit, "a MidSideSplit has more than one inlet or outlet"),
         ("Both", lambda rate: Chain(a=Gain(rate)), "a parameter is called a.gain_db; names without dots are needed"),

@@ -285,9 +285,10 @@ def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
             pass
         file = soundfile.SoundFile(path)
     except soundfile.SoundFileError as error:
-        raise AudioError(
-            f"{path}: is not audio that can be read; known are {', '.join(e[1:] for e in EXTENSIONS)}"
-        ) from error
+        why = "it is broken, or of another format than its name says"
+        if path.suffix.lower() not in EXTENSIONS:
+            why = f"known are {', '.join(e[1:] for e in EXTENSIONS)}"
+        raise AudioError(f"{path}: is not audio that can be read; {why}") from error
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
     with file:

@@ -50,7 +50,11 @@ bad[[4_000, 4_001, 6_000]] = [[np.nan], [np.inf], [-2e12]]
 BROKEN = {
     "missing": (lambda d: d / "gone.wav", "no such file"),
     "folder": (lambda d: d, "is a folder"),
-    "text": (lambda d: _written(d / "a.wav", b"hello " * 99), "is not audio"),
+    "text": (
+        lambda d: _written(d / "a.wav", b"hello " * 99),
+        "is not audio that can be read; it is broken, or of another format",
+    ),
+    "unknown": (lambda d: _written(d / "a.txt", b"hello " * 99), "is not audio that can be read; known are wav, "),
     "text mp3": (lambda d: _written(d / "a.mp3", b"hello " * 99), "is not audio"),
     "zero bytes": (lambda d: _written(d / "a.wav", b""), "is empty"),
     "no samples": (lambda d: put(d / "a.wav", noise[:0]), "holds no samples"),

@@ -247,10 +247,14 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted((f for f in inside if os.access(f, os.R_OK | os.X_OK)), key=natural)
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Every file in a folder and in those below it, but for the folders of a result of ours."""
-    inside = [] if _is_result(folder) else [inner for inner in subfolders(folder) if not _is_result(inner)]
-    return [*files_in(folder), *(file for inner in inside for file in _files_below(inner))]
+def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """Every file in a folder and in those below it, but for the folders of a result of ours and links in a circle."""
+    above |= {folder.resolve()}
+    found = [*files_in(folder)]
+    for inner in [] if _is_result(folder) else subfolders(folder):
+        if not _is_result(inner) and inner.resolve() not in above:
+            found += _files_below(inner, above)
+    return found
 
 
 def _is_result(folder: Path) -> bool:

@@ -70,6 +70,7 @@ def test_folders_in_a_list_are_groups_of_one_song(tmp_path):
     (song / "Gtr" / "._OH_L.wav").write_bytes(b"")
     put(song / "Gtr" / "stems" / "OH_L.wav")  # of a result that lies among the tracks
     (song / "Gtr" / "settings.json").touch()
+    (song / "Drums" / "close" / "back").symlink_to(song / "Drums")
     read = load([song / "Drums", song / "Gtr", song / "Gtr" / "OH_L.wav", song / "バス & Keys" / "ベース.wav"])
     assert read.name == "My Song"
     assert repr(read).startswith("Multitrack('My Song', ")

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, files: tuple[
     assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
 
 
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Signals as a new process has them: commands that ran in this one leave one of theirs."""
+    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in ours.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
 @pytest.mark.parametrize(
     ("signals", "message"),
     [
@@ -74,9 +86,6 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, files: tuple[
 def test_a_run_that_is_stopped_keeps_what_it_learned(
     signals: list[signal.Signals], message: str, tmp_path: Path, files: tuple[str, str]
 ) -> None:
-    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}  # commands leave one of theirs
-    before = {number: signal.signal(number, handler) for number, handler in ours.items()}
-
     def asked(_: BlackBox) -> None:
         for number in signals:
             signal.raise_signal(number)
@@ -84,12 +93,11 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(
     with stopping(BlackBox, 2, asked), pytest.raises(KeyboardInterrupt, match=message):
         train.run(config(*files, f"output={tmp_path / 'broken'}"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    for number, handler in before.items():
-        signal.signal(number, handler)
     scores = train.run(config(*files, f"output={tmp_path / 'broken'}", "resume=auto"))
     assert scores == train.run(config(*files, f"output={tmp_path / 'whole'}"))
 
 
+@pytest.mark.usefixtures("own_signals")
 def test_ctrl_c_behind_the_last_step_stops_before_the_scores(
     tmp_path: Path, files: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

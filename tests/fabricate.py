@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
+
+from diffmix.data.multitrack import Multitrack, load
 
 RATE = 8_000  # small files; the lowest rate that is accepted
+SONG_RATE = 16_000
 
 
 def tone(frequency_hz: float = 220.0, seconds: float = 0.5, sample_rate: int = RATE, channels: int = 1) -> np.ndarray:
@@ -67,3 +71,25 @@ def library(root: Path) -> Path:
     put(root / "one file only" / "kick.wav")
     (root / "papers").mkdir()
     return root
+
+
+def song(seconds: float = 4.0, more: dict[str, torch.Tensor] | None = None) -> Multitrack:
+    """Seven unlike tracks, one of them stereo."""
+    generator = torch.Generator().manual_seed(0)
+    t = torch.arange(round(seconds * SONG_RATE)) / SONG_RATE
+
+    def noise(channels: int = 1) -> torch.Tensor:
+        return torch.randn(channels, len(t), generator=generator)
+
+    beat = torch.exp(-12 * (t % 0.5))[None]
+    off = torch.exp(-20 * ((t + 0.25) % 0.5))[None]
+    tracks = {
+        "kick": 0.5 * beat * torch.sin(2 * torch.pi * 60 * t),
+        "snare": 0.2 * off * noise(),
+        "bass": 0.3 * torch.sin(2 * torch.pi * 82 * t)[None] + 0.01 * noise(),
+        "vox": 0.1 * torch.sign(torch.sin(2 * torch.pi * 220 * t) + 0.3 * torch.sin(6 * t))[None] + 0.02 * noise(),
+        "pad": 0.02 * noise(2) + 0.05 * torch.sin(2 * torch.pi * 440 * t),
+        "gtr 1": 0.05 * noise() * (0.6 + 0.4 * torch.sin(9 * t)),
+        "gtr 2": 0.05 * noise() * (0.6 + 0.4 * torch.sin(7 * t)),
+    } | (more or {})
+    return load(tracks, SONG_RATE)

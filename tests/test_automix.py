@@ -14,7 +14,7 @@ from diffmix.automixing import RuleMixer, _readable, mixer_of, proposed, referen
 from diffmix.cli import main
 from diffmix.console import Console, shipped
 from diffmix.data.audio import write_wav
-from diffmix.data.inspection import inspect, without_mixes
+from diffmix.data.inspection import without_mixes
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.errors import AudioError, OutputError, SettingsError
 from diffmix.kernels.loudness import LoudnessMeter, integrated_loudness, true_peak_db
@@ -24,30 +24,9 @@ from diffmix.processors import HighShelfFilter
 from diffmix.refine import _Wanted, refine
 from diffmix.settings import Settings
 from diffmix.wishes import Wishes
+from tests.fabricate import song
 
 RATE = 16000
-
-
-def song(seconds: float = 4.0, more: dict[str, torch.Tensor] | None = None) -> Multitrack:
-    """Seven unlike tracks, one of them stereo."""
-    generator = torch.Generator().manual_seed(0)
-    t = torch.arange(round(seconds * RATE)) / RATE
-
-    def noise(channels: int = 1) -> torch.Tensor:
-        return torch.randn(channels, len(t), generator=generator)
-
-    beat = torch.exp(-12 * (t % 0.5))[None]
-    off = torch.exp(-20 * ((t + 0.25) % 0.5))[None]
-    tracks = {
-        "kick": 0.5 * beat * torch.sin(2 * torch.pi * 60 * t),
-        "snare": 0.2 * off * noise(),
-        "bass": 0.3 * torch.sin(2 * torch.pi * 82 * t)[None] + 0.01 * noise(),
-        "vox": 0.1 * torch.sign(torch.sin(2 * torch.pi * 220 * t) + 0.3 * torch.sin(6 * t))[None] + 0.02 * noise(),
-        "pad": 0.02 * noise(2) + 0.05 * torch.sin(2 * torch.pi * 440 * t),
-        "gtr 1": 0.05 * noise() * (0.6 + 0.4 * torch.sin(9 * t)),
-        "gtr 2": 0.05 * noise() * (0.6 + 0.4 * torch.sin(7 * t)),
-    } | (more or {})
-    return load(tracks, RATE)
 
 
 @pytest.fixture(scope="module")
@@ -338,49 +317,7 @@ def test_a_mix_is_refined_towards_a_file(tmp_path: Path) -> None:
     assert not any("hears no reference" in note for note in mix.notes)
 
 
-# ------------------------------------------------------------------ recordings with faults
-
-
-def kinds(multitrack: Multitrack, track: str) -> set[str]:
-    return {finding.kind for finding in inspect(multitrack) if finding.track == track}
-
-
-def test_faults_are_found_and_sound_tracks_are_not() -> None:
-    multitrack = song(4.0)
-    assert inspect(multitrack) == []
-    snare = next(t for t in multitrack.tracks if t.name == "snare").audio
-    faults = {
-        "empty": 0 * snare,
-        "inverted": -snare,
-        "clipped": (8 * snare).clamp(-1, 1),
-        "dc": snare + 0.1,
-        "left only": torch.cat([snare, 0 * snare]),
-    }
-    found = {name: kinds(song(4.0, {name: x}), name) for name, x in faults.items()}
-    expected = {"empty": "silent", "inverted": "polarity", "clipped": "clipping", "dc": "offset"}
-    for name, kind in {**expected, "left only": "one_sided"}.items():
-        assert kind in found[name]
-    assert kinds(song(4.0, {"copy": 0.5 * snare}), "copy") == {"copy"}
-    late = torch.roll(snare, 40, -1)
-    assert kinds(song(4.0, {"late": late}), "late") == {"delay"}
-    assert kinds(song(4.0, {"room": late}), "room") == set()  # it is to be late
-    assert kinds(song(4.0, {"far": -torch.roll(snare, 300, -1)}), "far") == set()
-    several = song(4.0, {"Bottom": -snare, "OH": 0.9 * snare + 0.001 * torch.randn_like(snare)})
-    for tracks in (several.tracks, several.tracks[::-1]):
-        found = [finding.track for finding in inspect(replace(several, tracks=tracks))]
-        assert found == ["Bottom"]  # the one that is opposite to both others
-
-
-def test_a_mix_among_the_stems_is_left_out() -> None:
-    multitrack = song(4.0)
-    total = sum(t.audio.mean(0, keepdim=True) for t in multitrack.tracks)
-    bus = torch.tanh(2 * torch.as_tensor(total))
-    with_mix = song(4.0, {"song 24bit": torch.nn.functional.pad(bus, (90, 0))[:, : bus.shape[1]]})
-    kept, found = without_mixes(with_mix)
-    assert [t.name for t in kept.tracks] == [t.name for t in multitrack.tracks]
-    assert "it is a mix of the others" in found[0].text
-    submix = multitrack.tracks[0].audio + multitrack.tracks[1].audio
-    assert without_mixes(song(4.0, {"drums": submix}))[1] == []
+# ------------------------------------------------------------------ what is left out, and many tracks
 
 
 def test_what_was_left_out_is_left_out_when_settings_are_rendered_and_a_role_has_it_in(tmp_path: Path) -> None:

@@ -97,8 +97,9 @@ class Automixer(nn.Module):
         It listens to every track where it plays, up to ``LISTENINGS`` times, as if they all played there together:
         silence around the song and long rests are left out (`counting`).
         Effects, pans and sends are what is usual for a track's role and what its recording then needs in the
-        style, expected over what it is likely to be; knobs that `class_mean` does not set are the network's. So is the
-        loudness of a track whose role is told; of a guessed one the network's answer counts 1 - ``GUESSED_SHARE``.
+        style, expected over what it is likely to be; knobs that `class_mean` does not set are the network's. How loud
+        a track of a told role is follows from what is usual as well; of a guessed one that counts ``GUESSED_SHARE``,
+        and the network's answer the rest.
         """
         rate, names = multitrack.sample_rate, [track.name for track in multitrack.tracks]
         channels = [len(track.audio) for track in multitrack.tracks]
@@ -130,10 +131,11 @@ class Automixer(nn.Module):
         likely = {name: {role: 1.0} for name, role in told.items()}
         likely |= {tracks[n].name: dict(zip(ROLES, decided[n].tolist(), strict=True)) for n in untold}
         usual = class_mean(excerpts(multitrack, EXCERPT_S), style, likely)
-        vectors = self.code.overlaid(vectors, usual, [track.name for track in tracks])
+        heard_names = [track.name for track in tracks]
+        vectors = self.code.overlaid(vectors, usual, heard_names)
         intent = self._intent(vectors, heard.mel, sounding, names, channels)
         loudness = {}
-        for name in (track.name for track in tracks):
+        for name in heard_names:
             own, rule = intent.loudness_lu[name], usual.loudness_lu[name]
             share = 1.0 if name in told else GUESSED_SHARE
             loudness[name] = rule if rule == UNHEARD_LU else own + share * (rule - own)

@@ -1,0 +1,51 @@
+"""What is wrong with recordings, and mixes among them, found by looking."""
+
+from dataclasses import replace
+
+import torch
+
+from diffmix.data.inspection import inspect, without_mixes
+from diffmix.data.multitrack import Multitrack
+from tests.fabricate import song
+
+
+def kinds(multitrack: Multitrack, track: str) -> set[str]:
+    return {finding.kind for finding in inspect(multitrack) if finding.track == track}
+
+
+def test_faults_are_found_and_sound_tracks_are_not() -> None:
+    multitrack = song(4.0)
+    assert inspect(multitrack) == []
+    snare = next(t for t in multitrack.tracks if t.name == "snare").audio
+    faults = {
+        "empty": 0 * snare,
+        "inverted": -snare,
+        "clipped": (8 * snare).clamp(-1, 1),
+        "dc": snare + 0.1,
+        "left only": torch.cat([snare, 0 * snare]),
+    }
+    found = {name: kinds(song(4.0, {name: x}), name) for name, x in faults.items()}
+    expected = {"empty": "silent", "inverted": "polarity", "clipped": "clipping", "dc": "offset"}
+    for name, kind in {**expected, "left only": "one_sided"}.items():
+        assert kind in found[name]
+    assert kinds(song(4.0, {"copy": 0.5 * snare}), "copy") == {"copy"}
+    late = torch.roll(snare, 40, -1)
+    assert kinds(song(4.0, {"late": late}), "late") == {"delay"}
+    assert kinds(song(4.0, {"room": late}), "room") == set()  # it is to be late
+    assert kinds(song(4.0, {"far": -torch.roll(snare, 300, -1)}), "far") == set()
+    several = song(4.0, {"Bottom": -snare, "OH": 0.9 * snare + 0.001 * torch.randn_like(snare)})
+    for tracks in (several.tracks, several.tracks[::-1]):
+        found = [finding.track for finding in inspect(replace(several, tracks=tracks))]
+        assert found == ["Bottom"]  # the one that is opposite to both others
+
+
+def test_a_mix_among_the_stems_is_left_out() -> None:
+    multitrack = song(4.0)
+    total = sum(t.audio.mean(0, keepdim=True) for t in multitrack.tracks)
+    bus = torch.tanh(2 * torch.as_tensor(total))
+    with_mix = song(4.0, {"song 24bit": torch.nn.functional.pad(bus, (90, 0))[:, : bus.shape[1]]})
+    kept, found = without_mixes(with_mix)
+    assert [t.name for t in kept.tracks] == [t.name for t in multitrack.tracks]
+    assert "it is a mix of the others" in found[0].text
+    submix = multitrack.tracks[0].audio + multitrack.tracks[1].audio
+    assert without_mixes(song(4.0, {"drums": submix}))[1] == []

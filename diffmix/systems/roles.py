@@ -153,13 +153,15 @@ class RolesData(lightning.LightningDataModule):
                 told = partial(_further, advance, 0)
                 sources.append(prepare_solos(folders, config["solo_count"], length, sample_rate, progress=told))
             counts.append(config["solos_each"])
-        parts, first = [], 0
+        parts, done = [], 0
         with progress("Making tracks", count) as advance:
             for part, one in enumerate(engines):  # songs 0, 1, 2... by the first engines, the next ones by the next
                 some = len(range(part, count, len(engines)))
-                recordings = Recordings(some, 1, first, length, sample_rate, song=self.song | {"engines": one})
-                parts.append(of_songs(recordings, progress=partial(_further, advance, first)))
-                first += some
+                recordings = Recordings(
+                    some, 1, config["first_song"] + done, length, sample_rate, song=self.song | {"engines": one}
+                )
+                parts.append(of_songs(recordings, progress=partial(_further, advance, done)))
+                done += some
         sources, counts = [joined(parts), *sources], [config["tracks_each"], *counts]
         self.train = SoloDraws(sources, counts, config["seconds"], seed)
         self.held_out = Recordings(

@@ -129,7 +129,8 @@ def test_engines_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(roles, "of_songs", made)
     roles.RolesData(config("data.engines=[train,train+wide]", "data.songs=5")["data"], RATE, 0)
-    assert asked == [(0, 3, "train"), (3, 2, "train+wide")]
+    roles.RolesData(config("data.engines=[train,train+wide]", "data.songs=5", "data.first_song=70")["data"], RATE, 0)
+    assert asked == [(0, 3, "train"), (3, 2, "train+wide"), (70, 3, "train"), (73, 2, "train+wide")]
 
 
 def test_casts_are_those_of_songs() -> None:

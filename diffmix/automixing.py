@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 from diffmix.balance import balanced
 from diffmix.console import Console, shipped
 from diffmix.data.audio import from_array, read, resample
+from diffmix.data.fullness import excerpts, fullest
 from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style, style_like
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import ROLES
@@ -27,7 +28,6 @@ from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.mix import render
 from diffmix.params import within
-from diffmix.playback import excerpts, fullest
 from diffmix.settings import Settings
 from diffmix.types import Path
 from diffmix.wishes import Wishes

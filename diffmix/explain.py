@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from diffmix.console import Console, DeskValues
+from diffmix.data.fullness import fullest
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.spectrum import band_powers, k_weighting_db
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.graph import Renderer
 from diffmix.graph.node import Endpoint
 from diffmix.kernels.loudness import HEARD_LUFS
-from diffmix.playback import PIECE, Player, fullest
+from diffmix.playback import PIECE, Player
 from diffmix.settings import Settings
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -4,10 +4,8 @@ Memory is that of the tracks and of the result, whatever the length; a song of a
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,30 +42,6 @@ def cut(multitrack: Multitrack, start: int, stop: int) -> Tracks:
         for found in [[t.audio[:, start:stop] for t in multitrack.tracks if t.audio.shape[0] == channels]]
     )
     return mono, stereo
-
-
-def fullest(multitrack: Multitrack, seconds: float) -> tuple[int, int]:
-    """The seconds in which most tracks play, (start, stop) in samples."""
-    rate, step = multitrack.sample_rate, multitrack.sample_rate
-    size = min(multitrack.length, round(seconds * rate))
-    count = multitrack.length // step
-    if count * step <= size:
-        return 0, size
-    total = np.zeros(count)
-    for track in multitrack.tracks:
-        pieces = track.audio[:, : count * step].split(32 * step, -1)
-        energy = torch.cat([p.unflatten(-1, (-1, step)).square().sum((0, 2)) for p in pieces])
-        total += (energy / energy.max().clamp_min(1e-12)).sqrt().numpy()
-    window = max(1, size // step)
-    start = int(np.convolve(total, np.ones(window), "valid").argmax()) * step
-    return start, min(start + size, multitrack.length)
-
-
-def excerpts(multitrack: Multitrack, seconds: float) -> Multitrack:
-    """Each track's own fullest seconds: tracks of one length, but not at one time."""
-    alone = [(t, fullest(replace(multitrack, tracks=(t,)), seconds)) for t in multitrack.tracks]
-    tracks = tuple(replace(t, audio=t.audio[:, start:stop]) for t, (start, stop) in alone)
-    return replace(multitrack, tracks=tracks)
 
 
 class Player:

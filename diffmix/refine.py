@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diffmix.console import Console, Controls, Tracks
+from diffmix.data.fullness import moments
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.classes import MIX_DB
 from diffmix.data.knowledge.spectrum import band_powers
@@ -119,15 +120,10 @@ def _loudest(x: Tensor, seconds: float, rate: float) -> Tensor:
     return x[:, start : start + size]
 
 
-def _moments(multitrack: Multitrack) -> Tracks:
-    """The fullest moments, each an item of the batch: those in which most tracks play at their usual level."""
+def _heard(multitrack: Multitrack) -> Tracks:
+    """The fullest moments, each an item of the batch."""
     size = min(multitrack.length, round(WINDOW_S * multitrack.sample_rate))
-    count = multitrack.length // size
-    total = torch.zeros(count)
-    for track in multitrack.tracks:
-        energy = torch.stack([track.audio[:, n * size : (n + 1) * size].square().sum() for n in range(count)])
-        total += (energy / energy.max().clamp_min(1e-12)).sqrt()
-    starts = sorted(int(n) * size for n in total.topk(min(WINDOWS, count)).indices)
+    starts = moments(multitrack, size, WINDOWS)
     mono, stereo = zip(*(cut(multitrack, start, start + size) for start in starts), strict=True)
     return torch.cat(mono), torch.cat(stereo)
 
@@ -154,7 +150,7 @@ def refine(
     specs = console.limited(names, dict(wishes.limits))
     start = ordered(settings, names)
     first = console.encode(start, specs)
-    sources = player.wired.sources(_moments(multitrack))
+    sources = player.wired.sources(_heard(multitrack))
     roles = {track.name: track.role for track in multitrack.tracks}
     leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
     live = player.wired.renderer.live

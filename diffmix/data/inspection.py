@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffmix.data.fullness import moments
 from diffmix.data.multitrack import Multitrack, Track
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -134,22 +135,9 @@ def _hum(spectrum: Array, step_hz: float) -> int:
 # ------------------------------------------------------------------ tracks beside each other
 
 
-def _moments(multitrack: Multitrack) -> list[int]:
-    """Where the fullest moments of a song begin, in samples."""
-    count = max(1, multitrack.length // _WINDOW)
-    size = count * _WINDOW
-    if size > multitrack.length:
-        return [0]
-    total = np.zeros(count)
-    for track in multitrack.tracks:
-        energy = (track.audio[:, :size].numpy() ** 2).reshape(len(track.audio), count, -1).sum((0, 2))
-        total += np.sqrt(energy / max(float(energy.max()), 1e-12))  # how much of each track is there, not how loud
-    return [int(n) * _WINDOW for n in np.sort(np.argsort(-total, kind="stable")[:_WINDOWS])]
-
-
 def _excerpts(multitrack: Multitrack) -> Array:
     """The fullest moments of every track, (N, windows, samples), in mono, with treble lifted by differencing."""
-    starts = _moments(multitrack)
+    starts = moments(multitrack, _WINDOW, _WINDOWS)
     return np.stack(
         [
             np.stack([np.diff(t.audio[:, s : s + _WINDOW].numpy().mean(0), prepend=0.0) for s in starts])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool1d
 
 from diffmix.console import Console
+from diffmix.data.fullness import excerpts
 from diffmix.data.knowledge import STYLE, Style, class_mean
 from diffmix.data.knowledge.engineer import UNHEARD_LU
 from diffmix.data.multitrack import Multitrack
@@ -20,7 +21,6 @@ from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS
 from diffmix.params import ParamSpec
-from diffmix.playback import excerpts
 from diffmix.settings import Settings
 from diffmix.systems.intents import QUIETEST_LU, IntentCode, Vectors
 from diffmix.types import Path

@@ -1,7 +1,6 @@
 """Stems mixed so that the sum sounds as a reference does: the console's knobs, descended towards its statistics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,11 +9,12 @@ from diffmix.api import MODEL
 from diffmix.automixing import mixer_of, proposed, with_roles
 from diffmix.console import Console
 from diffmix.data.audio import resample
+from diffmix.data.fullness import excerpts
 from diffmix.data.inspection import without_mixes
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.errors import SettingsError
 from diffmix.mix import Mix, finished
-from diffmix.playback import Progress, excerpts
+from diffmix.playback import Progress
 from diffmix.refine import refine
 from diffmix.settings import Settings
 from diffmix.transferring.listening import Recording
@@ -82,9 +82,8 @@ def mixed_like(
 def _level(desk: Console, multitrack: Multitrack) -> Settings:
     """Every effect neutral, tracks trimmed to one loudness in their fullest seconds."""
     names = [track.name for track in multitrack.tracks]
-    found = [replace(multitrack, tracks=(track,)) for track in multitrack.tracks]
-    loudness = torch.tensor([[excerpts(one, HEARD_S).loudness_lufs[one.tracks[0].name] for one in found]])
+    loudness = excerpts(multitrack, HEARD_S).loudness_lufs
     controls = desk.default(1, len(names))
     if "trim" in desk.strip:
-        controls = desk.trimmed(controls, loudness)
+        controls = desk.trimmed(controls, torch.tensor([[loudness[name] for name in names]]))
     return desk.settings(controls, names, [t.audio.shape[0] for t in multitrack.tracks])

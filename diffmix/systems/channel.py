@@ -93,7 +93,7 @@ class StripCrops(Dataset[StripCrop]):
 
     def __getitem__(self, index: int) -> StripCrop:
         """Crop ``index``; silence is passed over."""
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = np.random.default_rng([self.seed, index])
         length = round(self.seconds * self.rate)
         for _ in range(50):
             song: Song = self.songs[int(rng.integers(len(self.songs)))]

@@ -204,7 +204,7 @@ class StyleExamples(Dataset[StyleExample]):
 
     def __getitem__(self, index: int) -> StyleExample:
         """Example ``index``; segments in which fewer than two tracks sound, or a mix is silent, are passed over."""
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = np.random.default_rng([self.seed, index])
         for _ in range(20):
             if (found := self._drawn(rng, [self.seed, index, 1])) is None:
                 continue

@@ -101,7 +101,7 @@ class Mixes(Dataset[Mixed]):
 
     def __getitem__(self, index: int) -> Mixed:
         """Example ``index``; segments in which fewer than two tracks sound, or whose mix is silent, are passed over."""
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = np.random.default_rng([self.seed, index])
         for _ in range(20):
             song = self.songs[int(rng.integers(len(self.songs)))]
             start_s = float(rng.uniform(0, max(song.seconds - self.seconds, 0)))

@@ -210,7 +210,7 @@ class StemExamples(Dataset[StemBatch]):
         """Example ``index``; pieces whose mix is silent are passed over."""
         from safetensors import safe_open
 
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = np.random.default_rng([self.seed, index])
         for _ in range(20):
             with safe_open(self.files[int(rng.integers(len(self.files)))], "pt") as file:
                 stems, mix = file.get_slice("stems"), file.get_slice("mix")

@@ -50,7 +50,7 @@ class StylePairs(Dataset[StylePair]):
     @torch.no_grad()
     def __getitem__(self, index: int) -> StylePair:
         """Example ``index``; pieces of which a half is silent are passed over."""
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = np.random.default_rng([self.seed, index])
         moved = Moved(rng)
 
         def cut(recording: Recording) -> Tensor:
@@ -74,7 +74,7 @@ class Pieces(Dataset[Tensor]):
     @torch.no_grad()
     def __getitem__(self, index: int) -> Tensor:
         """Piece ``index``; silent ones are passed over."""
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
+        rng = np.random.default_rng([self.seed, index])
         return _sounding(
             self.recordings,
             rng,

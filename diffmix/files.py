@@ -135,7 +135,7 @@ def spare(folder: Path, sounds: Sequence[str], recordings: Iterable[str | Path] 
         raise OutputError(f"{folder} holds {found}, whose settings and report would be written over: {_OTHER}")
 
 
-_BY_HAND = ("settings.json", "preset.json", "console.json", "graph.json")
+_BY_HAND = ("settings.json", "preset.json", "console.json", "graph.json", "mix.dawproject")
 """Files of a result that people edit."""
 
 
@@ -152,7 +152,7 @@ def keep_edited(folder: Path, coming: Path) -> dict[str, Path]:
             old, new = (json.loads(path.read_text(encoding="utf-8-sig")) for path in (file, coming / file.name))
             if old == new:
                 continue
-        names = (f"{file.stem}.edited{f'-{number}' if number else ''}.json" for number in itertools.count())
+        names = (f"{file.stem}.edited{f'-{number}' if number else ''}{file.suffix}" for number in itertools.count())
         other = next(path for path in (folder / name for name in names) if not path.exists())
         file.rename(other)
         kept[other.name] = other

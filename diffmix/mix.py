@@ -43,7 +43,7 @@ class Mix:
     BESIDES: ClassVar[tuple[str, ...]] = ()
     """Further sound files that are always saved."""
 
-    PERHAPS: ClassVar[tuple[str, ...]] = ("preset.json", "preset.py", "console.json")
+    PERHAPS: ClassVar[tuple[str, ...]] = ("preset.json", "preset.py", "console.json", "mix.dawproject")
     """Files that not every mix has: those of an earlier one in the same folder go."""
 
     audio: np.ndarray
@@ -168,6 +168,16 @@ class Mix:
 
         return to_pedalboard(self.preset())
 
+    def to_dawproject(self, file: Path) -> tuple[str, ...]:
+        """Write the mix as a project that Bitwig Studio, Studio One and Cubase open, NAME.dawproject.
+
+        The recordings on tracks, with faders, pans, sends, equalisers and dynamics to go on with; see `diffmix.daw`.
+        Returns in sentences what such a project cannot hold. Raises OutputError.
+        """
+        from diffmix.daw import write_project
+
+        return write_project(self, FilePath(file))
+
     def plot(self) -> "Figure":
         """One picture of the mix (needs a person; a program reads ``report``)."""
         from diffmix.plots import overview
@@ -180,13 +190,14 @@ class Mix:
 
         write_report(self, folder)
 
-    def save(self, folder: Path, stems: bool = False) -> dict[str, FilePath]:
+    def save(self, folder: Path, stems: bool = False, daw: bool = False) -> dict[str, FilePath]:
         """Write the mix and all that made it; returns the files' paths by name.
 
         These are mix.wav, settings.json, graph.json and graph.svg, report.html, report.png and report.json; if
         Pedalboard can play the mix (see `unplayable`), preset.json and preset.py; for another console than the default
-        one its layout, console.json; and with ``stems`` every track as it reaches its group or the master, and every
-        bus of effects, ``stems/NAME.wav``: without groups they add up to what the master gets.
+        one its layout, console.json; with ``stems`` every track as it reaches its group or the master, and every
+        bus of effects, ``stems/NAME.wav``: without groups they add up to what the master gets; and with ``daw`` a
+        project, mix.dawproject, see `to_dawproject`.
 
         Audio is in 24 bits; where a sample passes 0 dBFS it is in floating point, so that nothing is clipped or lost,
         and the report says so. The files are made beside the folder first and moved in when all are complete. Settings,
@@ -213,6 +224,8 @@ class Mix:
                 if not self.unplayable:
                     preset.save(self.preset(), temporary / "preset.json")
                     preset.write_player(temporary / "preset.py")
+                if daw:
+                    self.to_dawproject(temporary / "mix.dawproject")
                 self.write_report(temporary)
                 if stems:
                     (temporary / "stems").mkdir()

@@ -78,6 +78,12 @@ def tail(parser: Parser) -> None:
     parser.add_argument("--tail", type=float, default=0.0, metavar="SECONDS", help=text)
 
 
+def daw(parser: Parser) -> None:
+    """Whether a project for a DAW is written."""
+    text = "write mix.dawproject too: the tracks with their knobs for Bitwig Studio, Studio One or Cubase"
+    parser.add_argument("--daw", action="store_true", help=text)
+
+
 def quality(parser: Parser) -> None:
     """How thoroughly is looked."""
     parser.add_argument("--quality", default="balanced", metavar="QUALITY", help="fast, balanced (default) or best")

@@ -41,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refine", type=int, default=0, metavar="STEPS", help=text)
     asking.tail(parser)
     asking.seed(parser)
+    asking.daw(parser)
     parser.add_argument("--no-stems", action="store_true", help="do not write the tracks after processing")
 
 
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
             spare(folder, ["mix.wav"])
         for folder, mix in zip(folders, mixes, strict=True):
             advance(80 * (len(made) + 1) // count, "writing")
-            made.append((mix, mix.save(folder, stems=not options.no_stems)))
+            made.append((mix, mix.save(folder, stems=not options.no_stems, daw=options.daw)))
         advance(100, "")
     for number, (mix, files) in enumerate(made, 1):
         if count > 1:

@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
     asking.tail(parser)
     asking.console(parser)
+    asking.daw(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,6 +28,6 @@ def run(options: argparse.Namespace) -> None:
     spare(options.output, ["mix.wav"])
     stems, layout = asking.stems_of(options.stems), asking.layout(options.console)
     mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo, tail_s=options.tail)
-    files = mix.save(options.output)
+    files = mix.save(options.output, daw=options.daw)
     show_mix(mix, files)
     show_left(options.output, files.values(), mix.recordings)

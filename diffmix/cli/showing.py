@@ -39,6 +39,10 @@ def show_mix(mix: "Mix", files: Mapping[str, Path]) -> None:
     """One table of numbers, the notes, and where everything is."""
     stems = [file for file in files.values() if file.parent.name == "stems"]
     show(_table(mix), {name: file for name, file in files.items() if file not in stems})
+    if "mix.dawproject" in files:
+        from diffmix.daw import uncarried
+
+        print(*(f"note: {note}" for note in uncarried(mix)), sep="\n")
     if stems:
         returns = "".join(f", {bus}" for bus in mix.console.buses)
         print(f"{stems[0].parent} ({len(mix.multitrack.tracks)} tracks after processing{returns})")

@@ -32,7 +32,7 @@ def assembled(nodes: Sequence[Mapping[str, Any]], sample_rate: int) -> Preset:
     preset = {
         "format": "diffmix-preset",
         "version": 1,
-        "generator": f"diffmix {_version()}",
+        "generator": generator(),
         "pedalboard": ">=0.9.26" if newest else ">=0.9.16",
         "sample_rate": int(sample_rate),
         "output": nodes[-1]["name"],
@@ -42,11 +42,12 @@ def assembled(nodes: Sequence[Mapping[str, Any]], sample_rate: int) -> Preset:
     return preset
 
 
-def _version() -> str:
+def generator() -> str:
+    """This program and its version."""
     try:
-        return version("diffmix")
+        return f"diffmix {version('diffmix')}"
     except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"
+        return "diffmix 0"
 
 
 def source_files(sources: Sources) -> dict[str, list[str]]:

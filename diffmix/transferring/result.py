@@ -180,11 +180,11 @@ class Transfer(Mix):
         if self.style.references or self.style.treatment is not None:
             self.style.save(FilePath(folder, "style.json"))
 
-    def save(self, folder: Path, stems: bool = False) -> dict[str, FilePath]:
+    def save(self, folder: Path, stems: bool = False, daw: bool = False) -> dict[str, FilePath]:
         """Write the result and all that made it; with candidates, each into a folder ``2``, ``3``, ... of its own."""
-        written = super().save(folder, stems)
+        written = super().save(folder, stems, daw)
         for number, other in enumerate(self.candidates, 2):
-            for name, file in other.save(FilePath(folder, str(number)), stems).items():
+            for name, file in other.save(FilePath(folder, str(number)), stems, daw).items():
                 written[f"{number}/{name}"] = file
         return written
 

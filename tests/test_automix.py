@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,22 @@ import torch
 
 import diffmix
 from diffmix import api
-from diffmix.automixing import RuleMixer, _readable, mixer_of, proposed, reference_audio, styles
+from diffmix.automixing import (
+    Proposal,
+    RuleMixer,
+    _readable,
+    _Settled,
+    cautions,
+    mixer_of,
+    proposed,
+    reference_audio,
+    styles,
+)
 from diffmix.cli import main
 from diffmix.console import Console, shipped
 from diffmix.data.audio import write_wav
 from diffmix.data.inspection import without_mixes
+from diffmix.data.knowledge import Style
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.errors import AudioError, OutputError, SettingsError
 from diffmix.kernels.loudness import LoudnessMeter, integrated_loudness, true_peak_db
@@ -310,9 +322,17 @@ def test_a_reference_makes_a_mix_brighter_and_wider_and_says_so(tmp_path: Path) 
     assert darker.style == "darker"
 
 
-def test_a_mix_is_refined_towards_a_file(tmp_path: Path) -> None:
+def test_a_mix_of_a_model_that_hears_no_reference_is_refined_towards_it(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = song(0.5)
+    settings = proposed(RuleMixer(RATE), made, Wishes()).settings
+    deaf = _Settled(SimpleNamespace(console=console, settings_for=lambda _: settings))
+    told = [next(cautions(deaf, *asked, Proposal(settings))) for asked in ((Style(width=1), None), (None, made))]
+    assert [note[:17] for note in told] == ["This model knows ", "This model hears "]
+    monkeypatch.setattr("diffmix.automixing.mixer_of", lambda *_: deaf)
     write_wav(tmp_path / "ref.wav", 0.1 * torch.randn(2, 22050).cumsum(-1).tanh(), 22050)
-    mix = api.automix(song(0.5), model="rules", reference=tmp_path / "ref.wav", refine=1, loudness_lufs=-20)
+    mix = api.automix(made, reference=tmp_path / "ref.wav", refine=1, loudness_lufs=-20)
     assert any(note.startswith("Refined in") for note in mix.notes)
     assert not any("hears no reference" in note for note in mix.notes)
 

@@ -103,8 +103,12 @@ def test_its_settings_are_rendered_on_the_recording(dull: Audio, made: Master, t
     both = diffmix.render(np.stack([dull[0]] * 2), settings, sample_rate=RATE)
     assert np.array_equal(mono.audio, both.audio)
     assert diffmix.render([tmp_path / "mono.wav"], settings, sample_rate=48000).audio.shape[1] > dull.shape[1]
-    with pytest.raises(SettingsError, match="no settings for track"):
-        diffmix.render({"song": dull}, settings, sample_rate=RATE)
+    for stems in ({"song": dull}, tmp_path):  # named tracks and folders are stems
+        with pytest.raises(SettingsError, match="no settings for track"):
+            diffmix.render(stems, settings, sample_rate=RATE)
+    for of_stem in ({"pan": {"pan": 0}}, 3):
+        with pytest.raises(AudioError, match="stems are a folder, "):
+            diffmix.render(dull, {"tracks": {"mix": of_stem}}, sample_rate=RATE)
 
 
 def test_what_is_on_target_stays(dull: Audio) -> None:

@@ -45,7 +45,7 @@ def _written(path, text):
 
 noise = np.random.default_rng(0).uniform(-0.1, 0.1, (8_000, 1)).astype("f4")
 bad = noise.copy()
-bad[[4_000, 4_001, 6_000]] = [[np.nan], [np.inf], [-2e12]]
+bad[[4_000, 4_001, 6_000, 7_900]] = [[np.nan], [np.inf], [-2e12], [2e12]]
 
 BROKEN = {
     "missing": (lambda d: d / "gone.wav", "no such file"),
@@ -63,7 +63,7 @@ BROKEN = {
     "cut mp3": (lambda d: _cut(put(d / "a.mp3", noise)), "cut short"),
     "nan": (
         lambda d: put(d / "a.wav", bad, subtype="FLOAT"),
-        r"3 samples are NaN, infinite or beyond ±1e12, the first at 0\.500 s",
+        r"4 samples are NaN, infinite or beyond ±1e12, the first at 0\.500 s",
     ),
     "channels": (lambda d: put(d / "a.wav", np.repeat(noise, 6, 1)), r"6 channels; 1 \(mono\) or 2 \(stereo\)"),
     "slow": (lambda d: put(d / "a.wav", noise, 4_000), "sample rate is 4000 Hz; allowed are"),
@@ -84,7 +84,7 @@ def test_a_file_is_decoded_in_pieces(tmp_path, monkeypatch):
     broken = put(tmp_path / "bad.wav", bad, subtype="FLOAT")
     monkeypatch.setattr(audio, "_BLOCK", 100)  # pieces of 1600
     assert torch.equal(audio.read(tmp_path / "a.flac")[0], whole)
-    with pytest.raises(AudioError, match=r"3 samples are NaN, infinite or beyond ±1e12, the first at 0\.500 s"):
+    with pytest.raises(AudioError, match=r"4 samples are NaN, infinite or beyond ±1e12, the first at 0\.500 s"):
         audio.read(broken)
     with pytest.raises(AudioError, match="cut short"):
         audio.read(_cut(put(tmp_path / "a.mp3", noise)))

@@ -21,7 +21,7 @@ from diffmix.data.knowledge import (
     sample_style,
     style_like,
 )
-from diffmix.data.knowledge.classes import BAND_Q, USUAL
+from diffmix.data.knowledge.classes import BAND_Q, USUAL, expected
 from diffmix.data.knowledge.hearing import hear
 from diffmix.data.knowledge.placing import Seat, groups, placed
 from diffmix.data.knowledge.spectrum import drawn, equaliser_db, fit_equaliser
@@ -236,6 +236,11 @@ def test_what_is_usual_is_expected_over_what_tracks_may_be(band):
     assert middle["send"]["gain_db"] == pytest.approx(0.6 * high["send"]["gain_db"] + 0.4 * low["send"]["gain_db"])
     hz = [np.log(k["eq"]["peak2_cutoff_frequency_hz"]) for k in (high, low, middle)]
     assert hz[2] == pytest.approx(0.6 * hz[0] + 0.4 * hz[1])
+    usual = [USUAL["hihat"], USUAL["tom"], expected({"hihat": 0.6, "tom": 0.4})]
+    for what in ("highpass_hz", "ratio", "attack_ms", "release_ms"):
+        ends = [np.log(getattr(u, what)) for u in usual]
+        assert ends[0] != ends[1]
+        assert ends[2] == pytest.approx(0.6 * ends[0] + 0.4 * ends[1])
 
 
 def test_a_reference_shows_how_bright_and_how_wide_it_is_beside_a_mix(band):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,17 +17,26 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffmix.data import audio
+from diffmix.data.folders import (
+    CUE,
+    HIDDEN,
+    UNREAD,
+    files_below,
+    files_in,
+    holds_tracks,
+    is_mixture,
+    is_named,
+    left_out,
+    side_of,
+    song_folder,
+    stem_of,
+    subfolders,
+)
 from diffmix.data.placing import apart_s, placed
 from diffmix.data.roles import guess_role, is_cue
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import LoudnessMeter
 
-_UNREAD_AUDIO = (".m4a", ".aac", ".mp4", ".wma", ".opus", ".alac", ".ape", ".caf", ".w64", ".wv", ".mka")
-_NESTED = ("tracks", "raw", "stems", "multitrack", "multitracks", "audio")  # in order of preference
-_MIXTURE = re.compile(r"^(mix|mixture|master|mixdown)$|[ _.-](mix|master|mixdown)$", re.IGNORECASE)
-_SIDE = re.compile(  # "OH_L", "OH (left)", and a capital behind other letters, "OHL"
-    r"^(?P<base>.+?)(?:%|[ _.\-]+[(\[]?|(?-i:(?=[LR]$)))(?P<side>L|R|left|right|links|rechts)[)\]]?$", re.IGNORECASE
-)
 _PAIR_TOLERANCE_S = 0.05  # left and right of one recording may end this far apart
 _NOTED_PADDING_S = 0.001
 
@@ -158,7 +166,10 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
     pointers and files that are not audio are left out. Each of these is said in `notes`. ``keep`` names tracks that are
     read whatever their names say.
 
-    Raises AudioError, with the file and the reason, when nothing is left or a file cannot be read.
+    Tracks are called as their files; equal names in several folders have that of the folder in front.
+
+    Raises AudioError, with the file and the reason, when nothing is left or files cannot be read. All of these are
+    named, and none is left out, for a song without its singer is another song.
     """
     if sample_rate is not None:
         sample_rate = audio.check_sample_rate(sample_rate, "sample_rate")
@@ -171,13 +182,12 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
             raise AudioError("the name of the folder of stems is empty")
         folder = Path(stems)
         sources, notes = scan(folder, keep)
-        return assemble(_song_name(folder), [(source, *_read(source)) for source in sources], sample_rate, notes)
+        return assemble(_song_name(folder), _recordings(sources), sample_rate, notes)
     if isinstance(stems, Iterable) and not isinstance(stems, Tensor | np.ndarray):
         given = [_path(path) for path in stems]
-        files = dict.fromkeys(file for path in given for file in (_files_below(path) if path.is_dir() else [path]))
+        files = dict.fromkeys(file for path in given for file in (files_below(path) if path.is_dir() else [path]))
         sources, notes = plan([*files], "the list of files", keep=keep)
-        name = _song_name(given[0].parent)
-        return assemble(name, [(source, *_read(source)) for source in sources], sample_rate, notes)
+        return assemble(_song_name(given[0].parent), _recordings(sources), sample_rate, notes)
     raise AudioError(
         f"stems are a folder, a list of files, a dict of name and array, or a Multitrack; got {type(stems).__name__}"
     )
@@ -193,7 +203,7 @@ def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[s
     if not folder.is_dir():
         raise AudioError(f"{folder}: is a file; a folder with one audio file per track is needed (or a list of files)")
     inner = song_folder(folder)
-    if inner is None and any(left_out(file, named=_is_named(file, keep)) is None for file in files_in(folder)):
+    if inner is None and any(left_out(file, named=is_named(file, keep)) is None for file in files_in(folder)):
         inner = folder
     if inner is None:
         inside = [child.name for child in subfolders(folder) if song_folder(child)]
@@ -210,71 +220,9 @@ def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[s
         f for f in inner.iterdir() if f.is_symlink() and not f.exists() and f.suffix.lower() in audio.EXTENSIONS
     )
     notes = [*(f"{file.name}: left out, a link to a file that does not exist" for file in dead), *notes]
-    if aside := [f"{child.name}/" for child in subfolders(inner) if _holds_tracks(child)]:
+    if aside := [f"{child.name}/" for child in subfolders(inner) if holds_tracks(child)]:
         notes.insert(0, f"{', '.join(aside)}: left out, tracks lie beside; name folders and files to mix all")
     return sources, ([f"tracks read from {inner.relative_to(folder)}/"] if inner != folder else []) + notes
-
-
-def song_folder(folder: Path, depth: int = 3) -> Path | None:
-    """The folder that holds the tracks: `folder` itself, else its `tracks/`, `raw/`, `stems/`, or its only folder with
-    tracks; at most `depth` levels down. None if there is none."""
-    if stem_files(folder):
-        return folder
-    if depth == 0:
-        return None
-    for child in nested_folders(folder):
-        if inner := song_folder(child, depth - 1):
-            return inner
-    found = [inner for child in subfolders(folder) if (inner := song_folder(child, depth - 1))]
-    return found[0] if len(found) == 1 else None
-
-
-def _holds_tracks(folder: Path, depth: int = 3) -> bool:
-    """Whether there are tracks in a folder or below it; those of a result of ours are none."""
-    if _is_result(folder):
-        return False
-    return bool(stem_files(folder)) or (depth > 0 and any(_holds_tracks(f, depth - 1) for f in subfolders(folder)))
-
-
-def stem_files(folder: Path) -> list[Path]:
-    """The files in `folder` itself that are tracks by their names, in natural order."""
-    return [file for file in files_in(folder) if left_out(file) is None]
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder` that are not hidden and may be looked into, in natural order."""
-    inside = (f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-    return sorted((f for f in inside if os.access(f, os.R_OK | os.X_OK)), key=natural)
-
-
-def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
-    """Every file in a folder and in those below it, but for the folders of a result of ours and links in a circle."""
-    above |= {folder.resolve()}
-    found = [*files_in(folder)]
-    for inner in [] if _is_result(folder) else subfolders(folder):
-        if not _is_result(inner) and inner.resolve() not in above:
-            found += _files_below(inner, above)
-    return found
-
-
-def _is_result(folder: Path) -> bool:
-    return (folder / "settings.json").exists()
-
-
-def nested_folders(folder: Path) -> list[Path]:
-    """The folders in `folder` called `tracks`, `raw`, `stems`... (or `Song_RAW`...), the preferred one first."""
-    return [
-        child
-        for kind in _NESTED
-        for child in subfolders(folder)
-        if child.name.lower() == kind or child.name.lower().endswith(f"_{kind}")
-    ]
-
-
-def natural(path: Path) -> tuple[Any, ...]:
-    """Sort key that puts `2 Bass` before `10 Vox`."""
-    parts = re.split(r"(\d+)", unicodedata.normalize("NFC", path.name).casefold())
-    return (*((int(p) if i % 2 else p) for i, p in enumerate(parts)), path.name)
 
 
 def join(source: Source, parts: Sequence[Tensor]) -> Tensor:
@@ -288,94 +236,98 @@ def join(source: Source, parts: Sequence[Tensor]) -> Tensor:
 # ------------------------------------------------------------------ which files are tracks
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Every file in `folder` itself, in natural order."""
-    return sorted((file for file in folder.iterdir() if file.is_file()), key=natural)
-
-
-def is_mixture(file: Path) -> bool:
-    """Whether a name is that of a finished mix: `mix.wav`, `Song_MASTER.flac`."""
-    return file.suffix.lower() in audio.EXTENSIONS and _MIXTURE.search(file.stem) is not None
-
-
-def left_out(file: Path, named: bool = False) -> str | None:
-    """Why a file is not a track, or None if it is one, or claims to be; one that was `named` may be called anything."""
-    if file.name.startswith("."):
-        return "hidden file"
-    if file.suffix.lower() not in (*audio.EXTENSIONS, *_UNREAD_AUDIO):
-        return "not an audio file"
-    if file.stat().st_size == 0:
-        return "empty file (0 bytes)"
-    with open(file, "rb") as head:
-        if head.read(23) == b"version https://git-lfs":
-            return "Git LFS pointer (fetch it with `git lfs pull`)"
-    if not named and is_mixture(file):
-        return "a finished mix, never an input"
-    if not named and is_cue(file.stem):
-        return f"by its name only the players hear it; a role has it in, e.g. '{_stem(file)}=percussion'"
-    return None
-
-
 def plan(
     files: Sequence[Path], where: str, *, forgiving: bool = False, keep: Collection[str] = ()
 ) -> tuple[list[Source], list[str]]:
     """Decide which of `files` are tracks and which two belong together; returns sources and notes. `keep` as of `load`.
 
-    Raises AudioError when no track is left, and for a file that claims to be audio and cannot be read; if `forgiving`,
-    that one is left out and noted.
+    Raises AudioError when no track is left, and for files that claim to be audio and cannot be read; if `forgiving`,
+    these are left out and noted.
     """
     if not files:
         raise AudioError(f"{where}: no audio files in it (read are {', '.join(e[1:] for e in audio.EXTENSIONS)})")
     chosen: list[Path] = []
-    notes: list[str] = []
+    aside: dict[str, list[Path]] = {}
+    broken: list[AudioError] = []
     for file in files:
         if not file.exists():
             raise AudioError(f"{file}: no such file")
         try:
-            reason = left_out(file, named=_is_named(file, keep))
+            reason = left_out(file, named=is_named(file, keep))
         except OSError as error:
             raise AudioError(f"{file}: cannot be read ({error.strerror})") from error
         if reason:
-            notes.append(f"{file.name}: left out, {reason}")
-        elif file.suffix.lower() in _UNREAD_AUDIO:
-            raise AudioError(f"{file}: {file.suffix[1:]} audio is not read; convert it to wav or flac, or move it away")
+            aside.setdefault(reason, []).append(file)
+        elif file.suffix.lower() in UNREAD:
+            text = f"{file}: {file.suffix[1:]} audio is not read; convert it to wav or flac, or move it away"
+            broken.append(AudioError(text))
         else:
             chosen.append(file)
+    notes = [note for reason, found in aside.items() for note in _told(found, reason)]
     infos: dict[Path, audio.AudioInfo] = {}
     for file in chosen:
         try:
             infos[file] = audio.info(file)
         except AudioError as error:
             if not (forgiving or isinstance(error, audio.NoSamplesError)):
-                raise
+                broken.append(error)
+                continue
             notes.append(f"{file.name}: left out, {str(error).removeprefix(f'{file}: ')}")
+    _raise(broken)
     if not infos:
         raise AudioError(f"{where}: no usable audio file: {'; '.join(notes)}")
     sources, taken = [], set[str]()
-    for name, group in _pairs(list(infos), infos, notes):
-        first = infos[group[0]]
-        sources.append(
-            Source(
-                distinct(name, taken), guess_role(name), group, first.sample_rate, max(infos[f].seconds for f in group)
-            )
-        )
+    for name, group in _named([*_pairs(list(infos), infos, notes)]):
+        first, seconds = infos[group[0]], max(infos[file].seconds for file in group)
+        sources.append(Source(distinct(name, taken), guess_role(name), group, first.sample_rate, seconds))
     return placed(sources, notes), notes
+
+
+def _told(files: Sequence[Path], reason: str) -> Iterator[str]:
+    """Notes on files that are left out for one reason: one for left and right, and one for all that are hidden."""
+    if reason == HIDDEN:
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        yield f"{', '.join(file.name for file in files[:3])}{more}: left out, {reason}"
+        return
+    rights = dict(_sides(files)) if reason == CUE else {}
+    for file in files:
+        if file not in rights.values():
+            label, name = file.name, stem_of(file)
+            if right := rights.get(file):
+                label, name = f"{label} + {right.name}", side_of(file)[0]
+            hint = f"; a role has it in, e.g. '{name}=percussion'" if reason == CUE else ""
+            yield f"{label}: left out, {reason}{hint}"
+
+
+def _raise(broken: Sequence[AudioError]) -> None:
+    """Raise an error that says of every file what is wrong, if there is one."""
+    if len(broken) > 1:
+        told = "; ".join(str(error) for error in broken)
+        raise AudioError(f"{len(broken)} files cannot be read, replace them or move them away: {told}")
+    if broken:
+        raise broken[0]
+
+
+def _named(groups: list[tuple[str, tuple[Path, ...]]]) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """The same groups of files, those of one name in several folders called by as many of these as tell them apart."""
+    alike: dict[str, list[tuple[Path, ...]]] = {}
+    for name, files in groups:
+        alike.setdefault(name.casefold(), []).append(files)
+    for name, files in groups:
+        folders = [other[0].absolute().parent.parts for other in alike[name.casefold()]]
+        depths = range(1, max(map(len, folders))) if len(set(folders)) > 1 else ()
+        apart = len(set(folders))
+        depth = next((d for d in depths if len({parts[-d:] for parts in folders}) == apart), 0)
+        above = files[0].absolute().parent.parts[-depth:] if depth else ()
+        yield unicodedata.normalize("NFC", " ".join((*above, name))), files
 
 
 def _pairs(
     files: Sequence[Path], infos: Mapping[Path, audio.AudioInfo], notes: list[str]
 ) -> Iterable[tuple[str, tuple[Path, ...]]]:
     """Group left and right files; yields (track name, files) in the order of the first file of each group."""
-    sides: dict[tuple[Path, str, str], dict[str, Path]] = {}
-    for file in files:
-        if match := _SIDE.match(_stem(file)):
-            key = (file.parent, match["base"].casefold(), file.suffix.lower())
-            sides.setdefault(key, {}).setdefault(match["side"][0].upper(), file)
     partner: dict[Path, tuple[Path, Path]] = {}
-    for found in sides.values():
-        if len(found) < 2:
-            continue
-        left, right = found["L"], found["R"]
+    for left, right in _sides(files):
         a, b = infos[left], infos[right]
         if a.channels != 1 or b.channels != 1:
             reason = "not both mono"
@@ -392,19 +344,19 @@ def _pairs(
         notes.append(f"{left.name} and {right.name}: kept as two tracks, {reason}")
     for file in files:
         if file not in partner:
-            yield _stem(file), (file,)
+            yield stem_of(file), (file,)
         elif file == min(partner[file], key=list(files).index):
-            yield _SIDE.match(_stem(file))["base"], partner[file]  # type: ignore[index]
+            yield side_of(file)[0], partner[file]
 
 
-def _stem(file: Path) -> str:
-    return unicodedata.normalize("NFC", file.stem)
-
-
-def _is_named(file: Path, names: Collection[str]) -> bool:
-    """Whether the track of a file has one of these names: it is called as the file, or without its side."""
-    side = _SIDE.match(_stem(file))
-    return _stem(file) in names or (side is not None and side["base"] in names)
+def _sides(files: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Files that are called left and right of one recording."""
+    sides: dict[tuple[Path, str, str], dict[str, Path]] = {}
+    for file in files:
+        base, side = side_of(file)
+        if side:
+            sides.setdefault((file.parent, base.casefold(), file.suffix.lower()), {}).setdefault(side, file)
+    return [(found["L"], found["R"]) for found in sides.values() if len(found) == 2]
 
 
 def distinct(name: str, taken: set[str]) -> str:
@@ -417,6 +369,18 @@ def distinct(name: str, taken: set[str]) -> str:
 
 
 # ------------------------------------------------------------------ from sources to one session
+
+
+def _recordings(sources: Sequence[Source]) -> list[tuple[Source, Tensor, int]]:
+    """Every track with its samples and their rate in Hz."""
+    found, broken = [], list[AudioError]()
+    for source in sources:
+        try:
+            found.append((source, *_read(source)))
+        except AudioError as error:
+            broken.append(error)
+    _raise(broken)
+    return found
 
 
 def _read(source: Source) -> tuple[Tensor, int]:

@@ -16,20 +16,8 @@ from torch.nn.functional import pad
 
 from diffmix.data import audio
 from diffmix.data.alignment import lag
-from diffmix.data.multitrack import (
-    Multitrack,
-    Source,
-    assemble,
-    files_in,
-    is_mixture,
-    left_out,
-    nested_folders,
-    scan,
-    session_rate,
-    song_folder,
-    stem_files,
-    subfolders,
-)
+from diffmix.data.folders import files_in, is_mixture, left_out, nested_folders, song_folder, stem_files, subfolders
+from diffmix.data.multitrack import Multitrack, Source, assemble, scan, session_rate
 from diffmix.errors import AudioError
 
 _DEPTH = 4  # root/split/artist/song

@@ -44,7 +44,7 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
     assert [t.role for t in song.tracks[:6]] == ["kick", "snare", "bass", "guitar", "overhead", "piano"]
     notes = "\n".join(song.notes)
     for expected in (
-        "._01_Kick.wav: left out, hidden file",
+        "._01_Kick.wav, .DS_Store: left out, hidden file",
         "empty.wav: left out, empty file (0 bytes)",
         "17_Nothing.wav: left out, holds no samples",
         "Vocals/: left out, tracks lie beside; name folders and files to mix all",
@@ -131,8 +131,20 @@ def test_left_and_right_join_only_when_they_fit(tmp_path):
 
 def test_equal_names_become_distinct(tmp_path):
     files = [put(tmp_path / d / n) for d, n in (("a", "kick.wav"), ("a", "kick.flac"), ("b", "Kick.wav"))]
-    assert [track.name for track in load(files).tracks] == ["kick", "kick_2", "Kick_3"]
+    assert [track.name for track in load(files).tracks] == ["a kick", "a kick_2", "b Kick"]
+    assert [track.name for track in load(files[::-1]).tracks] == ["b Kick", "a kick", "a kick_2"]
     assert [track.name for track in load(tmp_path / "a").tracks] == ["kick", "kick_2"]
+    deep = [put(tmp_path / d / "take 1" / "Audio_L.wav") for d in ("Drums", "Vox")]
+    deep += [put(tmp_path / "Vox" / "take 1" / n) for n in ("Audio_R.wav", "Room.wav", "Click.wav")]
+    told = [(track.name, track.role) for track in load(deep, keep=["take 1 Click"]).tracks]
+    assert told == [
+        ("Audio_L", None),
+        ("Audio", None),
+        ("Room", "room"),
+        ("Click", None),
+    ]
+    both = [(track.name, track.role) for track in load([*deep, put(tmp_path / "Drums/take 1/Audio_R.wav")]).tracks]
+    assert both == [("Drums take 1 Audio", "drums"), ("Vox take 1 Audio", "lead_vocal"), ("Room", "room")]
 
 
 @pytest.mark.parametrize("nested", ["tracks", "Stems", "RAW", "Song_RAW", "tracks/Song_Full", "anything"])
@@ -177,6 +189,17 @@ def _broken_among_good(folder):
     return folder
 
 
+def _several_broken(folder):
+    put(_unread(_broken_among_good(folder)) / "nan.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def _several_undecodable(folder):
+    for name in ("a.wav", "b.wav"):
+        put(folder / name, np.full(800, np.nan, "f4"), subtype="FLOAT")
+    return folder
+
+
 def _unread(folder):
     put(folder / "good.wav")
     (folder / "vox.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
@@ -192,6 +215,16 @@ UNUSABLE = {
     "only a mix": (lambda d: _only_a_mix(d / "x"), {}, "no audio files in it besides a finished mix"),
     "only a click": (lambda d: _only_a_click(d / "x"), {}, "Click.wav, which by its name only the players hear"),
     "broken": (lambda d: _broken_among_good(d / "x"), {}, r"bad\.wav: is not audio"),
+    "several broken": (
+        lambda d: _several_broken(d / "x"),
+        {},
+        r"^3 files cannot be read, replace them or move them away: .*vox.m4a: .*; .*bad.wav: is not .*; .*nan.wav: ",
+    ),
+    "several undecodable": (
+        lambda d: _several_undecodable(d / "x"),
+        {},
+        r"^2 files .*a.wav: 800.*; .*b.wav: 800",
+    ),
     "m4a": (lambda d: _unread(d / "x"), {}, r"vox\.m4a: m4a audio is not read; convert it"),
     "no files": (lambda d: [], {}, "no audio files"),
     "list skipped": (lambda d: [put(d / "mix.wav")], {}, r"no usable audio file: mix\.wav: left out"),
@@ -318,14 +351,22 @@ def test_what_only_players_hear_is_known_by_its_whole_name():
     assert [name for name in MUSIC.split("|") if is_cue(name)] == []
 
 
+APPLE_DOUBLES = ("._1.wav", "._2.wav", "._3.wav", "._4.wav", "._5.wav")
+
+
 def test_what_only_players_hear_is_left_out_and_had_in_by_name(tmp_path):
-    for name in ("Click.wav", "LTC_L.wav", "LTC_R.wav", "Guide Vox.wav"):
+    for name in ("Click.wav", "LTC_L.wav", "LTC_R.wav", "Guide Vox.wav", *APPLE_DOUBLES):
         put(tmp_path / name, tone(seconds=0.1 if "Vox" in name else 0.2))
     song = load(tmp_path)
     assert [track.name for track in song.tracks] == ["Guide Vox"]
     assert song.seconds == pytest.approx(0.1)  # a click that goes on does not make it longer
-    assert "Click.wav: left out, by its name only the players hear it" in song.notes[0]
-    assert "'Click=percussion'" in song.notes[0]
+    assert any("Click.wav: left out, by its name only the players hear it" in note for note in song.notes)
+    notes = "\n".join(song.notes)
+    assert "'Click=percussion'" in notes
+    assert "LTC_L.wav + LTC_R.wav: left out" in notes
+    assert "'LTC=percussion'" in notes
+    assert "._1.wav, ._2.wav, ._3.wav and 2 more: left out, hidden file" in notes
+    assert len(song.notes) == 3
     assert [track.name for track in load(sorted(tmp_path.iterdir())).tracks] == ["Guide Vox"]
     assert [track.name for track in load(tmp_path, keep=["Click", "LTC"]).tracks] == ["Click", "Guide Vox", "LTC"]
     (tmp_path / "Guide Vox.wav").unlink()

@@ -27,7 +27,7 @@ from diffmix.data.datasets.moisesdb import MOISESDB
 from diffmix.data.datasets.musdb import MUSDB
 from diffmix.data.datasets.slakh import SLAKH
 from diffmix.data.datasets.splits import SPLITS, divided
-from diffmix.data.multitrack import subfolders
+from diffmix.data.folders import subfolders
 from diffmix.data.songs import Dataset, Place, Song
 from diffmix.errors import AudioError
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from diffmix.data import audio
 from diffmix.data.datasets.layout import Kind, mapping, mixes, read_yaml, role_of, within
-from diffmix.data.multitrack import files_in, is_mixture, plan, stem_files, subfolders
+from diffmix.data.folders import files_in, is_mixture, stem_files, subfolders
+from diffmix.data.multitrack import plan
 from diffmix.data.songs import Place, Song, finished_mixes
 
 CLASSES: dict[str, str | None] = {

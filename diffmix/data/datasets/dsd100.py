@@ -13,7 +13,7 @@ from pathlib import Path
 from diffmix.data.datasets.layout import Kind, Wanted, collect, mixes
 from diffmix.data.datasets.musdb import ROLES
 from diffmix.data.datasets.splits import share
-from diffmix.data.multitrack import subfolders
+from diffmix.data.folders import subfolders
 from diffmix.data.songs import Place, Song
 
 _VALIDATION = 0.1

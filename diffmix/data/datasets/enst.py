@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from diffmix.data.datasets.layout import Kind, Wanted, collect, mixes, within
-from diffmix.data.multitrack import files_in
+from diffmix.data.folders import files_in
 from diffmix.data.songs import Place, Song
 
 MICROPHONES = {

@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 from diffmix.data import audio
 from diffmix.data.datasets import medleydb
 from diffmix.data.datasets.layout import Kind, Wanted, collect, mapping, mixes, read_yaml, role_of
-from diffmix.data.multitrack import Source, left_out, nested_folders
+from diffmix.data.folders import left_out, nested_folders
+from diffmix.data.multitrack import Source
 from diffmix.data.roles import is_cue
 from diffmix.data.songs import Place, Song, finished_mixes, source_of
 from diffmix.errors import AudioError
@@ -172,7 +173,7 @@ def _with(song: Song, labels: Mapping[str, Label]) -> Song:
         elif label.role == SKIP:
             continue
         elif label.role and is_cue(there.stem) and left_out(there, named=True) is None:  # the label knows better
-            notes = [note for note in notes if not note.startswith(f"{name}: left out")]
+            notes = [note for note in notes if name not in note.partition(": left out")[0].split(" + ")]
             sources.append(label.over(source_of(there, there.stem, None)))
         else:
             wrong.append(f"{name}: has a label, but is no track of the song")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffmix.data import audio
-from diffmix.data.multitrack import Source, distinct, left_out, subfolders
+from diffmix.data.folders import left_out, subfolders
+from diffmix.data.multitrack import Source, distinct
 from diffmix.data.roles import ROLES, guess_role
 from diffmix.data.songs import Place, source_of
 from diffmix.errors import AudioError

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diffmix.data.datasets.layout import Kind, Wanted, collect, mapping, mixes, read_yaml, role_of, within
-from diffmix.data.multitrack import stem_files
+from diffmix.data.folders import stem_files
 from diffmix.data.songs import Place, Song
 
 ROLES: dict[str, str | None] = {

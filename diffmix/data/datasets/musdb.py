@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from diffmix.data.datasets.layout import Kind, Wanted, collect, mixes
-from diffmix.data.multitrack import stem_files, subfolders
+from diffmix.data.folders import stem_files, subfolders
 from diffmix.data.songs import Place, Song
 from diffmix.errors import AudioError
 

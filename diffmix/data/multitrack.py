@@ -45,7 +45,8 @@ _NOTED_PADDING_S = 0.001
 class Track:
     """One recording: `audio` is float32 (C, T) with C 1 or 2, `role` is one of `roles.ROLES` or None.
 
-    Its `files` begin `start_s` after the song; before that `audio` is silent.
+    Its `files` begin `start_s` after the song; before that `audio` is silent. From sample `end` on there is only the
+    silence that gives all tracks one length, None where there is none.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Track:
     role: str | None = None
     files: tuple[str, ...] = ()
     start_s: float = 0.0
+    end: int | None = None
 
     def __repr__(self) -> str:
         return f"Track({self.name!r}, {' x '.join(map(str, self.audio.shape))}, {self.role})"
@@ -411,12 +413,12 @@ def assemble(
         tracks.append(Track(source.name, x.contiguous(), source.role, files, source.start_s))
     length = max(track.audio.shape[1] for track in tracks)
     for i, (track, (source, _, _)) in enumerate(zip(tracks, recordings, strict=True)):
-        missing = length - track.audio.shape[1]
+        end = track.audio.shape[1]
+        missing = length - end
         if missing:
-            tracks[i] = replace(track, audio=pad(track.audio, (0, missing)))
+            tracks[i] = replace(track, audio=pad(track.audio, (0, missing)), end=end)
         if missing / to_rate >= _NOTED_PADDING_S:
-            seconds = track.audio.shape[1] / to_rate
-            text = f"{seconds - source.start_s:.2f} s, padded with silence to {length / to_rate:.2f} s"
+            text = f"{end / to_rate - source.start_s:.2f} s, padded with silence to {length / to_rate:.2f} s"
             done.setdefault(text, []).append(source.label)
     told = [f"{', '.join(files)}: {text}" for text, files in done.items()]
     return Multitrack(name, to_rate, tuple(tracks), (*notes, *told))
@@ -426,7 +428,11 @@ def _at_rate(multitrack: Multitrack, sample_rate: int) -> Multitrack:
     if multitrack.sample_rate == sample_rate:
         return multitrack
     tracks = tuple(
-        replace(track, audio=audio.resample(track.audio, multitrack.sample_rate, sample_rate))
+        replace(
+            track,
+            audio=audio.resample(track.audio, multitrack.sample_rate, sample_rate),
+            end=track.end and -(-track.end * sample_rate // multitrack.sample_rate),
+        )
         for track in multitrack.tracks
     )
     note = f"all tracks: resampled from {multitrack.sample_rate} to {sample_rate} Hz"

@@ -125,7 +125,7 @@ LIMITS: dict[str, dict[str, Limit]] = {
 }
 NESTS = ("Chain", "Mix")
 SEND, FACTOR, RATE = (-1_000, 200, "dB"), (-1_000, 1_000, ""), (4_000, 768_000, "Hz")
-START, TAIL = (0, 86_400, "s"), (0, 600, "s")
+START, TAIL = (0, 86_400, "s"), (0, 86_400, "s")
 
 
 def highest(plugin, parameter, sample_rate):
@@ -275,26 +275,32 @@ def parse(text, name):
 
 
 ODDEST = 5_000  # of a ratio, the larger number: the filter has as many samples as its square, at most
+BLOCK = 1 << 19  # samples under the filter at a time
 
 
 def resample(x, old, new):
-    """Audio (C, T) from one integer rate to another by a Kaiser-windowed sinc (J. O. Smith, 1984).
+    """Audio (C, T) from one integer rate to another by a Kaiser-windowed sinc (J. O. Smith, 1984), added up in float64.
 
     y[m] = sum_k x[k] h(k / old - m / new), h(t) = base/old sinc(base t) kaiser(base t / zeros), |base t| < zeros.
     """
     common = math.gcd(old, new)
     if max(old, new) // common > ODDEST:
         raise Mistake(f"resampling from {old} to {new} Hz is not possible: their ratio is too odd.")
-    old, new = old // common, new // common
+    times = -(-64 // (new // common))  # simple ratios are written as wide ones, whose products are faster
+    old, new = old // common * times, new // common * times
     zeros, beta, base = 64, 14.769656459379492, 0.9475937167399596 * min(old, new)
     reach = math.ceil(zeros * old / base)
-    t = np.arange(-reach, reach + old) / old - np.arange(new)[:, None] / new
+    t = np.arange(-reach, reach + old)[:, None] / old - np.arange(new) / new
     window = np.i0(beta * np.sqrt(np.clip(1 - (base * t / zeros) ** 2, 0, 1))) / np.i0(beta)
     kernel = base / old * np.sinc(base * t) * window * (abs(base * t) < zeros)
-    padded = np.pad(x, ((0, 0), (reach, reach + old)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[1], axis=1)[:, ::old]
-    y = (frames @ kernel.T.astype(np.float32)).reshape(len(x), -1)
-    return y[:, : math.ceil(x.shape[1] * new / old)]
+    step = max(1, BLOCK // len(kernel))
+    y = np.empty((len(x), x.shape[1] // old + 1, new), x.dtype)
+    for number, out in enumerate(y):
+        padded = np.pad(x[number], (reach, reach + old))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, len(kernel))[::old]
+        for start in range(0, len(out), step):
+            out[start : start + step] = frames[start : start + step].astype(np.float64) @ kernel
+    return y.reshape(len(x), -1)[:, : -(-x.shape[1] * new // old)]
 
 
 def read(folder, node, sample_rate):
@@ -310,18 +316,18 @@ def read(folder, node, sample_rate):
             audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
             raise Mistake(f"{path} cannot be read as audio: {error}.") from None
-        audio = np.pad(audio.T, ((0, 0), (round(node["source"].get("start_s", 0) * rate), 0)))
-        parts.append(resample(audio, rate, sample_rate) if rate != sample_rate else audio)
+        parts.append((audio.T, rate))
     where, channels = f"Node {node['name']!r}, {path.name}", node["source"]["channels"]
-    longest = max(x.shape[1] for x in parts)
-    if len(parts) == 2:
-        parts = [mono(x, where) for x in parts]
-    x = np.concatenate([pad(x, longest) for x in parts])
+    if len({rate for _, rate in parts}) > 1:
+        raise Mistake(f"{where}: the sample rates of its two files differ, {parts[0][1]} and {parts[1][1]} Hz.")
+    longest = max(audio.shape[1] for audio, _ in parts)
+    x = np.concatenate([pad(mono(x, where) if len(parts) == 2 else x, longest) for x, _ in parts])
     if channels == 1:
-        return mono(x, where)
+        x = mono(x, where)
     if len(x) != channels:
         raise Mistake(f"{where}: the number of channels is {len(x)}; the preset needs {channels}.")
-    return x
+    x = np.pad(x, ((0, 0), (round(node["source"].get("start_s", 0) * rate), 0)))
+    return resample(x, rate, sample_rate) if rate != sample_rate else x
 
 
 def mono(x, where):

@@ -184,3 +184,12 @@ def test_resample_agrees_with_scipy_and_keeps_equal_rates():
     assert np.abs(audio.resample(sine, 44_100, 48_000).numpy() - expected).max() < 2e-5
     with pytest.raises(AudioError, match="from 44101 to 48000 Hz"):
         audio.resample(x, 44_101, 48_000)
+    assert audio.resample(torch.zeros(2, 3, 0), 44_100, 48_000).shape == (2, 3, 0)
+
+
+def test_gradients_pass_through_resample():
+    x, probe = torch.randn(2, 1, 2, 300, dtype=torch.float64)
+    y = audio.resample(x.requires_grad_(), 44_100, 16_000)
+    weights = torch.randn_like(y)
+    (y * weights).sum().backward()
+    assert (probe * x.grad).sum() == pytest.approx((audio.resample(probe, 44_100, 16_000) * weights).sum())

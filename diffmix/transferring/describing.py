@@ -95,6 +95,45 @@ class Clap:
         return _points(self.model.get_text_features(**given))
 
 
+class _Effects:
+    """The stages of the chain that words move, and their knobs as points in [0, 1]: ``spec``, neutral by default."""
+
+    def __init__(self, sample_rate: float) -> None:
+        self.stages = {stage: REGISTRY[CHAIN[stage]](sample_rate) for stage in RANGES}
+        self.plain = {
+            stage: {n: NEUTRAL.get(stage, {}).get(n, p.default) for n, p in effect.spec}
+            for stage, effect in self.stages.items()
+        }
+        self.spec = ParamSpec(
+            {
+                f"{stage}.{n}": _knob(self.stages[stage].spec.params[n], *ends, self.plain[stage][n])
+                for stage, ranges in RANGES.items()
+                for n, ends in ranges.items()
+            }
+        )
+
+    def play(self, x: Tensor, points: Tensor) -> Tensor:
+        """Audio (C, T) as each of the points (N, P) has it, (N, C, T)."""
+        y = x.expand(len(points), -1, -1)
+        for stage, values in self._settings(points).items():
+            y = self.stages[stage].process(y, **values)
+        return y
+
+    def heard(self, point: Tensor) -> dict[str, dict[str, float]]:
+        """The settings of the stages that a point (P,) moves enough to be heard."""
+        found = {
+            stage: {n: float(v[0]) for n, v in values.items()} for stage, values in self._settings(point[None]).items()
+        }
+        return {stage: values for stage, values in found.items() if _acts(stage, values, self.plain[stage])}
+
+    def _settings(self, points: Tensor) -> dict[str, dict[str, Tensor]]:
+        moved = self.spec.denormalize(points)
+        return {
+            stage: {n: moved.get(f"{stage}.{n}", torch.full((len(points),), v)) for n, v in values.items()}
+            for stage, values in self.plain.items()
+        }
+
+
 def describe(
     input: Any,
     words: str,
@@ -131,58 +170,33 @@ def describe(
     hears = embedding if isinstance(embedding, Embedding) else Clap(embedding)
     job = job_of(input, sample_rate, amount=amount, quality=quality, ceiling_db=ceiling_db, seed=seed)
     say = progress or (lambda what, done: None)
-    rate = job.rate
-    effects = {stage: REGISTRY[CHAIN[stage]](rate) for stage in RANGES}
-    plain = {
-        stage: {n: NEUTRAL.get(stage, {}).get(n, p.default) for n, p in effect.spec.params.items()}
-        for stage, effect in effects.items()
-    }
-    spec = ParamSpec(
-        {
-            f"{stage}.{n}": _knob(effects[stage].spec.params[n], *ends, plain[stage][n])
-            for stage, ranges in RANGES.items()
-            for n, ends in ranges.items()
-        }
-    )
+    effects = _Effects(job.rate)
+    start = effects.spec.default().flatten()
     piece = job.loudest.expand(2, -1)
-    piece = piece * db_to_gain(LEVEL_LUFS - integrated_loudness(piece[None], rate))
+    piece = piece * db_to_gain(LEVEL_LUFS - integrated_loudness(piece[None], job.rate))
     wanted = hears.text([f"this sound is {words.strip()}"])
 
-    def settings(points: Tensor) -> dict[str, dict[str, Tensor]]:
-        moved = spec.denormalize(points)
-        return {
-            stage: {n: moved.get(f"{stage}.{n}", torch.full((len(points),), v)) for n, v in values.items()}
-            for stage, values in plain.items()
-        }
-
+    @torch.no_grad()
     def score(points: Tensor) -> Tensor:
-        with torch.no_grad():
-            y = piece.expand(len(points), -1, -1)
-            for stage, values in settings(points).items():
-                y = effects[stage].process(y, **values)
-            y = y * db_to_gain(LEVEL_LUFS - integrated_loudness(y, rate))[:, None, None]
-            heard = hears.audio(at_rate(y.mean(1), rate, hears.sample_rate))
-        away = 1 - cosine_similarity(heard, wanted)
-        return away + PRIOR * (points - start).abs().mean(1)
+        y = effects.play(piece, points)
+        y = y * db_to_gain(LEVEL_LUFS - integrated_loudness(y, job.rate))[:, None, None]
+        heard = hears.audio(at_rate(y.mean(1), job.rate, hears.sample_rate))
+        return 1 - cosine_similarity(heard, wanted) + PRIOR * (points - start).abs().mean(1)
 
-    start = spec.default().flatten()
     before = float(score(start[None])[0])
     point, least = evolve(
         score, start, generations=GENERATIONS[quality], seed=seed, progress=lambda done: say("searching", 0.5 * done)
     )
     for stage in RANGES:  # a width of what is mono, a threshold that nothing reaches: drawn, not found
-        own = torch.tensor([name.startswith(f"{stage}.") for name in spec.names])
+        own = torch.tensor([name.startswith(f"{stage}.") for name in effects.spec.names])
         tried = torch.where(own, start, point)
         if (without := float(score(tried[None])[0])) <= least:
             point, least = tried, without
     point = start + amount * (point - start)
-    found = {stage: {n: float(v[0]) for n, v in values.items()} for stage, values in settings(point[None]).items()}
-    used = {stage: values for stage, values in found.items() if _acts(stage, values, plain[stage])}
-    distances, level = (
-        (before, float(score(point[None])[0])),
-        float(20 * piece.mean(0).abs().max().clamp_min(1e-6).log10()),
-    )
-    return job.by_hand(used, words.strip(), distances, level, lambda what, done: say(what, 0.5 + 0.5 * done))
+    level_db = float(20 * piece.mean(0).abs().max().clamp_min(1e-6).log10())
+    distances = before, float(score(point[None])[0])
+    used = effects.heard(point)
+    return job.by_hand(used, words.strip(), distances, level_db, lambda what, done: say(what, 0.5 + 0.5 * done))
 
 
 def _points(found: Any) -> Tensor:

@@ -10,7 +10,7 @@ from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
 from diffmix.playback import Progress
 from diffmix.transferring.evolution import SEARCHES
-from diffmix.transferring.job import Amount, Job, asked_for
+from diffmix.transferring.job import Amount, Asked, Job, asked_for
 from diffmix.transferring.listening import Recording
 from diffmix.transferring.style import heard_of, listed, refuse_words, style_in
 
@@ -99,26 +99,19 @@ def transfer(
         return mixed_like(input, reference, rates, console, asked.quality, lock, bound, ceiling_db, say)
     if console is not None:
         raise SettingsError("a console mixes stems: give a folder or a dict of them, or leave the console out")
-    if search not in SEARCHES:
-        raise SettingsError(f"search is one of {', '.join(SEARCHES)}, got {search!r}")
-    if search != "cma-es" and not chain:
-        raise SettingsError(f"the search {search} is for plugins: name them in a chain")
-    if chain:
-        held = {"lock": bool(lock), "bound": bool(bound), "candidates": candidates > 1}
-        _refuse("plugins are searched as a whole", "the knobs to turn, named in the chain,", **held)
-        if not any(asked.amounts[name] for name in SEARCHED):
-            raise SettingsError(f"plugins are searched for {', '.join(SEARCHED)}, of which nothing is asked for")
+    _check_chain(chain, search, asked, lock=bool(lock), bound=bool(bound), candidates=candidates > 1)
     ones = listed(reference)
     style = style_in(ones[0]) if len(ones) == 1 else None
     again = style is not None and style.treatment is not None and mode == "auto"
     if style is not None:
-        held = {
-            "weights": weights is not None,
-            "gate": again and gate != "default",
-            "candidates": again and candidates > 1,
-        }
         why = "a style has weights of its own" + (", and what it did is done again" if again else "")
-        _refuse(why, "amount, only, lock and bound", **held)
+        _refuse(
+            why,
+            "amount, only, lock and bound",
+            weights=weights is not None,
+            gate=again and gate != "default",
+            candidates=again and candidates > 1,
+        )
         if not again:
             refuse_words(style)
     say("listening", 0.0)
@@ -141,6 +134,18 @@ def transfer(
 
         made.append(job.made(belief, style, part))
     return dataclasses.replace(made[0], candidates=tuple(made[1:]))
+
+
+def _check_chain(chain: Sequence[Any], search: str, asked: Asked, **held: bool) -> None:
+    """Raise SettingsError for a search that is none or has no chain, and for what plugins are not searched for."""
+    if search not in SEARCHES:
+        raise SettingsError(f"search is one of {', '.join(SEARCHES)}, got {search!r}")
+    if search != "cma-es" and not chain:
+        raise SettingsError(f"the search {search} is for plugins: name them in a chain")
+    if chain:
+        _refuse("plugins are searched as a whole", "the knobs to turn, named in the chain,", **held)
+        if not any(asked.amounts[name] for name in SEARCHED):
+            raise SettingsError(f"plugins are searched for {', '.join(SEARCHED)}, of which nothing is asked for")
 
 
 def _refuse(why: str, allowed: str, **given: bool) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from diffmix._paths import conf_dir
 from diffmix.errors import CheckpointError, DiffmixError, OutputError, SettingsError
-from diffmix.files import write_text
+from diffmix.files import made_folder, write_text
 
 LIMITS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**31 - 1),
@@ -83,15 +83,7 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     ``metrics.csv``. Raises DiffmixError for what a user can mend.
     """
     check(config)
-    if not str(config["output"] or "").strip():  # most likely a variable of a shell that was not set
-        raise SettingsError("output is empty: the name of the run's folder is needed")
-    output = Path(config["output"])
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / ".writable").touch()
-        (output / ".writable").unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write to {output}: {error.strerror}") from None
+    output = _folder(config["output"])
     begun = time.monotonic()
     import lightning
     import torch
@@ -101,16 +93,11 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     from diffmix.systems.callbacks import ScoringProgress, StepCheckpoint, StepProgress
 
     # Lightning is loud about matters that this run has settled
-    logging.getLogger("lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning|torch")
     trainer_config = config["trainer"]
-    accelerator = trainer_config["accelerator"]
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    there = ["auto", "cpu", *["gpu"] * (cuda or mps), *["cuda"] * cuda, *["mps"] * mps]
-    if accelerator not in there:
-        raise SettingsError(f"trainer.accelerator={accelerator!r}: on this machine it is one of {', '.join(there)}")
+    accelerator = _accelerator(trainer_config["accelerator"])
     if trainer_config["threads"]:
         torch.set_num_threads(trainer_config["threads"])
     checkpoint, step = _checkpoint(str(config["resume"]), output)
@@ -161,6 +148,30 @@ def run(config: dict[str, Any]) -> dict[str, float]:
     save(output / "model", **card)
     write_text(output / "scores.json", json.dumps(scores, indent=1) + "\n")
     return scores
+
+
+def _folder(output: Any) -> Path:
+    """The folder of a run, made. Raises SettingsError without a name, OutputError where no file can be written."""
+    if not str(output or "").strip():  # most likely a variable of a shell that was not set
+        raise SettingsError("output is empty: the name of the run's folder is needed")
+    folder = made_folder(Path(output))
+    try:
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}") from None
+    return folder
+
+
+def _accelerator(wanted: str) -> str:
+    """What is wanted, if this machine has it. Raises SettingsError."""
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = ["auto", "cpu", *["gpu"] * (cuda or mps), *["cuda"] * cuda, *["mps"] * mps]
+    if wanted not in there:
+        raise SettingsError(f"trainer.accelerator={wanted!r}: on this machine it is one of {', '.join(there)}")
+    return wanted
 
 
 @contextmanager

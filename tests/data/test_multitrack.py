@@ -61,8 +61,11 @@ def test_a_real_session_is_read_and_everything_done_is_noted(tmp_path):
     assert "out/" not in notes
 
 
-def test_folders_in_a_list_are_groups_of_one_song(tmp_path):
+def test_folders_in_a_list_are_groups_of_one_song(tmp_path, monkeypatch):
     song = tmp_path / "My Song"
+    put(song / "Drums" / "Room_L.wav")
+    put(song / "Gtr" / "Room_R.wav")
+    (song / "Drums" / "take.txt").touch()
     for name in ("Drums/close/Kick.wav", "Drums/OH_L.wav", "Drums/OH_R.wav", "Gtr/OH_L.wav", "バス & Keys/ベース.wav"):
         put(song / name)
     put(song / "Drums" / "bounced" / "Old.wav")
@@ -71,12 +74,17 @@ def test_folders_in_a_list_are_groups_of_one_song(tmp_path):
     put(song / "Gtr" / "stems" / "OH_L.wav")  # of a result that lies among the tracks
     (song / "Gtr" / "settings.json").touch()
     (song / "Drums" / "close" / "back").symlink_to(song / "Drums")
-    read = load([song / "Drums", song / "Gtr", song / "Gtr" / "OH_L.wav", song / "バス & Keys" / "ベース.wav"])
+    twice = (song / "Gtr" / "OH_L.wav", song / "Drums" / "take.txt")
+    read = load([song / "Drums", song / "Gtr", *twice, song / "バス & Keys" / "ベース.wav"])
     assert read.name == "My Song"
     assert repr(read).startswith("Multitrack('My Song', ")
     assert repr(read.tracks[0]) == f"Track('OH', 1 x {read.length}, overhead)"
-    assert {t.name: len(t.files) for t in read.tracks} == {"OH": 2, "Kick": 1, "OH_L": 1, "ベース": 1}
+    files = {"OH": 2, "Room_L": 1, "Kick": 1, "OH_L": 1, "Room_R": 1, "ベース": 1}
+    assert {t.name: len(t.files) for t in read.tracks} == files
     assert all("Drums" in file for file in read.tracks[0].files)
+    assert [note for note in read.notes if "txt" in note] == ["take.txt: left out, not an audio file"]
+    monkeypatch.chdir(song)
+    assert [t.name for t in load(["Drums"]).tracks] == ["OH", "Room_L", "Kick"]
 
 
 def test_the_session_rate_is_the_most_common_the_higher_of_two_or_the_one_asked_for(tmp_path):
@@ -387,6 +395,8 @@ def test_tracks_are_placed_by_their_time_stamps(tmp_path):
     assert load(tmp_path).notes[1] == "placed by the time stamps in the files: b.wav at 0.125 s, d.wav at 0.250 s"
     piece = open_dataset(tmp_path)[0].segment(0.2, 0.1)
     assert torch.equal(piece.tracks[0].audio, song["b"].audio[:, 1_600:2_400])
+    stamped(put(tmp_path / "c_R.wav"), hour + 7)  # less than a millisecond
+    assert "c" in named(load(tmp_path))
     stamped(put(tmp_path / "c_R.wav"), hour + 800)  # no stereo track, then
     apart = load(tmp_path)
     assert apart.notes[0] == "c_L.wav and c_R.wav: kept as two tracks, 0.100 s apart by their time stamps"

@@ -86,7 +86,7 @@ def test_weights_are_those_of_one_node_also_in_chunks() -> None:
 
 
 def test_weights_stay_through_the_edits_of_a_session() -> None:
-    bent()
+    kind = bent()
     graph = Graph.from_text("a: in > gain(0dB) > Bent > m; a > b=Bent > m; m: sum > out")
     session = Session(graph, {"a": X}, 44100)
     y = session.render(graph)["out"]
@@ -95,6 +95,11 @@ def test_weights_stay_through_the_edits_of_a_session() -> None:
         session.keep(edited)
     assert torch.equal(session.render(graph.replaced("a.gain", values={"gain_db": 1e-9}))["out"], y)
     assert torch.equal(session.render(graph)["out"], y)
+    other = Graph.from_text("a: in > gain(0dB) > c=Bent > m; a > b=Bent > m; m: sum > out")
+    assert not torch.equal(session.render(other)["out"], y)
+    shared = dict.fromkeys(("a.Bent", "b"), kind(44100))
+    given = Session(graph, {"a": X}, 44100, processors=shared)
+    assert torch.equal(given.render(graph)["out"], 2 * given.signal("b"))
 
 
 def test_a_console_has_weights_and_every_desk_plays_them() -> None:

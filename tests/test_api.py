@@ -104,7 +104,7 @@ def test_a_preset_hears_the_files_as_the_mix_does(tmp_path: Path) -> None:
     """Other rates and formats, a pair of unequal length, and what is muted makes the mix as long as it is."""
     rng = np.random.default_rng(0)
     files = {"kick.wav": (1, 1.0, 1), "bass.ogg": (1, 0.9, 1), "vox.wav": (2, 0.8, 2), "hat.flac": (0.5, 0.7, 1)}
-    files |= {"OH_L.wav": (1.5, 0.62, 1), "OH_R.wav": (1.5, 0.6, 1), "pad.mp3": (2, 0.7, 2)}
+    files |= {"OH_L.wav": (1.5, 0.62, 1), "OH_R.wav": (1.5, 0.6, 1), "pad.mp3": (2, 0.7, 2), "keys.mp3": (1, 0.7, 1)}
     for name, (times, seconds, channels) in files.items():
         noise = rng.uniform(-0.5, 0.5, (int(times * RATE * seconds), channels))
         soundfile.write(tmp_path / name, noise, int(times * RATE))

@@ -279,9 +279,11 @@ BLOCK = 1 << 19  # samples under the filter at a time
 
 
 def resample(x, old, new):
-    """Audio (C, T) from one integer rate to another by a Kaiser-windowed sinc (J. O. Smith, 1984), added up in float64.
+    """Audio (C, T) from one integer rate to another by a Kaiser-windowed sinc (J. O. Smith, 1984).
 
     y[m] = sum_k x[k] h(k / old - m / new), h(t) = base/old sinc(base t) kaiser(base t / zeros), |base t| < zeros.
+    The filter in steps of 2^-27, whose sizes sum to less than 3, and the samples in 24 bits add up without rounding, in
+    whatever order a machine takes them; what samples hold beyond that is added apart.
     """
     common = math.gcd(old, new)
     if max(old, new) // common > ODDEST:
@@ -292,15 +294,30 @@ def resample(x, old, new):
     reach = math.ceil(zeros * old / base)
     t = np.arange(-reach, reach + old)[:, None] / old - np.arange(new) / new
     window = np.i0(beta * np.sqrt(np.clip(1 - (base * t / zeros) ** 2, 0, 1))) / np.i0(beta)
-    kernel = base / old * np.sinc(base * t) * window * (abs(base * t) < zeros)
-    step = max(1, BLOCK // len(kernel))
+    kernel = rounded(base / old * np.sinc(base * t) * window * (abs(base * t) < zeros), 27)
     y = np.empty((len(x), x.shape[1] // old + 1, new), x.dtype)
+    step = max(1, BLOCK // len(kernel))
     for number, out in enumerate(y):
         padded = np.pad(x[number], (reach, reach + old))
-        frames = np.lib.stride_tricks.sliding_window_view(padded, len(kernel))[::old]
+        bits = 24 - math.frexp(abs(padded).max())[1]
         for start in range(0, len(out), step):
-            out[start : start + step] = frames[start : start + step].astype(np.float64) @ kernel
+            heard = padded[start * old : (start + step) * old + 2 * reach].astype(np.float64)
+            whole = rounded(heard, bits)
+            sums = frames(whole, len(kernel), old) @ kernel
+            if (whole != heard).any():
+                sums += frames(heard - whole, len(kernel), old) @ kernel
+            out[start : start + step] = sums[: len(out) - start]
     return y.reshape(len(x), -1)[:, : -(-x.shape[1] * new // old)]
+
+
+def rounded(x, bits):
+    """Numbers to the nearest multiples of 2^-bits."""
+    return np.ldexp(np.rint(np.ldexp(x, bits)), -bits)
+
+
+def frames(x, length, step):
+    """Pieces of x (T,), each as long, from every step on: (F, length)."""
+    return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(x, length)[::step])
 
 
 def read(folder, node, sample_rate):
@@ -313,7 +330,8 @@ def read(folder, node, sample_rate):
         if not path.is_file():
             raise Mistake(f"Node {node['name']!r} needs the file {file}, which is not in {folder}.")
         try:
-            audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            with soundfile.SoundFile(path) as sound:
+                audio, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
         except (soundfile.SoundFileError, OSError) as error:
             raise Mistake(f"{path} cannot be read as audio: {error}.") from None
         parts.append((audio.T, rate))

@@ -8,7 +8,6 @@ from diffmix.errors import DiffmixError
 
 PACKAGES = (
     "torch",
-    "torchaudio",
     "numpy",
     "scipy",
     "numba",

@@ -137,24 +137,15 @@ class Mix:
             for t in self.multitrack.tracks
         }
         preset = preset_of(self.graph, self.sample_rate, sources)
-        if tail_s := self._tail_s():
-            preset["tail_s"] = tail_s
         own = {title: name for name, title in titles.items()} | {preset["output"]: preset["output"]}
         for node in preset["nodes"]:  # a preset, unlike a graph, has room for every name
             node["name"] = own.get(node["name"], node["name"])
             for edge in node["inputs"]:
                 edge["from"] = own.get(edge["from"], edge["from"])
-        place(preset, {track.name: track.start_s for track in self.multitrack.tracks})
+        place(
+            preset, {track.name: track.start_s for track in self.multitrack.tracks}, self.multitrack.rest_s(self.muted)
+        )
         return preset
-
-    def _tail_s(self) -> float:
-        """Seconds that the mix goes on after the longest track that is heard."""
-        song = self.multitrack
-        tail = round(song.tail_s * song.sample_rate)
-        length = song.length - tail
-        ends = [length if t.end is None else t.end for t in song.tracks if t.name not in self.muted]
-        missing = length - max(ends)
-        return (tail + missing) / song.sample_rate if missing else song.tail_s
 
     @cached_property
     def unplayable(self) -> str:

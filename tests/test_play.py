@@ -35,7 +35,7 @@ def stems() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "stems").mkdir()
-    for name, audio in {**stems(), "unheard": torch.full((1, 8000), 0.1)}.items():
+    for name, audio in {**stems(), "unheard": torch.full((1, 9000), 0.1)}.items():
         write_wav(tmp_path / "stems" / f"{name}.wav", audio, 44100)
     (tmp_path / "song.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path
@@ -124,7 +124,9 @@ def test_the_command_shows_plays_and_carries(folder: Path, capsys: pytest.Captur
     audio, _ = read(folder / "out" / "out.wav")
     expected, _ = diffmix.play(diffmix.Graph.from_text(TEXT), folder / "stems")
     assert np.abs(audio.numpy() - expected["out"]).max() <= 2**-23
-    nodes = json.loads((folder / "out" / "preset.json").read_text())["nodes"]
+    preset = json.loads((folder / "out" / "preset.json").read_text())
+    assert round(preset["tail_s"] * 44100) == 500  # which only the unheard one lasts
+    nodes = preset["nodes"]
     sources = {node["name"]: node["source"] for node in nodes if "source" in node}
     assert sources == {
         "vox": {"files": ["vox.wav"], "channels": 1, "start_s": round(1000 / 44100, 9)},

@@ -85,7 +85,8 @@ def _preset(graph: "Graph", tracks: "Multitrack", folder: Path) -> list[Path]:
     try:
         heard = {track.name: (track.files, len(track.audio)) for track in tracks.tracks if track.name in graph.sources}
         made = preset_of(graph, tracks.sample_rate, heard)
-        preset.place(made, {track.name: track.start_s for track in tracks.tracks})
+        unheard = {track.name for track in tracks.tracks} - heard.keys()
+        preset.place(made, {track.name: track.start_s for track in tracks.tracks}, tracks.rest_s(unheard))
     except PresetError as error:
         for file in files:
             file.unlink(missing_ok=True)

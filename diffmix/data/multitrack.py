@@ -101,6 +101,13 @@ class Multitrack:
         """Length in seconds."""
         return self.length / self.sample_rate
 
+    def rest_s(self, unheard: Collection[str] = ()) -> float:
+        """How many seconds it goes on behind the last track, but for those ``unheard``."""
+        tail = round(self.tail_s * self.sample_rate)
+        whole = self.length - tail
+        last = max(whole if t.end is None else t.end for t in self.tracks if t.name not in unheard)
+        return (tail + whole - last) / self.sample_rate if last < whole else self.tail_s
+
     @cached_property
     def loudness_lufs(self) -> dict[str, float]:
         """Integrated loudness of each track by name, in LUFS (ITU-R BS.1770-4); -70 for silence. Measured once."""

@@ -61,8 +61,10 @@ def source_files(sources: Sources) -> dict[str, list[str]]:
     return {track: files or [f"{track.replace('/', '_')}.wav"] for track, files in given.items()}
 
 
-def place(preset: Preset, starts_s: Mapping[str, float]) -> None:
-    """Let the files of sources begin so many seconds after the song, by the sources' names."""
+def place(preset: Preset, starts_s: Mapping[str, float], tail_s: float) -> None:
+    """Let the files of sources begin so many seconds after the song, by their names, and the song go on behind them."""
+    if tail_s:
+        preset["tail_s"] = tail_s
     for node in preset["nodes"]:
         if "source" in node and (start_s := starts_s.get(node["name"])):
             node["source"]["start_s"] = start_s

@@ -37,7 +37,7 @@ def echo(
             no echo at all, nor does NaN. Its gradient is a surrogate: the derivative of the parabola through the
             sample read and its two neighbours, with which the delay moves downhill as long as the echo and its aim
             overlap.
-        feedback: 0 to 1, (B,) or each sample (B, T).
+        feedback: cut to [-1, 1], (B,) or each sample (B, T).
         mix: 0 dry, 1 wet, (B,) or each sample (B, T).
         sample_rate: in Hz.
         longest_seconds: what is kept between chunks; a longer delay gives no echo.
@@ -51,7 +51,8 @@ def echo(
     never = ~((whole >= 1) & (whole <= longest))  # NaN too: the loops take any number for a place in memory
     delay = torch.where(never, math.inf, whole + (exact - exact.detach()))
     wet = torch.where((delay_seconds == 0)[:, None], 0.0, mix.double().reshape(mix.shape[0], -1))
-    coefficients = torch.broadcast_tensors(delay[:, None], feedback.double().reshape(mix.shape[0], -1), wet)
+    loop = feedback.clamp(-1, 1).double().reshape(mix.shape[0], -1)
+    coefficients = torch.broadcast_tensors(delay[:, None], loop, wet)
     signal, c = rows(x, torch.stack(coefficients, -1))
     return run(_echo, signal, c, longest if is_streaming() else 0).view(x.shape)
 
@@ -76,7 +77,7 @@ def filtered_echo(
     Args:
         x: audio (B, C, T).
         delay_seconds: one sample to ``longest_seconds`` (B,); this and the others may also change each sample (B, T).
-        feedback: above -1 and below 1 (B,).
+        feedback: cut to [-1, 1] (B,).
         mix: 0 dry, 1 wet (B,).
         cutoff_frequency_hz: of the filter, cut to 0.49 sample_rate (B,).
         q: of the filter (B,).
@@ -122,7 +123,7 @@ def ping_pong(
 def _coefficients(delays: list[Tensor], feedback: Tensor, mix: Tensor, section: Tensor) -> Tensor:
     """Values (B,) or (B, T) and a section (B, 5) or (B, T, 5) as coefficients (B, F, P)."""
     columns = section if section.ndim == 3 else section[:, None]
-    settings = [v.double().reshape(v.shape[0], -1) for v in (*delays, feedback, mix)]
+    settings = [v.double().reshape(v.shape[0], -1) for v in (*delays, feedback.clamp(-1, 1), mix)]
     return torch.stack(torch.broadcast_tensors(*settings, *columns.unbind(-1)), -1)
 
 

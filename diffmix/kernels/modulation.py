@@ -27,6 +27,7 @@ _CHORUS_LONGEST_MS = 110
 _PHASER_HOLD = 4  # Pedalboard's oscillator moves every fourth sample
 _PHASER_STAGES = 6
 _TILE = 512
+_LOUDEST = 0.99  # of a feedback: what Pedalboard plays, and no loop grows
 
 
 def modulated_delay(
@@ -41,16 +42,16 @@ def modulated_delay(
     Args:
         x: audio (B, C, T).
         delay_samples: delay in samples of all channels (B, 1, T) or of each (B, C, T), cut to [2, longest].
-        feedback: (B,) or each sample (B, T), above -1 and below 1.
+        feedback: (B,) or each sample (B, T), cut to [-0.99, 0.99].
         mix: 0 dry, 1 wet, (B,) or (B, T).
         longest: the longest delay in samples.
         late: as Pedalboard's chorus: read by straight lines, from 0 samples on, feedback one sample later.
 
     Returns:
-        Audio (B, C, T). Gradients to everything, the delay included, are exact where the delay is not cut.
+        Audio (B, C, T). Gradients to everything, the delay included, are exact where it and the feedback are not cut.
     """
     history = longest + 2
-    coefficients = _per_sample(feedback, mix)
+    coefficients = _looped(feedback, mix)
     rows = torch.cat([x, delay_samples.to(x.dtype)], 1)
     memory = x.shape[1] * (history + 1) if is_streaming() else 0
     return run(_delay, rows, coefficients, memory, x.shape[1], [history, int(late)])
@@ -63,15 +64,15 @@ def modulated_allpasses(x: Tensor, gain: Tensor, feedback: Tensor, mix: Tensor, 
         x: audio (B, C, T).
         gain: G = g/(1 + g) with g = tan(pi f/sample_rate), where f is the frequency at which each stage turns the phase
             by a quarter; of all channels (B, 1, T) or of each (B, C, T).
-        feedback: (B,) or each sample (B, T), above -1 and below 1; it arrives one sample later.
+        feedback: (B,) or each sample (B, T), cut to [-0.99, 0.99]; it arrives one sample later.
         mix: 0 dry, 1 wet, (B,) or (B, T); the notches are deepest at a half.
         stages: number of all-passes.
 
     Returns:
-        Audio (B, C, T). Gradients to everything are exact.
+        Audio (B, C, T). Gradients to everything are exact, that to a feedback which is cut is zero.
     """
     rows = torch.cat([x, gain.to(x.dtype)], 1)
-    return run(_allpasses, rows, _per_sample(feedback, mix), x.shape[1] * (stages + 1), x.shape[1], [stages])
+    return run(_allpasses, rows, _looped(feedback, mix), x.shape[1] * (stages + 1), x.shape[1], [stages])
 
 
 def allpass_gain(frequency_hz: Tensor, sample_rate: float) -> Tensor:
@@ -96,7 +97,7 @@ def chorus(
         rate_hz: of the sine, 0 to 100 (B,); this and the others may also change each sample (B, T).
         depth: the delay moves by 10 ms times this, both ways (B,).
         centre_delay_ms: 1 to 100 (B,); what would be shorter than 1 ms is 1 ms, with zero gradient.
-        feedback: above -1 and below 1 (B,); it is subtracted.
+        feedback: cut to [-0.99, 0.99] (B,); it is subtracted.
         mix: 0 dry, 1 wet (B,).
         sample_rate: in Hz.
     """
@@ -125,7 +126,7 @@ def phaser(
             at both ends, with zero gradient.
         centre_frequency_hz: 20 to 20000 (B,). Below a sample rate of 40.8 kHz all frequencies are lower, as a fresh
             plugin of Pedalboard has them.
-        feedback: above -1 and below 1 (B,); it is subtracted.
+        feedback: cut to [-0.99, 0.99] (B,); it is subtracted.
         mix: 0 dry, 1 wet (B,).
         sample_rate: in Hz.
     """
@@ -140,8 +141,9 @@ def _oscillate(x: Tensor, coefficients: Tensor, kind: int, hold: int = 1) -> Ten
     return oscillate(x.detach(), c, kind, hold)
 
 
-def _per_sample(*settings: Tensor) -> Tensor:
-    """Settings (B,) or (B, T) as coefficients (B, F, P), F = T if one of them moves."""
+def _looped(feedback: Tensor, mix: Tensor) -> Tensor:
+    """Settings (B,) or (B, T) as coefficients (B, F, 2), F = T if one of them moves."""
+    settings = feedback.clamp(-_LOUDEST, _LOUDEST), mix
     return torch.stack(torch.broadcast_tensors(*(s.double().reshape(s.shape[0], -1) for s in settings)), -1)
 
 

@@ -48,8 +48,8 @@ def freeverb(
 
     Args:
         x: audio (B, C, T) with C 1 or 2.
-        room_size: 0 to 1 (B,): decay to -60 dB of 0.7 s at 0, 1.4 s at 0.5, 11 s at 1.
-        damping: 0 to 1 (B,), loss of high frequencies per round trip.
+        room_size: 0 to 1, to which it is cut (B,): decay to -60 dB of 0.7 s at 0, 1.4 s at 0.5, 11 s at 1.
+        damping: 0, to which it is cut, to 1 (B,), loss of high frequencies per round trip.
         wet_level: 0 to 1 (B,); this and the following may also change each sample (B, T).
         dry_level: 0 to 1 (B,); 0.5 passes the input at unity gain.
         width: 0 to 1 (B,); scales the wet level of mono signals.
@@ -74,7 +74,7 @@ def freeverb(
         return (x * _over_time(dry)).to(x.dtype)
     wet1 = 0.5 * wet * (1 + width)
     wet2 = 0.5 * wet * (1 - width) if x.shape[1] == 2 else torch.zeros_like(wet1)
-    tank = room_size * 0.28 + 0.7, damping * 0.4
+    tank = room_size.clamp_max(1) * 0.28 + 0.7, damping.clamp_min(0) * 0.4
     gains = wet1, wet2, dry
     if all(g.ndim == 1 for g in gains):
         return _reverberate(x, torch.stack([*tank, *gains], 1), int(sample_rate))

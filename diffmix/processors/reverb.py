@@ -163,6 +163,6 @@ class FeedbackDelayNetwork(Processor):
         self, x: Tensor, *, decay_s: Tensor, high_ratio: Tensor, crossover_hz: Tensor, width: Tensor, mix: Tensor
     ) -> Tensor:
         """Audio x (B, 1 or 2, T); each value (B,), or (B, T) where modulatable."""
-        tail = feedback_delay_network(x, decay_s, high_ratio, crossover_hz, self.sample_rate, self.size)
+        tail = feedback_delay_network(x, decay_s, high_ratio.clamp_max(1), crossover_hz, self.sample_rate, self.size)
         centre = tail.mean(1, keepdim=True)
         return blended(x, blended(centre, tail, width), mix)

@@ -374,6 +374,27 @@ def test_exports_for_any_batch_and_length(name: str) -> None:
         assert torch.equal(made(*other), effect(*other))
 
 
+LOOPS = {
+    **dict.fromkeys(["Chorus", "Phaser", "Flanger", "ModulatedChorus", "ModulatedPhaser"], ("feedback", -0.99, 0.99)),
+    **dict.fromkeys(["Delay", "FilteredDelay", "PingPongDelay"], ("feedback", -1.0, 1.0)),
+    "FeedbackDelayNetwork": ("high_ratio", 1.0, 1.0),
+    "Reverb": ("room_size", 1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_no_loop_grows_where_a_step_led_outside(name: str) -> None:
+    effect = REGISTRY[name](RATE)
+    knob, *ends = LOOPS[name]
+    x, at = noise(effect), effect.spec.index(knob)
+    for outside, end in zip((-0.25, 1.25), ends, strict=True):
+        u = controls(effect)
+        u[:, at] = outside
+        values = effect.spec.denormalize(u)
+        if values[knob].abs().min() > 1:
+            assert torch.equal(run(effect, x, u), effect.process(x, **values | {knob: torch.full((2,), end)}))
+
+
 def test_names_are_checked_at_import() -> None:
     with pytest.raises(TypeError, match=r"takes \['cutoff'\], but the class declares \['cutoff_hz'\], each a keyword"):
 

@@ -1,5 +1,6 @@
 """Why a mix is as it is: what was measured of each track, what was done to it, and what undoing that would change."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from diffmix.data.multitrack import Multitrack, Track
 from diffmix.graph import Renderer
 from diffmix.graph.node import Endpoint
 from diffmix.kernels.loudness import HEARD_LUFS
-from diffmix.playback import PIECE, Player
+from diffmix.playback import Player
 from diffmix.settings import Settings
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,6 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 HEARD_S = 6.0
 """Seconds of the song, its fullest, by which spectra, masking and bypassing are judged."""
 
+_RESTING_DB = 30.0  # a track so far under its loudness plays nothing
 _HZ = np.array(THIRD_OCTAVES_HZ)
 _NAMES = ((60, "sub bass"), (250, "bass"), (500, "low mids"), (2000, "mids"), (6000, "presence"), (1e9, "treble"))
 
@@ -40,18 +42,13 @@ def explained(
     words, and ``bypass``: what leaving out each processor would change in the sum of all tracks, in front of the
     master's effects: ``level_lu`` and the third octave that changes most, ``hz`` by ``change_db``.
 
+    A track that rests in the song's fullest seconds is judged in its own.
+
     ``wished`` are ranges (low, high, words) that a person held knobs in, by name: "vox.pan.pan".
     """
-    console, multitrack, rate = player.console, player.multitrack, player.multitrack.sample_rate
-    start, stop = fullest(multitrack, HEARD_S)
+    console, multitrack = player.console, player.multitrack
     settings = console.check(settings)
-    master = Endpoint("master", "out")
-    ends = player.wired.ends
-    found = list(player.played(settings, [*ends, master], start=start, stop=stop))
-    sound = {end: torch.cat([part[end] for part in found], -1) for end in ends}
-    total = torch.cat([part[master] for part in found], -1)
-    placed = {name: band_powers(sound[end], rate).numpy() for name, end in zip(player.names, ends, strict=True)}
-    raw = {t.name: band_powers(t.audio[:, start:stop], rate).mean(0).numpy() for t in multitrack.tracks}
+    fullest_of_all = _Heard.of(player, settings, fullest(multitrack, HEARD_S))
     tracks = {t.name: t for t in multitrack.tracks}
     leads = [n for n, t in tracks.items() if t.role == "lead_vocal" and loudness_after[n] > HEARD_LUFS]
     sum_lufs = 10 * np.log10(sum(10 ** (level / 10) for level in loudness_after.values()))
@@ -59,36 +56,61 @@ def explained(
     result = {}
     for name, track in tracks.items():
         sounding = loudness_after[name] > HEARD_LUFS
-        heard = sounding and float(placed[name].sum()) > 0
-        if sounding and not heard:  # it rests in these seconds: its own fullest ones tell what it is
-            own = slice(*fullest(replace(multitrack, tracks=(track,)), (stop - start) / rate))
-            raw[name] = band_powers(track.audio[:, own], rate).mean(0).numpy()
+        part, before_lufs = fullest_of_all, multitrack.loudness_lufs[name]
+        if sounding and part.level_db(name) < before_lufs - _RESTING_DB:  # its own fullest seconds tell what it is
+            part = _Heard.of(player, settings, fullest(replace(multitrack, tracks=(track,)), HEARD_S))
+        heard = sounding and bool(part.placed[name].any())
         stages = settings["tracks"][name]
         entry: dict[str, Any] = {
             "crest_db": _crest_db(track.audio),
-            "dominant_hz": float(_HZ[int(raw[name].argmax())]) if sounding else None,
-            "masked": _masked(name, placed) if heard else {"share": 0.0, "by": {}},
+            "dominant_hz": float(_HZ[int(part.raw[name].argmax())]) if sounding else None,
+            "masked": _masked(name, part.placed) if heard else {"share": 0.0, "by": {}},
             "done": list(_done(console, stages, track.audio.shape[0])) if sounding else [],
             "why": [],
             "bypass": {},
         }
         if sounding:
             others = [n for n in leads if n != name]
-            vocal = np.mean([placed[n].mean(0) for n in others], 0) if others else None
+            vocal = np.mean([part.placed[n].mean(0) for n in others], 0) if others else None
             held = _held(name, stages, wished)
-            before_lufs, under_lu = multitrack.loudness_lufs[name], sum_lufs - loudness_after[name]
+            under_lu = sum_lufs - loudness_after[name]
             entry["why"] = [
                 *(f"as you wished: {words}" for words in dict.fromkeys(held.values())),
                 *_about_level(stages, before_lufs, under_lu, "fader.gain_db" in held, console),
-                *_about_effects(entry, stages, raw[name], vocal),
+                *_about_effects(entry, stages, part.raw[name], vocal),
                 *_about_place(track, entry["dominant_hz"], around, held),
                 *_about_sends(name, entry["dominant_hz"], around, held),
                 *_about_masking(entry["masked"]),
             ]
             if heard and name not in player.muted:
-                entry["bypass"] = dict(_bypassed(player, settings, name, total, (start, stop)))
+                entry["bypass"] = dict(_bypassed(player, settings, name, part))
         result[name] = entry
     return result
+
+
+class _Heard(NamedTuple):
+    """What sounds in some seconds of a song."""
+
+    span: tuple[int, int]  # in samples
+    raw: Mapping[str, Array]  # third octaves of each recording, (28,)
+    placed: Mapping[str, Array]  # of each track in the mix, (F, 28)
+    total: Tensor  # the sum of all, in front of the master's effects, (2, n)
+    spectrum: Array  # its third octaves, (28,)
+
+    def level_db(self, name: str) -> float:
+        """Mean power of a recording."""
+        return 10 * math.log10(max(float(self.raw[name].sum()), 1e-20))
+
+    @classmethod
+    def of(cls, player: Player, settings: Settings, span: tuple[int, int]) -> "_Heard":
+        """Play them."""
+        multitrack, ends, master = player.multitrack, player.wired.ends, Endpoint("master", "out")
+        rate, (start, stop) = multitrack.sample_rate, span
+        found = list(player.played(settings, [*ends, master], start=start, stop=stop))
+        sound = {end: torch.cat([part[end] for part in found], -1) for end in (*ends, master)}
+        placed = {name: band_powers(sound[end], rate).numpy() for name, end in zip(player.names, ends, strict=True)}
+        raw = {t.name: band_powers(t.audio[:, start:stop], rate).mean(0).numpy() for t in multitrack.tracks}
+        return cls(span, raw, placed, sound[master], band_powers(sound[master], rate).mean(0).numpy())
 
 
 def master_bypass(player: Player, settings: Settings) -> dict[str, dict[str, float]]:
@@ -113,7 +135,7 @@ def master_bypass(player: Player, settings: Settings) -> dict[str, dict[str, flo
 
 def _crest_db(audio: Tensor) -> float | None:
     """How far the highest peak of a recording stands above its mean, in dB; None for silence."""
-    peak, rms = max(float(audio.max()), -float(audio.min())), np.sqrt(_energy(audio) / audio.numel())
+    peak, rms = max(float(audio.max()), -float(audio.min())), np.sqrt(_product(audio, audio) / audio.numel())
     return round(20 * np.log10(peak / rms), 1) if rms > 0 else None
 
 
@@ -131,9 +153,7 @@ def _masked(name: str, placed: Mapping[str, Array]) -> dict[str, Any]:
     return {"share": round(float(weight[every > mean].sum()), 2), "by": {n: round(covered[n], 2) for n in most}}
 
 
-def _bypassed(
-    player: Player, settings: Settings, name: str, total: Tensor, span: tuple[int, int]
-) -> Iterator[tuple[str, dict[str, float]]]:
+def _bypassed(player: Player, settings: Settings, name: str, part: _Heard) -> Iterator[tuple[str, dict[str, float]]]:
     """What leaving out each processor of one track would change in the sum of all."""
     console, rate = player.console, player.multitrack.sample_rate
     track = next(t for t in player.multitrack.tracks if t.name == name)
@@ -151,16 +171,16 @@ def _bypassed(
     single = Player(console, alone)
     each = [console.numbers(Settings({**settings, "tracks": {name: knobs}})) for knobs in (stages, *variants.values())]
     values = DeskValues(*({k: torch.cat([v[n][k] for v in each]) for k in each[0][n]} for n in range(3)))
-    x = track.audio[:, span[0] : span[1]].expand(len(each), 1, -1, -1)
+    x = track.audio[:, slice(*part.span)].expand(len(each), 1, -1, -1)
     sources = single.wired.sources(x)
     master = Endpoint("master", "out")
     with torch.no_grad():
         live = single.wired.renderer.live
         renderer = Renderer(single.graph, console.sample_rate, processors=live, targets=[master])
         made = renderer.signals(sources, single.wired.knobs(values, None))[master]
-    before = band_powers(total, rate).mean(0).numpy()
+    rest = part.total - made[0]
     for (stage, _), y in zip(variants.items(), made[1:], strict=True):
-        yield stage, _change(before, band_powers(total - made[0] + y, rate).mean(0).numpy(), rate)
+        yield stage, _change(part.spectrum, band_powers(rest + y, rate).mean(0).numpy(), rate)
 
 
 def _change(before: Array, after: Array, rate: float) -> dict[str, float]:
@@ -314,18 +334,18 @@ def _about_place(track: Track, dominant_hz: float, around: _Around, held: Mappin
             yield f"in the centre, where {'low' if dominant_hz <= 160 else 'leading'} sounds hold the mix"
     width = around.widths.get(name, 1.0)
     if abs(width - 1) >= 0.05 and "image.width" not in held:
-        left, right = track.audio
-        sides, centre = _energy(left, -right), _energy(left, right)
+        left, right = track.audio[:1], track.audio[1:]
+        apart, both = _product(left, left) + _product(right, right), 2 * _product(left, right)
+        sides, centre = apart - both, apart + both
         if sides > 1e-8 * centre > 0:
             under_db = 10 * np.log10(centre / sides)
             how = "wider, for more room" if width > 1 else "narrower, for a firmer middle"
             yield f"its sides are {abs(under_db):.0f} dB {'under' if under_db > 0 else 'over'} its middle: {how}"
 
 
-def _energy(*signals: Tensor) -> float:
-    """The sum of squares of a sum of signals."""
-    pieces = zip(*(signal.split(PIECE // 16, -1) for signal in signals), strict=True)
-    return sum(float(sum(p.double() for p in piece).square().sum()) for piece in pieces)
+def _product(a: Tensor, b: Tensor) -> float:
+    """The sum of the products of the samples of two signals (C, T), in double precision and without copies."""
+    return float(np.einsum("ct,ct->", a.numpy(), b.numpy(), dtype=np.float64))
 
 
 def _about_sends(name: str, dominant_hz: float, around: _Around, held: Mapping[str, str]) -> Iterator[str]:

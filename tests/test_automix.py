@@ -457,4 +457,5 @@ def test_a_track_that_rests_while_the_others_play_is_explained(tmp_path: Path) -
     assert report["dominant_hz"] > 20
     assert report["done"]
     assert report["why"]
+    assert abs(report["bypass"]["eq"]["change_db"]) > 1  # nothing covers it there
     mix.save(tmp_path / "out")

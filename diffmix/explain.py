@@ -48,43 +48,44 @@ def explained(
     """
     console, multitrack = player.console, player.multitrack
     settings = console.check(settings)
-    fullest_of_all = _Heard.of(player, settings, fullest(multitrack, HEARD_S))
     tracks = {t.name: t for t in multitrack.tracks}
     leads = [n for n, t in tracks.items() if t.role == "lead_vocal" and loudness_after[n] > HEARD_LUFS]
     sum_lufs = 10 * np.log10(sum(10 ** (level / 10) for level in loudness_after.values()))
-    around = _Around.of(console, settings, [n for n, level in loudness_after.items() if level > HEARD_LUFS], tracks)
+    audible = [n for n, level in loudness_after.items() if level > HEARD_LUFS]
+    around = _Around.of(console, settings, audible, tracks)
+    heard = _heard(player, settings, [tracks[name] for name in audible])
     result = {}
     for name, track in tracks.items():
-        sounding = loudness_after[name] > HEARD_LUFS
-        part, before_lufs = fullest_of_all, multitrack.loudness_lufs[name]
-        if sounding and part.level_db(name) < before_lufs - _RESTING_DB:  # its own fullest seconds tell what it is
-            part = _Heard.of(player, settings, fullest(replace(multitrack, tracks=(track,)), HEARD_S))
-        heard = sounding and bool(part.placed[name].any())
-        stages = settings["tracks"][name]
         entry: dict[str, Any] = {
             "crest_db": _crest_db(track.audio),
-            "dominant_hz": float(_HZ[int(part.raw[name].argmax())]) if sounding else None,
-            "masked": _masked(name, part.placed) if heard else {"share": 0.0, "by": {}},
-            "done": list(_done(console, stages, track.audio.shape[0])) if sounding else [],
+            "dominant_hz": None,
+            "masked": {"share": 0.0, "by": {}},
+            "done": [],
             "why": [],
             "bypass": {},
         }
-        if sounding:
-            others = [n for n in leads if n != name]
-            vocal = np.mean([part.placed[n].mean(0) for n in others], 0) if others else None
-            held = _held(name, stages, wished)
-            under_lu = sum_lufs - loudness_after[name]
-            entry["why"] = [
-                *(f"as you wished: {words}" for words in dict.fromkeys(held.values())),
-                *_about_level(stages, before_lufs, under_lu, "fader.gain_db" in held, console),
-                *_about_effects(entry, stages, part.raw[name], vocal),
-                *_about_place(track, entry["dominant_hz"], around, held),
-                *_about_sends(name, entry["dominant_hz"], around, held),
-                *_about_masking(entry["masked"]),
-            ]
-            if heard and name not in player.muted:
-                entry["bypass"] = dict(_bypassed(player, settings, name, part))
         result[name] = entry
+        if name not in heard:
+            continue
+        part, stages = heard[name], settings["tracks"][name]
+        raw = band_powers(track.audio[:, slice(*part.span)], multitrack.sample_rate).mean(0).numpy()
+        sounds = bool(part.placed[name].any())
+        others = [n for n in leads if n != name]
+        vocal = np.mean([part.placed[n].mean(0) for n in others], 0) if others else None
+        held = _held(name, stages, wished)
+        before_lufs, under_lu = multitrack.loudness_lufs[name], sum_lufs - loudness_after[name]
+        entry["dominant_hz"] = float(_HZ[int(raw.argmax())])
+        entry["masked"] = _masked(name, part.placed) if sounds else entry["masked"]
+        entry["done"] = list(_done(console, stages, track.audio.shape[0]))
+        entry["why"] = [
+            *(f"as you wished: {words}" for words in dict.fromkeys(held.values())),
+            *_about_level(stages, before_lufs, under_lu, "fader.gain_db" in held, console),
+            *_about_effects(entry, stages, raw, vocal),
+            *_about_place(track, entry["dominant_hz"], around, held),
+            *_about_sends(name, entry["dominant_hz"], around, held),
+            *_about_masking(entry["masked"]),
+        ]
+        entry["bypass"] = dict(_bypassed(player, settings, name, part)) if sounds else {}
     return result
 
 
@@ -92,25 +93,36 @@ class _Heard(NamedTuple):
     """What sounds in some seconds of a song."""
 
     span: tuple[int, int]  # in samples
-    raw: Mapping[str, Array]  # third octaves of each recording, (28,)
-    placed: Mapping[str, Array]  # of each track in the mix, (F, 28)
+    placed: Mapping[str, Array]  # third octaves of each track in the mix, (F, 28)
     total: Tensor  # the sum of all, in front of the master's effects, (2, n)
     spectrum: Array  # its third octaves, (28,)
-
-    def level_db(self, name: str) -> float:
-        """Mean power of a recording."""
-        return 10 * math.log10(max(float(self.raw[name].sum()), 1e-20))
 
     @classmethod
     def of(cls, player: Player, settings: Settings, span: tuple[int, int]) -> "_Heard":
         """Play them."""
-        multitrack, ends, master = player.multitrack, player.wired.ends, Endpoint("master", "out")
-        rate, (start, stop) = multitrack.sample_rate, span
-        found = list(player.played(settings, [*ends, master], start=start, stop=stop))
+        rate, ends, master = player.multitrack.sample_rate, player.wired.ends, Endpoint("master", "out")
+        found = list(player.played(settings, [*ends, master], start=span[0], stop=span[1]))
         sound = {end: torch.cat([part[end] for part in found], -1) for end in (*ends, master)}
         placed = {name: band_powers(sound[end], rate).numpy() for name, end in zip(player.names, ends, strict=True)}
-        raw = {t.name: band_powers(t.audio[:, start:stop], rate).mean(0).numpy() for t in multitrack.tracks}
-        return cls(span, raw, placed, sound[master], band_powers(sound[master], rate).mean(0).numpy())
+        return cls(span, placed, sound[master], band_powers(sound[master], rate).mean(0).numpy())
+
+
+def _heard(player: Player, settings: Settings, tracks: Sequence[Track]) -> dict[str, _Heard]:
+    """The fullest seconds of a song, for each track by name; for those that rest there, the fullest of these."""
+    found: dict[str, _Heard] = {}
+    session, left = player.multitrack, list(tracks)
+    while left:
+        span = fullest(session, HEARD_S)
+        loudness = {t.name: player.multitrack.loudness_lufs[t.name] for t in left}
+        playing = [t for t in left if _power_db(t.audio[:, slice(*span)]) > loudness[t.name] - _RESTING_DB]
+        if not playing and len(session.tracks) > 1:  # no two of them play together
+            session = replace(session, tracks=(left[0],))
+            continue
+        part = _Heard.of(player, settings, span)
+        found |= {track.name: part for track in playing or left}
+        left = [track for track in left if track.name not in found]
+        session = replace(session, tracks=tuple(left or tracks))
+    return found
 
 
 def master_bypass(player: Player, settings: Settings) -> dict[str, dict[str, float]]:
@@ -135,8 +147,14 @@ def master_bypass(player: Player, settings: Settings) -> dict[str, dict[str, flo
 
 def _crest_db(audio: Tensor) -> float | None:
     """How far the highest peak of a recording stands above its mean, in dB; None for silence."""
-    peak, rms = max(float(audio.max()), -float(audio.min())), np.sqrt(_product(audio, audio) / audio.numel())
-    return round(20 * np.log10(peak / rms), 1) if rms > 0 else None
+    peak = max(float(audio.max()), -float(audio.min()))
+    return round(20 * math.log10(peak) - _power_db(audio), 1) if peak > 0 else None
+
+
+def _power_db(audio: Tensor) -> float:
+    """The mean square of a recording."""
+    mean = _product(audio, audio) / audio.numel()
+    return 10 * math.log10(mean) if mean > 0 else -math.inf
 
 
 def _masked(name: str, placed: Mapping[str, Array]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_
 from diffmix.params import Param
 from diffmix.playback import Player, Progress, cut, order_of
 from diffmix.settings import Settings, shortest
+from diffmix.stems import levels, write_stems
 from diffmix.types import Path
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Mix:
         from diffmix.report import measure
 
         return measure(self)
+
+    @cached_property
+    def levels(self) -> list[tuple[float, float]]:
+        """Loudness in LUFS and highest sample in dBFS of each track, then of each bus, in front of the master."""
+        return levels(self)
 
     @property
     def processed(self) -> Iterator[tuple[str, np.ndarray]]:
@@ -226,10 +232,11 @@ class Mix:
                     preset.write_player(temporary / "preset.py")
                 if daw:
                     self.to_dawproject(temporary / "mix.dawproject")
-                self.write_report(temporary)
-                if stems:
+                if stems:  # they tell the report how loud they are
                     (temporary / "stems").mkdir()
-                    self._write_stems(temporary / "stems")
+                    files = [temporary / "stems" / file for file in self._stem_files()]
+                    self.__dict__["levels"] = write_stems(self, files)
+                self.write_report(temporary)
                 written = keep_edited(folder, temporary)
                 for file in sorted(temporary.rglob("*")):
                     if file.is_dir():
@@ -277,25 +284,6 @@ class Mix:
                 file += "_"
             files.append(f"{file}.wav")
         return files
-
-    def _write_stems(self, folder: FilePath) -> None:
-        from diffmix.data.audio import WavWriter
-
-        player, measured = Player(self.console, self.multitrack, self.muted), self.report
-        names = [track.name for track in self.multitrack.tracks]
-        ends = dict(zip(player.names, player.wired.ends, strict=True))
-        ends_of = [*(ends[name] for name in names), *player.wired.returns.values()]
-        peaks = [measured["tracks"][name]["peak_after_db"] for name in names]
-        peaks += [found["peak_db"] for found in measured["returns"].values()]
-        writers = [
-            WavWriter(folder / file, self.sample_rate, 2, 10 ** ((peak_db + 0.01) / 20))
-            for file, peak_db in zip(self._stem_files(), peaks, strict=True)
-        ]
-        for found in player.played(self.settings, ends_of):
-            for writer, end in zip(writers, ends_of, strict=True):
-                writer.write(found[end])
-        for writer in writers:
-            writer.close()
 
 
 def grouped(multitrack: Multitrack) -> tuple[Tracks, list[int]]:

@@ -108,15 +108,10 @@ class Player:
 
     def levels(self, settings: Settings) -> Tensor:
         """Loudness (N,) in LUFS of each track, in the order of `names`, as it reaches its group or the master."""
-        return self.levels_and_peaks(settings)[0]
-
-    def levels_and_peaks(self, settings: Settings, ends: Sequence[Value] = ()) -> tuple[Tensor, Tensor]:
-        """`levels`, and the largest magnitudes (N,); of other stereo signals than the tracks' with ``ends``."""
-        ends = ends or self.wired.ends
         meter = LoudnessMeter(self.console.sample_rate)
-        for found in self.played(settings, ends):
-            meter.add(torch.stack([found[end] for end in ends]))
-        return meter.loudness().float(), meter.peaks().float()
+        for found in self.played(settings, self.wired.ends):
+            meter.add(torch.stack([found[end] for end in self.wired.ends]))
+        return meter.loudness().float()
 
     def finished(
         self, before: Tensor, settings: Settings, start: Value | None = None, piece: int = PIECE // 4

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from diffmix.data.multitrack import Multitrack
     from diffmix.mix import Mix
-    from diffmix.settings import Settings
 
 _SOUND_BYTES = 1_100_000
 """Size of each of the two excerpts in the page."""
@@ -70,7 +69,9 @@ def measure(mix: "Mix") -> dict[str, Any]:
     rate = mix.sample_rate
     settings = mix.console.check(mix.settings)
     player = Player(mix.console, mix.multitrack, mix.muted)
-    levels, of_returns = _levels(player, mix.settings)
+    names = [track.name for track in mix.multitrack.tracks]
+    levels = dict(zip(names, mix.levels, strict=False))
+    of_returns = dict(zip(mix.console.buses, mix.levels[len(names) :], strict=True))
     centres, mix_db = plots.third_octaves(mix.audio, rate)
     return {
         "name": mix.multitrack.name,
@@ -124,17 +125,6 @@ def _gain_db(mix: "Mix", settings: Mapping[str, Any]) -> float | None:
     """What the master's gains add, None without one."""
     gains = [name for name, effect in mix.console.master.items() if isinstance(effect, Gain)]
     return sum(settings["master"][name]["gain_db"] for name in gains) if gains else None
-
-
-def _levels(player: Player, settings: "Settings") -> tuple[dict[str, tuple[float, float]], ...]:
-    """Loudness in LUFS and highest sample in dBFS of the tracks, and of the returns, by name."""
-    returns = player.wired.returns
-    loudness, peaks = player.levels_and_peaks(settings, [*player.wired.ends, *returns.values()])
-    levels = [
-        (lufs, 20 * math.log10(max(peak, 1e-6))) for lufs, peak in zip(loudness.tolist(), peaks.tolist(), strict=True)
-    ]
-    count = len(player.names)
-    return dict(zip(player.names, levels[:count], strict=True)), dict(zip(returns, levels[count:], strict=True))
 
 
 def _tracks(

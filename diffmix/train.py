@@ -300,7 +300,7 @@ def main() -> None:
             config.output = HydraConfig.get().runtime.output_dir
         begun.append(True)
         try:
-            _complete(config, HydraConfig.get().runtime.choices["recipe"])
+            _complete(config, HydraConfig.get().runtime.choices.get("recipe", ""))
             plain = OmegaConf.to_container(config, resolve=True)
             scores = run(plain)  # type: ignore[arg-type]
         except OmegaConfBaseException as error:
@@ -322,6 +322,11 @@ def main() -> None:
         composed()
     except CompactHydraException as error:
         sys.exit(_complain(_unset(error, Path(conf_dir()))))
+    except ValueError as error:  # Hydra's own, of a value and a setting that it does not bring together
+        if begun:
+            raise
+        given = ", ".join(a for a in sys.argv[1:] if not a.startswith("-"))
+        sys.exit(_complain(f"one of these does not fit what it sets: {given} ({error})"))
     except OSError as error:
         if begun:
             raise
@@ -335,6 +340,8 @@ def _complete(config: Any, recipe: str) -> None:
     def plain(*parts: str) -> dict[str, Any]:
         return OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), *parts)))  # type: ignore[return-value]
 
+    if not recipe:
+        raise SettingsError("no recipe is chosen, which recipe=automix would be (see --help)")
     if not Path(conf_dir(), "recipe", f"{recipe}.yaml").is_file():
         return
     usual: dict[str, str] = {}
@@ -364,9 +371,12 @@ def _quoted(argument: str) -> str:
 
 def _unset(error: Exception, folder: Path) -> str:
     """What Hydra says of an override, in a sentence; of a name that no setting has, which one may be meant."""
+    from hydra.errors import OverrideParseException
     from omegaconf import OmegaConf
 
     message = str(error)
+    if isinstance(error, OverrideParseException) and "Ambiguous" not in message:
+        return f"{error.override} cannot be read: NAME=VALUE, +NAME=VALUE and ~NAME can, and a text in quotes as VALUE"
     if wrong := re.match("Ambiguous value for argument '(.*?=)(.*)'", message):
         key, value = wrong.groups()
         return f"{key}{value}: -m asks for several runs, {key}[{value}] is a list and '{key}\"{value}\"' a text"

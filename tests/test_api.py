@@ -134,6 +134,7 @@ def test_a_mix_may_go_on_until_its_reverb_has_rung_out(tmp_path: Path) -> None:
     assert all(longer.settings[part] == mix.settings[part] for part in ("tracks", "buses"))
     assert load(longer.multitrack, 2 * RATE).tail_s == 2.5
     early = automixing.with_tail(mix.multitrack, 0.1)
+    assert automixing.with_tail(early, 0.25).tail_s == 0.35
     assert automixing.cut_off(early, longer.audio[:, : early.length]).endswith(": a longer tail lets it ring out.")
     end_db = 20 * np.log10(np.abs(longer.audio[:, -320:]).max() / np.abs(longer.audio).max())
     assert end_db < -60

@@ -16,7 +16,7 @@ USES: dict[str, Callable[[Tensor], Tensor]] = {
     "bands": lambda x: band_powers(x[0], RATE),
     "bark": lambda x: AudioFeatureLoss(RATE)(x, x.detach().flip(1) / 2),
     "mel": lambda x: x[..., :513] @ mel_weights(1024, RATE),
-    "noise": lambda x: NoiseReverb(RATE, length_s=0.1)(x, torch.full((1, 19), 0.5)),
+    "noise": lambda x: NoiseReverb(RATE, length_s=0.1)(x, x[:, 0, :19] + 0.5),
     "prefilter": lambda x: StereoInvariantLoss(RATE)(x, x.detach() / 2),
 }
 

@@ -239,6 +239,9 @@ def test_what_is_usual_is_expected_over_what_tracks_may_be(band):
     low = hear(Track("Low", noise(1, 40, 100), "synth"), RATE, {"bass": 0.5, "synth": 0.25, "keys": 0.25})
     assert low is not None
     assert low.chances == {"bass": 1.0}  # of that much bottom
+    unsure = hear(band.tracks[0], RATE, {"tom": 0.3, "snare": 0.7})
+    assert unsure is not None
+    assert unsure.role == "snare"
     usual = [USUAL["hihat"], USUAL["tom"], expected({"hihat": 0.6, "tom": 0.4})]
     for what in ("highpass_hz", "ratio", "attack_ms", "release_ms"):
         ends = [np.log(getattr(u, what)) for u in usual]

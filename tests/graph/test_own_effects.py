@@ -83,6 +83,22 @@ def test_weights_are_those_of_one_node_also_in_chunks() -> None:
     both = Renderer(graph, 44100, processors={"a.Bent": shared, "b.Bent": shared})
     assert len(list(both.parameters())) == 1
     assert next(len(step.runs) for step in both.plan.steps if isinstance(step, Batch)) == 2  # side by side
+    named("Trained", lambda _: shared)
+    both = Renderer(Graph.from_text(str(graph).replace("Bent", "Trained")), 44100)
+    assert next(len(step.runs) for step in both.plan.steps if isinstance(step, Batch)) == 2
+    own = Gain(44100)
+    placed = Graph.from_text("a: in > gain > pan > m\nb: in > pan > m\nm: sum > out")
+    faded = Renderer(placed, 44100, processors={"a.gain": own})
+    assert any(effect is own for effect in faded.effects)
+
+
+def test_weights_of_nodes_in_a_loop_are_their_own() -> None:
+    bent()
+    graph = Graph().add("a", "In").add("m", "Sum").add("b", "Bent").add("c", "Bent").add("s", "Sum").add("out", "Out")
+    graph = graph.add("fb", "Feedback", delay_ms=1).chained("a", "m", "b", "s", "fb", "m").chained("m", "c", "s", "out")
+    renderer = Renderer(graph, 44100)
+    y = renderer.render({"a": X})["out"]
+    assert y[0, 0, 0].item() == pytest.approx(sum(renderer.live[name].weight.item() for name in "bc"))
 
 
 def test_weights_stay_through_the_edits_of_a_session() -> None:
@@ -119,6 +135,11 @@ def test_a_console_has_weights_and_every_desk_plays_them() -> None:
     for same in (other, copy.deepcopy(console)):
         assert torch.equal(same(x[:, :2], same.default(1, 2)), y)
     assert not Console(44100).learned
+    bus, group = {"room": {"bent": "Bent"}}, {"all": {"tracks": ["a*"], "stages": {"bent": "Bent"}}}
+    rich = Console(44100, sends={"send": "room"}, buses=bus, groups=group)
+    assert list(rich.state_dict()) == ["learned.bus/room/bent.weight", "learned.group/all/bent.weight"]
+    live = rich.wired([1], ["a"]).renderer.live
+    assert (live["room.bent"], live["all.bent"]) == (rich.buses["room"]["bent"], rich.groups["all"]["bent"])
     tracks, settings = {"a": x[0, 0, 0].numpy()}, {"tracks": {"a": {}}}
     with pytest.raises(
         SettingsError, match="stage track/bent: a Bent has weights, which no layout holds; give the Conso"

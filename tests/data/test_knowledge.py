@@ -264,6 +264,10 @@ def test_a_reference_shows_how_bright_and_how_wide_it_is_beside_a_mix(band):
     mono, noise_like = plain.mean(0, keepdim=True).expand(2, -1), noise(0, 20, 20000, 2, pink=False)
     assert style_like(mono, plain, RATE).width == -1
     assert style_like(noise_like, plain, RATE).bright_db == 4
+    narrow = mono + 0.01 * torch.tensor([[1.0], [-1.0]]) * mono  # nobody hears that, nor what is below 45 Hz
+    assert style_like(mono, narrow, RATE).width == 0
+    rumble = 0.1 * torch.sin(2 * torch.pi * 25 * torch.arange(plain.shape[1]) / RATE)
+    assert abs(style_like(plain + rumble, plain, RATE).bright_db) < 0.05
     assert Style(width=0.4, vocal_db=1).and_also(Style(width=0.8, bright_db=1)) == Style(1, 0, 1, 1)
 
 

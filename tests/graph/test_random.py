@@ -125,6 +125,21 @@ def test_what_is_not_heard_goes() -> None:
     assert heard["loud"] == pytest.approx(9, abs=0.3)
     assert list(audible_graph(chain(), x, RATE).nodes) == ["a", "loud", "pan", "out"]
     assert "slight" in audible_graph(chain(), x, RATE, least_db=0.1)
+    ends = chain().add("out2", "Out").connect("loud", "out2").add("soft", "Gain", {"gain_db": -3})
+    assert audibility(ends.disconnect("loud", "pan").chained("loud", "soft", "pan"), x, RATE)["soft"] > 2
+    loop = Graph().add("a", "In", channels=1).add("m", "Sum").add("fb", "Feedback", channels=1).add("out", "Out")
+    loop = loop.chained("a", "m", "fb").connect("fb", "m", -90).connect("m", "out")
+    assert audibility(loop, x, RATE)["fb"] < 0.1
+    assert list(audible_graph(loop, x, RATE).nodes) == ["a", "out"]
+
+
+def test_what_goes_uncovers_and_covers_others() -> None:
+    x = {"a": torch.randn(1, 1, 9000)}
+    twice = Graph.from_text("a: in(1) > clip(-20dB) > clip(-20dB) > out")
+    assert len(audible_graph(twice, x, RATE)) == 3
+    side = Graph.from_text("a: in(1) > comp(8:1, -30dB, sc=key) > out; a > key=gain(-60dB)")
+    assert audibility(side, x, RATE)["key"] > 3
+    assert list(audible_graph(side, x, RATE).nodes) == ["a", "out"]
 
 
 def test_what_goes_bit_by_bit_is_not_much_together() -> None:

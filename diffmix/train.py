@@ -325,8 +325,8 @@ def main() -> None:
     except ValueError as error:  # Hydra's own, of a value and a setting that it does not bring together
         if begun:
             raise
-        given = ", ".join(a for a in sys.argv[1:] if not a.startswith("-"))
-        sys.exit(_complain(f"one of these does not fit what it sets: {given} ({error})"))
+        given = ", ".join(a for a in sys.argv[1:] if a.startswith("~") or ("=" in a and not a.startswith("-")))
+        sys.exit(_complain(f"one of these does not fit what it sets: {given} ({str(error).splitlines()[0]})"))
     except OSError as error:
         if begun:
             raise

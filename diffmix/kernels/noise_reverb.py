@@ -80,7 +80,7 @@ def _noise_shape_backward(g: Tensor, coarse: Tensor, fine: Tensor, bands: Tensor
 
 
 @operator(
-    fake=lambda coarse, fine, bands: coarse.new_empty(len(coarse), *bands.shape[1:]),
+    fake=lambda coarse, fine, bands: coarse.new_empty(coarse.shape[0], *bands.shape[1:]),
     backward=lambda ctx, g: (*_noise_shape_backward(g, *ctx.saved_tensors), None),
     save=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
 )

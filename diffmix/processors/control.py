@@ -51,7 +51,7 @@ class LFO(Processor):
 
     def process(self, x: Tensor, *, rate_hz: Tensor, phase: Tensor, stereo_offset: Tensor) -> Tensor:
         """Control signal (B, channels, T) in the dtype of x (B, C, T), whose samples are not read."""
-        start, offset = (v.double().reshape(len(v), 1, -1) for v in (phase, stereo_offset))
+        start, offset = (v.double().reshape(v.shape[0], 1, -1) for v in (phase, stereo_offset))
         cycles = phase_cycles(x, rate_hz, self.sample_rate) + start
         sides = [cycles, cycles + offset][: self.channels]
         return wave(torch.cat(sides, 1), self.shape).to(x.dtype)

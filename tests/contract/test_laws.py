@@ -363,7 +363,7 @@ def test_compiles_whole_and_equal(effect: Processor) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("name", ["Chorus", "Compressor", "KneeCompressor", "ParametricEQ"])
+@pytest.mark.parametrize("name", ["Chorus", "Compressor", "KneeCompressor", "LFO", "ParametricEQ"])
 def test_exports_for_any_batch_and_length(name: str) -> None:
     effect = REGISTRY[name](RATE)
     x, u = noise(effect), controls(effect)

@@ -418,7 +418,7 @@ def test_the_command_names_what_is_wrong(
         ("output=", "output is empty: the name of the run's folder is needed"),
         ("seed=0,1", "seed=0,1: -m asks for several runs"),
         ("data.song.tracks.x=3", "one of these does not fit what it sets: data.song.tracks.x=3 (invalid literal"),
-        ("~recipe", "no recipe is chosen, which recipe=automix would be"),
+        ("~recipe", "one of these does not fit what it sets: ~recipe (MissingMandatoryValue"),
         ("a(\\", "a(\\ cannot be read: NAME=VALUE, +NAME=VALUE and ~NAME can"),
         (f"output={tmp_path}/console/mine.yaml/run", "cannot write to the run's folder: Not a directory"),
     ):

@@ -151,18 +151,20 @@ def _made(
     reference = None if asked.reference is None else automixing.reference_audio(asked.reference, rate)
     found = inspect(multitrack)
     faults = tuple(f"{f.track}: {f.text}." for f in (*left_out, *found))
+    heard: Style | None = None  # of the reference: the same for every style
     for k, style in enumerate(styles):
 
         def part(stage: str, done: float, k: int = k) -> None:
             course(f"{stage}{k}", done)
 
         part("listening", 0.0)
-        proposal = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference)
-        settings = proposal.settings
+        proposal = automixing.proposed(mixer, multitrack, wishes, style=style, reference=reference, heard=heard)
+        settings, heard = proposal.settings, proposal.heard
         notes = faults + tuple(automixing.cautions(mixer, style, None if asked.refine else reference, proposal))
         if asked.refine:
             refined = refine(mixer.console, multitrack, settings, wishes, asked.refine, reference, part)
-            settings, notes = refined.settings, (*notes, *refined.notes)
+            settings = automixing.readable(mixer.console, refined.settings, wishes)
+            notes = (*notes, *refined.notes)
         mix = finished(
             mixer.console,
             longer,

@@ -152,7 +152,7 @@ def cut_off(multitrack: Multitrack, audio: np.ndarray) -> str:
     if end_db < RUNG_OUT_DB or any(ending_db(track.audio) > RUNG_OUT_DB for track in multitrack.tracks):
         return ""
     advice = "a longer tail" if multitrack.tail_s else "a tail of 3 s"
-    return f"It ends while the reverb is heard, {-end_db:.0f} dB under the peak: {advice} lets it ring out."
+    return f"It ends before it has died away, {-end_db:.0f} dB under its peak: {advice} lets it ring out."
 
 
 class Proposal(NamedTuple):
@@ -173,10 +173,12 @@ def proposed(
     *,
     style: Style | None = None,
     reference: Tensor | None = None,
+    heard: Style | None = None,
 ) -> Proposal:
     """The settings that a mixer proposes, with every wish kept. Locked tracks still inform the others.
 
-    A ``reference`` (2, T) adds to the ``style`` what it shows beside a mix without it, see `style_like`.
+    A ``reference`` (2, T) adds to the ``style`` what it shows beside a mix without it, see `style_like`, unless
+    another proposal for this song says what was ``heard`` of it.
     """
     console: Console = mixer.console
     if isinstance(mixer, _Settled):
@@ -185,9 +187,8 @@ def proposed(
             settings = wishes.projected(console, wishes.remapped(console, settings))
         return Proposal(settings)
     roles = {track.name: track.role for track in multitrack.tracks if track.role}
-    heard = None
     if reference is not None:
-        heard = style_like(reference, _plain_mix(mixer, multitrack, roles), console.sample_rate)
+        heard = heard or style_like(reference, _plain_mix(mixer, multitrack, roles), console.sample_rate)
         style = heard.and_also(style or Style())
     intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference)
     if wishes:
@@ -197,20 +198,23 @@ def proposed(
             for stage in ("trim", "fader"):
                 stages.pop(stage, None)
         intent = intent._replace(settings=kept)
-    settings = _readable(console, balanced(console, multitrack, intent))
-    return Proposal(wishes.projected(console, settings) if wishes else settings, intent.taken_for, heard)
+    return Proposal(readable(console, balanced(console, multitrack, intent), wishes), intent.taken_for, heard)
 
 
-def _readable(console: Console, settings: Settings) -> Settings:
-    """The settings as a person would turn the knobs: by three significant digits, trims and faders by two decimals."""
+def readable(console: Console, settings: Settings, wishes: Wishes) -> Settings:
+    """The settings as a person would turn the knobs, with every wish kept.
+
+    They are turned by three significant digits, trims and faders by two decimals.
+    """
     specs = {"tracks": (2, console.track_spec), "buses": (1, console.bus_spec), "master": (1, console.master_spec)}
     found = Settings(deepcopy(settings))
     for path, value in settings.flat():
         first, spec = specs[path[0]]
         knob = spec.params[".".join(path[first:])]
         gain = path[2:] in (("trim", "gain_db"), ("fader", "gain_db"))
-        reduce(getitem, path[:-1], found)[path[-1]] = knob.nearest(round(value, 2)) if gain else knob.readable(value)
-    return found
+        turned = knob.nearest(round(value, 2)) if gain else knob.readable(value)
+        reduce(getitem, path[:-1], found)[path[-1]] = turned + 0.0  # none at -0
+    return wishes.projected(console, found) if wishes else found
 
 
 def _plain_mix(mixer: Mixer, multitrack: Multitrack, roles: Mapping[str, str]) -> Tensor:

@@ -393,7 +393,7 @@ class _Ending:
         self.full = False  # more gain would make it no louder
 
     def _inside(self, name: str, value: float) -> float:
-        return shortest(self.knobs[name].nearest(value))
+        return shortest(self.knobs[name].nearest(round(value, 2)))
 
     def at(self, gain_db: float, ceiling_db: float) -> torch.Tensor:
         """The mix at a gain and a ceiling as near as their ranges allow."""

@@ -38,6 +38,7 @@ PATIENCE = 25
 """Steps without a gain after which there is no sense in more."""
 
 _FIXED = ("trim", "gain", "limiter")  # set by measuring
+_PLACES = (("pan", "pan"), ("image", "balance"))
 _VOCAL_HZ = (1000.0, 5000.0)
 
 
@@ -143,7 +144,7 @@ def refine(
     Towards ``reference`` (2, T) if there is one: its `AudioFeatureLoss` and spectrum, with a lead vocal that is masked
     no more than in the beginning. Else towards the spectrum of finished mixes, a lead vocal that is not masked where
     words are understood, and a usual width. Knobs locked, bounded or not named in ``only`` keep to that; knobs at the
-    end of their range, such as a closed send, stay there.
+    end of their range, such as a closed send, stay there, and in the centre what stands in the centre.
     """
     player = Player(console, multitrack)
     names, rate = player.names, multitrack.sample_rate
@@ -155,7 +156,8 @@ def refine(
     leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
     live = player.wired.renderer.live
     renderer = Renderer(player.graph, console.sample_rate, processors=live, targets=[player.before_gain, *leads])
-    free = Controls(*_free(console, wishes, names, first, [multitrack.loudness_lufs[n] > HEARD_LUFS for n in names]))
+    heard = [multitrack.loudness_lufs[name] > HEARD_LUFS for name in names]
+    free = Controls(*_free(console, wishes, start, first, heard))
     logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
     moved = [torch.zeros_like(u).requires_grad_() for u in first]
     adam = Adam(moved, learning_rate)
@@ -194,17 +196,20 @@ def refine(
     return Refined(ordered(refined, [t.name for t in multitrack.tracks]), begun, best, (text,))
 
 
-def _free(
-    console: Console, wishes: Wishes, names: Sequence[str], first: Controls, sounding: Sequence[bool]
-) -> list[Tensor]:
-    """Which controls may move."""
+def _free(console: Console, wishes: Wishes, start: Settings, first: Controls, heard: Sequence[bool]) -> list[Tensor]:
+    """Which controls may move: none of a track that is not ``heard``."""
 
     def allowed(knobs: Sequence[str], of_bus: bool = False) -> Tensor:
         stages = [split_name(name) for name in knobs]
         return torch.tensor([s not in _FIXED and wishes.frees(s, knob, of_bus) for s, knob in stages], dtype=torch.bool)
 
+    knobs = console.track_spec.names
+    tracks = [  # what stands in the centre holds the mix, and stays
+        [sounds and ((s, knob) not in _PLACES or stages[s][knob] != 0) for s, knob in map(split_name, knobs)]
+        for stages, sounds in zip(console.check(start)["tracks"].values(), heard, strict=True)
+    ]
     masks = [
-        allowed(console.track_spec.names)[None, None] & torch.tensor(sounding)[None, :, None],
+        allowed(knobs) & torch.tensor(tracks)[None],
         torch.ones(1, console.bus_spec.size, dtype=torch.bool),
         allowed(console.master_spec.names)[None],
     ]
@@ -228,8 +233,13 @@ def _taken(
             continue
         before, after = here[stage][name], there[stage][name]
         here[stage][name] = shortest(after)
-        changes.append((abs(distance), f"{strip}.{knob} {before:.4g} to {after:.4g}"))
+        changes.append((abs(distance), f"{strip}.{knob} {_short(before)} to {_short(after)}"))
     for name, stages in full["tracks"].items():
         for place in {"pan", "image"} - start["tracks"][name].keys():
             del stages[place]
     return full, [text for _, text in sorted(changes, reverse=True)[:8]]
+
+
+def _short(value: float) -> str:
+    """A knob's value in a sentence."""
+    return f"{float(f'{value:.3g}'):g}"

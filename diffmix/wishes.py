@@ -341,7 +341,7 @@ def _inside(name: str, param: Param, low: float, high: float, where: str) -> Non
     if low > high:
         raise SettingsError(f"{where}: {low:g} is more than {high:g}; the lower value comes first")
     if not param.low <= low <= high <= param.high:
-        raise SettingsError(f"{where}: {name} goes from {param.range_text()}")
+        raise SettingsError(f"{where}: {name} has the range {param.range_text()}")
 
 
 def _only(console: Console, given: str | Sequence[str]) -> tuple[str, ...] | None:

@@ -14,11 +14,11 @@ from diffmix import api
 from diffmix.automixing import (
     Proposal,
     RuleMixer,
-    _readable,
     _Settled,
     cautions,
     mixer_of,
     proposed,
+    readable,
     reference_audio,
     styles,
 )
@@ -142,7 +142,7 @@ def test_only_some_kinds_of_knobs(multitrack: Multitrack) -> None:
         ({"bound": ["drums.gain=±2", "kick.gain=3..5"]}, "leave kick.fader.gain_db no value"),
         ({"lock": ["voxx.pan=0"]}, "no track or strip is called 'voxx'; tracks: kick"),
         ({"lock": ["vox.shine=1"]}, "there is no such knob; say gain, pan"),
-        ({"lock": ["vox.gain=90"]}, "vox.fader.gain_db goes from -48..12 dB"),
+        ({"lock": ["vox.gain=90"]}, "vox.fader.gain_db has the range -48..12 dB"),
         ({"bound": ["vox.gain=3..1"]}, "3 is more than 1"),
         ({"bound": ["vox.gain"]}, "KNOB=LOW..HIGH or KNOB=±REACH"),
         ({"lock": ["vox.pan=middle"]}, "'middle' is no value"),
@@ -246,6 +246,9 @@ def test_refinement_comes_nearer_and_keeps_locks(console: Console) -> None:
     assert found.settings["tracks"]["vox"]["trim"] == start["tracks"]["vox"]["trim"]
     gains = [v for path, v in found.settings.flat() if path[2:3] == ("eq",) and path[-1].endswith("gain_db")]
     assert max(map(abs, gains)) <= 3 + 1e-5
+    centred = [n for n, stages in start["tracks"].items() if n != "vox" and stages.get("pan") == {"pan": 0}]
+    assert centred
+    assert {found.settings["tracks"][name]["pan"]["pan"] for name in centred} == {0}
 
 
 def treble_db(x: torch.Tensor) -> float:
@@ -298,7 +301,7 @@ def test_rounded_knobs_stay_in_ranges_of_more_digits() -> None:
     console = Console.from_layout({**shipped("automix"), "ranges": narrow}, RATE)
     ends = {"trim": {"gain_db": 7.777}, "fader": {"gain_db": -6.666}, "eq": {"peak1_q": 1.2345}}
     given = Settings(tracks={"a": ends})
-    assert _readable(console, given) == given
+    assert readable(console, given, Wishes()) == given
 
 
 def test_a_reference_makes_a_mix_brighter_and_wider_and_says_so(tmp_path: Path) -> None:
@@ -333,8 +336,23 @@ def test_a_mix_of_a_model_that_hears_no_reference_is_refined_towards_it(
     monkeypatch.setattr("diffmix.automixing.mixer_of", lambda *_: deaf)
     write_wav(tmp_path / "ref.wav", 0.1 * torch.randn(2, 22050).cumsum(-1).tanh(), 22050)
     mix = api.automix(made, reference=tmp_path / "ref.wav", refine=1, loudness_lufs=-20)
+    for path, value in mix.settings.flat():
+        gain = (path[-1] == "gain_db" and path[-2] in ("trim", "fader", "gain")) or path[-2:] == (
+            "limiter",
+            "ceiling_db",
+        )
+        assert value == (round(value, 2) if gain else float(f"{value:.3g}")), path
     assert any(note.startswith("Refined in") for note in mix.notes)
     assert not any("hears no reference" in note for note in mix.notes)
+
+
+def test_a_reference_is_heard_once_for_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, made = [], song(0.5)
+    monkeypatch.setattr("diffmix.automixing._plain_mix", lambda *_: heard.append(1) or 0.1 * torch.randn(2, RATE // 2))
+    noise = torch.randn(2, RATE // 2, generator=torch.Generator().manual_seed(0))
+    mixes = list(api.automix_variants(made, 3, model="rules", reference=noise))
+    assert (len(mixes), len(heard)) == (3, 1)
+    assert len({note for mix in mixes for note in mix.notes if note.startswith("After the reference")}) == 1
 
 
 # ------------------------------------------------------------------ what is left out, and many tracks

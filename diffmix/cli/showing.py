@@ -45,7 +45,8 @@ def show_mix(mix: "Mix", files: Mapping[str, Path]) -> None:
         print(*(f"note: {note}" for note in uncarried(mix)), sep="\n")
     if stems:
         returns = "".join(f", {bus}" for bus in mix.console.buses)
-        print(f"{stems[0].parent} ({len(mix.multitrack.tracks)} tracks after processing{returns})")
+        count = len(mix.multitrack.tracks)
+        print(f"{stems[0].parent} ({count} track{'s' if count > 1 else ''} after processing{returns})")
 
 
 def show_left(folder: Path, files: Iterable[Path], recordings: Iterable[str]) -> None:

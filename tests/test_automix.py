@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import pad
 
 import diffmix
 from diffmix import api
@@ -29,6 +31,7 @@ from diffmix.data.inspection import without_mixes
 from diffmix.data.knowledge import Style
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.errors import AudioError, OutputError, SettingsError
+from diffmix.intent import Intent
 from diffmix.kernels.loudness import LoudnessMeter, integrated_loudness, true_peak_db
 from diffmix.mix import finished, render
 from diffmix.playback import Player
@@ -323,6 +326,25 @@ def test_a_reference_makes_a_mix_brighter_and_wider_and_says_so(tmp_path: Path) 
     darker = api.automix(made, model="rules", reference=tmp_path / "bright.wav", style="darker")
     assert treble_db(torch.from_numpy(darker.audio)) < treble[2] - 0.5
     assert darker.style == "darker"
+
+
+def test_a_reference_is_heard_beside_the_fullest_seconds_of_a_plain_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    class Told(RuleMixer):
+        def intend(self, multitrack: Multitrack, **asked: Any) -> Intent:
+            calls.append((multitrack, asked))
+            return super().intend(multitrack, **asked)
+
+    monkeypatch.setattr("diffmix.automixing.LISTENED_S", 1.0)
+    late = replace(made := song(1.0), tracks=tuple(replace(t, audio=pad(t.audio, (RATE, 0))) for t in made.tracks))
+    found = proposed(Told(RATE), late, Wishes(), style=Style(width=1), reference=0.1 * torch.randn(2, RATE))
+    (part, plain), (whole, asked) = calls
+    assert all(torch.equal(a.audio, b.audio) for a, b in zip(part.tracks, made.tracks, strict=True))
+    assert plain == {"roles": asked["roles"]} == {"roles": {t.name: t.role for t in made.tracks if t.role}}
+    assert whole is late
+    usual = next(cautions(None, None, None, found._replace(heard=Style())))
+    assert usual == "After the reference: about as bright and as wide as without it."
 
 
 def test_a_mix_of_a_model_that_hears_no_reference_is_refined_towards_it(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -90,6 +91,19 @@ def test_ctrl_c_leaves_a_demos_training_time_to_keep_its_step() -> None:
     finally:
         press.cancel()
         signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_pressed_once_more_and_an_end_of_the_demo_end_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = MagicMock()
+    training.return_value.__enter__.return_value = running = MagicMock()
+    running.wait.side_effect = [KeyboardInterrupt, KeyboardInterrupt, -signal.SIGTERM, SystemExit]
+    monkeypatch.setattr(demo.subprocess, "Popen", training)
+    assert demo._trained(["train"]) == -signal.SIGTERM
+    assert running.terminate.call_count == 1
+    training.return_value.__exit__.return_value = False
+    with pytest.raises(SystemExit):
+        demo._trained(["train"])
+    assert running.terminate.call_count == 2
 
 
 def test_looking_at_a_folder_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,6 @@ def programme(given: Any, sample_rate: int | None, what: str) -> Multitrack:
     if isinstance(given, str | os.PathLike):
         file = Path(given)
         x, rate = read(file)
-        check_sample_rate(rate, str(file))
-        if not x.shape[-1]:
-            raise AudioError(f"{file}: holds no samples")
         return Multitrack(file.stem, rate, (Track(NAME, x.expand(2, -1), None, (str(file),) * (3 - len(x))),))
     if sample_rate is None:
         raise AudioError(f"{what} as an array needs sample_rate=..., the rate in Hz that it was recorded at")

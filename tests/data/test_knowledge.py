@@ -249,6 +249,31 @@ def test_what_is_usual_is_expected_over_what_tracks_may_be(band):
         assert ends[2] == pytest.approx(0.6 * ends[0] + 0.4 * ends[1])
 
 
+def test_second_microphones_are_told_by_their_sound_where_no_name_says_it():
+    """The kick from outside is duller, the snare from below thinner; each is 4 dB under the other of its drum."""
+
+    def within(x, low_hz, high_hz):
+        spectrum, hz = torch.fft.rfft(x), torch.fft.rfftfreq(x.shape[1], 1 / RATE)
+        return torch.fft.irfft(spectrum * ((hz > low_hz) & (hz < high_hz)), x.shape[1]).roll(60, 1)
+
+    kick, snare = noise(0, 40, 12000, decay_s=0.08), noise(1, 120, 12000, decay_s=0.1)
+    rest = (Track("bass", noise(4, 45, 1500), "bass"), Track("room far", noise(3, 80, 16000, decay_s=0.3), "room"))
+
+    def difference_lu(one, other, role, names=("a", "b")):
+        tracks = tuple(Track(name, x, role) for name, x in zip(names, (one, other), strict=True))
+        found = class_mean(Multitrack("song", RATE, (*tracks, *rest))).loudness_lu
+        return found[names[0]] - found[names[1]]
+
+    outside, below = within(kick, 30, 2500), -within(snare, 600, 20000)
+    assert difference_lu(kick, outside, "kick") == pytest.approx(4)
+    assert difference_lu(outside, kick, "kick") == pytest.approx(-4)
+    assert difference_lu(snare, below, "snare") == pytest.approx(4)
+    assert difference_lu(outside, kick, "kick", ("kick in", "kick out")) == pytest.approx(4), "names count for more"
+    for other in (noise(9, 40, 3000, decay_s=0.08), kick.roll(3, 1), within(kick, 30, 300), outside.repeat(2, 1)):
+        assert difference_lu(kick, other, "kick") == pytest.approx(0), "another drum, a copy, a sub, in stereo"
+    assert difference_lu(kick, outside, "tom") == pytest.approx(0)
+
+
 def test_a_reference_shows_how_bright_and_how_wide_it_is_beside_a_mix(band):
     console = Console.from_layout(LAYOUT, RATE)
 

@@ -2,13 +2,14 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from diffmix.data.knowledge.classes import USUAL
 from diffmix.data.knowledge.hearing import HZ, Heard, hear
+from diffmix.data.knowledge.microphones import CLOSE, second_microphones
 from diffmix.data.knowledge.placing import Seat, groups, placed
 from diffmix.data.knowledge.spectrum import Curve
 from diffmix.data.knowledge.strips import Knobs, Noise, Part, master, strips, sum_db
@@ -94,7 +95,7 @@ class _Engineer:
             keys = ("pair", leaders.get(h.name, h.name)), ("track", h.name)
             parts[h.name] = Part(h, self.noise(*keys, shares=(0.8, 0.6)), roles[h.role])
 
-        levels = _levels(list(parts.values()), style)
+        levels = _levels(list(parts.values()), style, self._second(multitrack, heard))
         seats = [_seat(h, h.active * 10 ** (levels[h.name] / 10)) for h in heard]
         pans = placed(seats, style.width, self.rng("placing"))
         made = dict(zip(parts, strips(list(parts.values()), style, song, rate), strict=True))
@@ -108,8 +109,18 @@ class _Engineer:
         curves = {n: made[n].eq_curve_db if n in made else np.zeros(len(HZ)) for n in names}
         return Engineered(Intent(settings, {n: levels.get(n, UNHEARD_LU) for n in names}), style, curves)
 
+    def _second(self, multitrack: Multitrack, heard: Sequence[Heard]) -> set[str]:
+        """The names of second microphones of kick and snare: as they are called; by sound where no name says it.
 
-def _levels(parts: Sequence[Part], style: Style) -> dict[str, float]:
+        An engineer with departures goes by names alone, since it is what others are taught by.
+        """
+        named = {h.name: h.role for h in heard if h.role in CLOSE and _FAINTER.search(h.name)}
+        unsaid = [h for h in heard if h.role in CLOSE and h.role not in named.values() and self.key is None]
+        audio = {track.name: track.audio for track in multitrack.tracks}
+        return named.keys() | second_microphones(unsaid, audio, multitrack.sample_rate)
+
+
+def _levels(parts: Sequence[Part], style: Style, second: Collection[str]) -> dict[str, float]:
     """Loudness in LU relative to the sum, so that the energies add up to 1."""
     count: dict[str | None, float] = defaultdict(float)
     for part in parts:
@@ -120,20 +131,19 @@ def _levels(parts: Sequence[Part], style: Style) -> dict[str, float]:
         h = part.heard
         departure = h.usual.spread_lu * float(0.55 * part.role["level"] + 0.62 * part.own["level"])
         for role, chance in h.chances.items():
-            level = _level_lu(role, h.name, style, departure)
+            level = _level_lu(role, style, departure) - (_FAINTER_LU if role in CLOSE and h.name in second else 0.0)
             wanted[h.name] += chance * (level - 10 * np.log10(1 + count[role] - chance))
     return _summing_to_one(wanted)
 
 
-def _level_lu(role: str | None, name: str, style: Style, departure: float = 0.0) -> float:
-    """How loud all tracks of a role are in a style, in LU; second microphones of kick and snare are fainter."""
+def _level_lu(role: str | None, style: Style, departure: float = 0.0) -> float:
+    """How loud all tracks of a role are in a style, in LU."""
     shift: Mapping[str | None, float] = {
         "lead_vocal": style.vocal_db,
         "backing_vocal": 0.5 * style.vocal_db,
         "bass": style.bass_db,
     }
-    second = role in ("kick", "snare") and _FAINTER.search(name)
-    return USUAL[role].level_lu + shift.get(role, 0.0) + departure - (_FAINTER_LU if second else 0.0)
+    return USUAL[role].level_lu + shift.get(role, 0.0) + departure
 
 
 def _summing_to_one(levels_lu: Mapping[str, float]) -> dict[str, float]:

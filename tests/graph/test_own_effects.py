@@ -9,10 +9,14 @@ from torch import Tensor
 
 import diffmix
 from diffmix import Console, Graph, Param, Processor
+from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import GraphError, SettingsError
 from diffmix.graph import Renderer, Session, render, streamed
 from diffmix.graph.plan import Batch
 from diffmix.processors import Gain, named
+from diffmix.refine import refine
+from diffmix.settings import Settings
+from diffmix.wishes import Wishes
 
 pytestmark = pytest.mark.usefixtures("declaring")
 
@@ -146,6 +150,12 @@ def test_a_console_has_weights_and_every_desk_plays_them() -> None:
     ):
         diffmix.render(tracks, settings, console.description, sample_rate=44100)
     assert diffmix.render(tracks, settings, console, sample_rate=44100).rendered().audio.any()
+    softer = Settings(console.check({"tracks": {"a": {"bent": {"drive": 0.5}}}}))
+    made = Multitrack("song", 44100, (Track("a", 0.1 * torch.randn(1, 4000)),))
+    explained = [diffmix.render(made, softer, console).report["tracks"]["a"]["bypass"]["bent"] for _ in range(2)]
+    assert explained[0] == explained[1]  # by the console's weights, not by others
+    refined = [refine(console, made, softer, Wishes(), 1).before for _ in range(2)]
+    assert refined[0] == refined[1]
     trained = console.strip["bent"]
     named("Trained", lambda _: trained)
     layout = {"strip": {"bent": "Trained"}, "master": {}}

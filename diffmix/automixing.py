@@ -23,7 +23,7 @@ from diffmix.data.fullness import excerpts, fullest
 from diffmix.data.knowledge import Style, class_mean, parse_style, sample_style, style_like
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import ROLES
-from diffmix.errors import AudioError, CheckpointError, SettingsError
+from diffmix.errors import AudioError, CheckpointError, SettingsError, about
 from diffmix.intent import Intent
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.mix import render
@@ -100,6 +100,7 @@ class _Settled:
         return found
 
 
+@about("model", CheckpointError)
 def mixer_of(model: Path, sample_rate: float) -> Any:
     """The mixer in a folder, of any kind, or `RULES`, at ``sample_rate`` Hz. Raises CheckpointError."""
     if str(model) == RULES and not FilePath(model).exists():

@@ -1,8 +1,22 @@
 """Errors a program can handle: one family, each message a full sentence (what came, where, what is allowed)."""
 
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 
 class DiffmixError(ValueError):
-    """Base of every error that a user's input can cause; the command line prints it in one line and exits with 2."""
+    """Base of every error that a user's input can cause; the command line prints it in one line and exits with 2.
+
+    ``path`` is the file that could not be read, written or understood, or its folder if the error is about several
+    files there or none; None where it is about no file: about arrays, values, calls.
+    """
+
+    path: Path | None = None
 
 
 class AudioError(DiffmixError):
@@ -10,7 +24,16 @@ class AudioError(DiffmixError):
 
 
 class SettingsError(DiffmixError):
-    """A knob is unknown or out of its range."""
+    """A knob is unknown or out of its range, or something else that was asked for cannot be.
+
+    Of a value in settings that is no number in its knob's range, ``knob`` is the knob's full name
+    (``vox.compressor.ratio``, ``master.gain.gain_db``; the knob alone if it is an effect's), ``value`` what came and
+    ``allowed`` the range (low, high) in its unit. All three are None in every other error.
+    """
+
+    knob: str | None = None
+    value: Any = None
+    allowed: tuple[float, float] | None = None
 
 
 class PresetError(DiffmixError):
@@ -31,3 +54,27 @@ class OutputError(DiffmixError):
 
 class PluginError(DiffmixError):
     """A plugin made by others cannot be loaded or used, or its process ended."""
+
+
+def about(parameter: str, kind: type[DiffmixError] = DiffmixError) -> Callable[[_Function], _Function]:
+    """A function whose errors of a kind get the file or folder that is its argument ``parameter`` as their path.
+
+    Those that name a file within keep it. A text that is JSON is no path.
+    """
+
+    def decorated(function: _Function) -> _Function:
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except kind as error:
+                import inspect
+
+                given = inspect.signature(function).bind(*args, **kwargs).arguments.get(parameter)
+                if error.path is None and isinstance(given, str | os.PathLike) and str(given).lstrip()[:1] != "{":
+                    error.path = Path(given)
+                raise
+
+        return cast(_Function, called)
+
+    return decorated

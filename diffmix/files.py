@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffmix.errors import DiffmixError, OutputError
+from diffmix.errors import DiffmixError, OutputError, about
 
 
 @contextlib.contextmanager
@@ -85,12 +85,14 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
+@about("path", OutputError)
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text as `replacing` does; same errors."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
+@about("folder", OutputError)
 def made_folder(folder: Path) -> Path:
     """A folder, with those above it, made if it is missing. Raises OutputError if it cannot be."""
     try:
@@ -100,6 +102,7 @@ def made_folder(folder: Path) -> Path:
     return folder
 
 
+@about("folder", OutputError)
 def check_folder(folder: Path) -> None:
     """Raise OutputError if files cannot be written to a folder, or if it cannot be made; leaves no trace."""
     try:
@@ -118,6 +121,7 @@ _RESULTS = ("mix.wav", "master.wav", "transfer.wav")
 _OTHER = "choose another folder for the results"
 
 
+@about("folder", OutputError)
 def spare(folder: Path, sounds: Sequence[str], recordings: Iterable[str | Path] = ()) -> None:
     """Raise OutputError if a result, whose ``sounds`` go to a folder, would take what cannot be made again.
 
@@ -179,6 +183,7 @@ def left_behind(folder: Path, written: Iterable[Path], recordings: Iterable[str 
     return found
 
 
+@about("source")
 def read_json(source: str | os.PathLike[str], what: str, mistake: type[DiffmixError]) -> tuple[Any, str]:
     """The data of a JSON file, or of JSON text that begins with a brace, and what messages call it.
 

@@ -14,7 +14,7 @@ import torch
 from diffmix.console import Console, Controls, Limits, Tracks, fits
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import roles_called
-from diffmix.errors import AudioError, OutputError, PresetError, SettingsError
+from diffmix.errors import AudioError, OutputError, PresetError, SettingsError, about
 from diffmix.files import keep_edited, spare, workshop
 from diffmix.graph import Graph
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
@@ -196,6 +196,7 @@ class Mix:
 
         write_report(self, folder)
 
+    @about("folder", OutputError)
     def save(self, folder: Path, stems: bool = False, daw: bool = False) -> dict[str, FilePath]:
         """Write the mix and all that made it; returns the files' paths by name.
 

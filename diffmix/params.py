@@ -203,10 +203,15 @@ class ParamSpec(Exact):
         for (name, p), low, high in zip(self, self.low.tolist(), self.high.tolist(), strict=True):
             if name not in values:
                 raise SettingsError(f"{prefix}{name} is missing ({p.range_text()})")
-            found[name] = value = number(f"{prefix}{name}", values[name])
-            # also catches NaN; limits as float32, as the values are, or as they were declared
-            if not low <= value <= high and value not in (p.low, p.high):
-                raise SettingsError(f"{prefix}{name} = {value:g} {p.unit}, allowed {p.range_text()}")
+            try:
+                found[name] = value = number(f"{prefix}{name}", values[name])
+                # also catches NaN; limits as float32, as the values are, or as they were declared
+                if not low <= value <= high and value not in (p.low, p.high):
+                    came = f"{value:g} {p.unit}".rstrip()
+                    raise SettingsError(f"{prefix}{name} = {came}, allowed {p.range_text()}")
+            except SettingsError as error:
+                error.knob, error.value, error.allowed = name, values[name], (p.low, p.high)
+                raise
         return found
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from diffmix.errors import SettingsError
+from diffmix.errors import SettingsError, about
 from diffmix.files import check_format, read_json, write_text
 from diffmix.types import Path
 
@@ -53,6 +53,7 @@ class Settings(dict[str, Any]):
         return text
 
     @classmethod
+    @about("source")
     def from_json(cls, source: Path) -> "Settings":
         """Read a file written by `to_json`, or its text.
 

@@ -293,7 +293,7 @@ def test_limits_remap_the_range_of_single_tracks() -> None:
     short = console.values(controls, console.limited(NAMES, {"vox.pan": (-0.5, 0.5), "master.gain": 2}))
     assert short.tracks["pan.pan"].tolist() == [[1, 1, 0.5, 1, 1]]
     assert short.master["gain.gain_db"].tolist() == [2]
-    with pytest.raises(SettingsError, match=r"track vox: pan.pan = 0.4 , allowed 0..0"):
+    with pytest.raises(SettingsError, match=r"track vox: pan.pan = 0.4, allowed 0..0"):
         console.check(Settings(tracks={"vox": {"pan": {"pan": 0.4}}}), {"vox.pan.pan": 0})
     graph = console.to_graph(dict(zip(NAMES, CHANNELS, strict=True)), limits=limits)
     assert graph["vox.pan"].ranges == {"pan": (0, 0)}

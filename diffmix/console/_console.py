@@ -321,14 +321,19 @@ class Console(Template):
     ) -> Settings:
         """As `check`, by the specs of tracks and of the other strips."""
 
-        def part(spec: ParamSpec, stages: Mapping[str, Any], where: str) -> dict[str, dict[str, float]]:
+        def part(spec: ParamSpec, stages: Mapping[str, Any], kind: str, name: str) -> dict[str, dict[str, float]]:
+            where = f"{kind} {name}".lstrip()
             given: dict[str, float] = {}
             for stage, knobs in table(where, stages).items():
                 if not isinstance(knobs, Mapping):
                     raise SettingsError(f"{where}: {stage} is {knobs!r}, a stage with knobs is expected")
                 given.update({f"{stage}.{knob}": value for knob, value in knobs.items()})
-            full = {name: shortest(p.default) for name, p in spec} | given
-            return by_stage(spec.check(full, where))
+            full = {knob: shortest(p.default) for knob, p in spec} | given
+            try:
+                return by_stage(spec.check(full, where))
+            except SettingsError as error:
+                error.knob = error.knob and f"{name}.{error.knob}"
+                raise
 
         if unknown := sorted(settings.keys() - {"tracks", "buses", "master"}):
             raise SettingsError(f"settings hold tracks, buses and master; {unknown[0]!r} is none of them")
@@ -336,9 +341,9 @@ class Console(Template):
         if unknown := sorted(buses.keys() - mine.keys()):
             raise SettingsError(f"no bus {unknown[0]!r}; this console has: {', '.join(mine) or 'none'}")
         return Settings(
-            tracks={n: part(of_tracks[n], s, f"track {n}") for n, s in settings.part("tracks").items()},
-            buses={n: part(others[n], buses.get(n, {}), f"bus {n}") for n in mine},
-            master=part(others["master"], settings.part("master"), "master"),
+            tracks={n: part(of_tracks[n], s, "track", n) for n, s in settings.part("tracks").items()},
+            buses={n: part(others[n], buses.get(n, {}), "bus", n) for n in mine},
+            master=part(others["master"], settings.part("master"), "", "master"),
         )
 
     def numbers(self, settings: Settings) -> DeskValues:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.errors import AudioError, OutputError
+from diffmix.errors import AudioError, OutputError, about
 from diffmix.files import replacing
 
 EXTENSIONS = (".wav", ".wave", ".aif", ".aiff", ".aifc", ".flac", ".ogg", ".oga", ".mp3")
@@ -62,6 +62,7 @@ def check_sample_rate(sample_rate: int, where: str) -> int:
     return int(sample_rate)
 
 
+@about("path")
 def info(path: str | os.PathLike[str]) -> AudioInfo:
     """Read the header of an audio file; no samples are decoded.
 
@@ -90,6 +91,7 @@ def time_stamp(path: str | os.PathLike[str]) -> int | None:
     return None
 
 
+@about("path")
 def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     """Read a whole audio file (WAV, AIFF, FLAC, Ogg or MP3; integer samples are scaled to ±1).
 
@@ -101,6 +103,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         return _decode(file, Path(path), file.frames), file.samplerate
 
 
+@about("path")
 def read_segment(path: str | os.PathLike[str], start_s: float, seconds: float) -> tuple[Tensor, int]:
     """Read `seconds` seconds from `start_s` on without decoding the rest; silence follows the end of the file.
 
@@ -150,6 +153,7 @@ def _owned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
 
 
+@about("path", OutputError)
 def write_wav(path: str | os.PathLike[str], audio: Tensor, sample_rate: int, bits: int = 24) -> None:
     """Write a PCM WAV file: all of it or nothing.
 
@@ -224,6 +228,7 @@ class WavWriter:
         os.replace(self._part, self.path)
 
 
+@about("path", OutputError)
 def write_recording(path: str | os.PathLike[str], audio: Tensor, sample_rate: int) -> None:
     """Write (C, T) at whatever level: in 24 bits, or in floating point if a sample passes 0 dBFS.
 
@@ -349,7 +354,9 @@ def _refused(path: Path, part: Path, error: Exception) -> OutputError:
         reason = known.strerror or reason
     with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
-    return OutputError(f"{path}: cannot be written ({reason})")
+    refused = OutputError(f"{path}: cannot be written ({reason})")
+    refused.path = path
+    return refused
 
 
 def _reason(error: Exception) -> str:

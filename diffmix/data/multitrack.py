@@ -34,7 +34,7 @@ from diffmix.data.folders import (
 )
 from diffmix.data.placing import apart_s, placed
 from diffmix.data.roles import guess_role, is_cue
-from diffmix.errors import AudioError
+from diffmix.errors import AudioError, about
 from diffmix.kernels.loudness import LoudnessMeter
 
 _PAIR_TOLERANCE_S = 0.05  # left and right of one recording may end this far apart
@@ -202,6 +202,7 @@ def load(stems: Any, sample_rate: int | None = None, keep: Collection[str] = ())
     )
 
 
+@about("folder", AudioError)
 def scan(folder: Path, keep: Collection[str] = ()) -> tuple[list[Source], list[str]]:
     """Find the tracks of one song from names and headers, without decoding; returns them and notes.
 
@@ -260,16 +261,16 @@ def plan(
     broken: list[AudioError] = []
     for file in files:
         if not file.exists():
-            raise AudioError(f"{file}: no such file")
+            raise _unread(file, "no such file")
         try:
             reason = left_out(file, named=is_named(file, keep))
         except OSError as error:
-            raise AudioError(f"{file}: cannot be read ({error.strerror})") from error
+            raise _unread(file, f"cannot be read ({error.strerror})") from error
         if reason:
             aside.setdefault(reason, []).append(file)
         elif file.suffix.lower() in UNREAD:
-            text = f"{file}: {file.suffix[1:]} audio is not read; convert it to wav or flac, or move it away"
-            broken.append(AudioError(text))
+            text = f"{file.suffix[1:]} audio is not read; convert it to wav or flac, or move it away"
+            broken.append(_unread(file, text))
         else:
             chosen.append(file)
     notes = [note for reason, found in aside.items() for note in _told(found, reason)]
@@ -306,6 +307,12 @@ def _told(files: Sequence[Path], reason: str) -> Iterator[str]:
                 label, name = f"{label} + {right.name}", side_of(file)[0]
             hint = f"; a role has it in, e.g. '{name}=percussion'" if reason == CUE else ""
             yield f"{label}: left out, {reason}{hint}"
+
+
+def _unread(file: Path, why: str) -> AudioError:
+    error = AudioError(f"{file}: {why}")
+    error.path = file
+    return error
 
 
 def _raise(broken: Sequence[AudioError]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from diffmix.errors import CheckpointError, SettingsError
+from diffmix.errors import CheckpointError, SettingsError, about
 from diffmix.estimators import style_features
 from diffmix.estimators.folder import described, fill, read_model, write_model
 from diffmix.keeping import kept
@@ -172,6 +172,7 @@ def _shipped() -> EffectEncoder:
     return _read(SHIPPED)
 
 
+@about("folder", CheckpointError)
 def _read(folder: FilePath) -> EffectEncoder:
     config, weights = read_model(folder, "an encoder of effects", FORMAT, VERSION)
     if config.get("features") != style_features.SIZE:

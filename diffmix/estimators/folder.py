@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from diffmix.errors import CheckpointError
+from diffmix.errors import CheckpointError, about
 from diffmix.files import check_format
 from diffmix.types import Path
 
@@ -36,6 +36,7 @@ def write_model(folder: Path, module: nn.Module, config: Mapping[str, Any]) -> N
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@about("folder", CheckpointError)
 def read_model(folder: Path, what: str, form: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config and the weights of ``what`` ("a mixer") in format ``form``.
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffmix.errors import CheckpointError, SettingsError
+from diffmix.errors import CheckpointError, SettingsError, about
 from diffmix.estimators import style_features
 from diffmix.estimators.folder import CONFIG, WEIGHTS, described, read_model
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
@@ -247,6 +247,7 @@ def _shipped() -> Translator:
     return _read(FilePath(__file__).resolve().parent.parent / "weights" / "transfer")
 
 
+@about("folder", CheckpointError)
 def _read(folder: FilePath) -> Translator:
     config, weights = read_model(folder, "a translator", FORMAT, VERSION)
     numbers = {"features": style_features.SIZE, "extras": list(EXTRAS)}

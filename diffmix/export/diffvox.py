@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmix.errors import PresetError
+from diffmix.errors import PresetError, about
 from diffmix.kernels import biquad
 from diffmix.kernels.convolution import normalisation
 from diffmix.processors import (
@@ -68,6 +68,7 @@ class DiffVoxPreset:
     notes: tuple[str, ...]
 
 
+@about("path")
 def read(path: Path, index: int = 0) -> DiffVoxPreset:
     """Read preset ``index`` of a published folder, or the named tensors of one file.
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from diffmix.errors import PresetError
+from diffmix.errors import PresetError, about
 from diffmix.export import standalone
 from diffmix.files import read_json, write_text
 from diffmix.settings import shortest
@@ -112,6 +112,7 @@ def write_player(path: Path) -> None:
     write_text(FilePath(path), FilePath(standalone.__file__).read_text(encoding="utf-8"))
 
 
+@about("path")
 def load(path: Path) -> Preset:
     """Read a preset, a file or its text; raises PresetError, in one sentence, if it cannot be read or played."""
     preset, _ = read_json(path, "a preset", PresetError)

@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any
 
-from diffmix.errors import GraphError
+from diffmix.errors import GraphError, about
 from diffmix.files import read_json
 from diffmix.graph import file
 from diffmix.graph.node import EDGE_AMOUNT, EDGE_GAIN, MOST_NODES, Edge, Endpoint, Node, number
@@ -119,6 +119,7 @@ class Graph:
         return parse(text)
 
     @classmethod
+    @about("path")
     def read(cls, path: Path) -> "Graph":
         """A graph from a file that holds it as JSON or as text. Raises GraphError."""
         try:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
-from diffmix.errors import CheckpointError, SettingsError
+from diffmix.errors import CheckpointError, SettingsError, about
 from diffmix.files import check_format, replacing
 from diffmix.kernels import stream
 from diffmix.params import Param, ParamSpec
@@ -111,6 +111,7 @@ class NeuralEffect(Processor):
             temporary.write_bytes(save(weights, header))
 
     @classmethod
+    @about("path", CheckpointError)
     def load(
         cls, path: Path, ranges: Ranges | None = None, precision: Literal["float32", "float64"] = "float32"
     ) -> "NeuralEffect":

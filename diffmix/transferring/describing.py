@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from diffmix.errors import CheckpointError, SettingsError
+from diffmix.errors import CheckpointError, SettingsError, about
 from diffmix.estimators.style_features import at_rate
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.kernels.units import db_to_gain
@@ -64,6 +64,7 @@ class Clap:
     batch which sound counts as long) is settled, the part being the first.
     """
 
+    @about("folder", CheckpointError)
     def __init__(self, folder: Path) -> None:
         """Load the model and its processor. Raises CheckpointError if they are not there, or the package is not."""
         if not FilePath(folder).is_dir():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from diffmix.errors import AudioError, SettingsError
+from diffmix.errors import AudioError, SettingsError, about
 from diffmix.estimators import style_features
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
 from diffmix.files import check_format, read_json, write_text
@@ -125,6 +125,7 @@ class Style:
         return file
 
     @classmethod
+    @about("path")
     def load(cls, path: Path) -> "Style":
         """Read what `save` wrote, a file or its text. Raises SettingsError."""
         return cls.from_dict(*read_json(path, "a style", SettingsError))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from diffmix.data.audio import write_recording
-from diffmix.errors import OutputError, SettingsError
+from diffmix.errors import OutputError, SettingsError, about
 from diffmix.estimators.style_features import RATE
 from diffmix.estimators.treatment import Treatment
 from diffmix.export.pedalboard import board
@@ -103,6 +103,7 @@ class Played:
         lines.append(f"distance to what was wanted: {self.after:.3g}, before {self.before:.3g}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
+    @about("folder", OutputError)
     def save(self, folder: Path) -> dict[str, FilePath]:
         """Write transfer.wav, before.wav (as loud as it) and settings.json; returns their paths by name.
 

@@ -70,7 +70,7 @@ def test_limits_hold_the_whole_way() -> None:
     assert 1 <= found.settings["master"]["compressor"]["ratio"] <= 2
     again = diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=1, start=found.settings, limits=limits)
     assert again.settings["tracks"]["tone"]["fader"]["gain_db"] == 3
-    with pytest.raises(SettingsError, match=r"track beat: pan.pan = -0.6 , allowed -0.3..0.3"):
+    with pytest.raises(SettingsError, match=r"track beat: pan.pan = -0.6, allowed -0.3..0.3"):
         diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=1, start=wanted(), limits={"beat.pan": (-0.3, 0.3)})
 
 

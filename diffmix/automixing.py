@@ -193,8 +193,7 @@ def proposed(
         style = heard.and_also(style or Style())
     intent = mixer.intend(multitrack, roles=roles, style=style, reference=reference)
     if wishes:
-        plain = intent.settings
-        kept = wishes.remapped(console, plain)
+        kept = wishes.remapped(console, intent.settings)
         for stages in kept["tracks"].values():
             for stage in ("trim", "fader"):
                 stages.pop(stage, None)

@@ -414,7 +414,7 @@ def test_the_command_names_what_is_wrong(
         ("data.song={trcks: 3}", "there is no setting 'data.song.trcks' here; did you mean 'data.song.tracks'?"),
         ("data.recording.held_out=true", "no 'held_out' as yet: +data.recording.held_out=... adds it"),
         ("data.tracks=[4,8]", "data.tracks is a setting of data=tracks alone"),
-        ("data.root=${x", "Error merging override data.root="),
+        ("data.root=${x", 'Error merging override data.root="${x": no viable alternative at'),
         ("output=", "output is empty: the name of the run's folder is needed"),
         ("seed=0,1", "seed=0,1: -m asks for several runs"),
         ("data.song.tracks.x=3", "one of these does not fit what it sets: data.song.tracks.x=3 (invalid literal"),

@@ -237,7 +237,7 @@ def _bands(knobs: Mapping[str, float]) -> list[tuple[float, float]]:
 def _done(console: Console, stages: Mapping[str, Mapping[str, float]], channels: int) -> Iterator[str]:
     """What was done to a track, in words."""
     trim, fader = (stages.get(s, {}).get("gain_db", 0.0) for s in ("trim", "fader"))
-    yield f"gain {trim + fader:+.1f} dB (trim {trim:+.1f}, fader {fader:+.1f})"
+    yield f"gain {trim + fader:+z.1f} dB (trim {trim:+z.1f}, fader {fader:+z.1f})"
     highpass = stages.get("highpass", {}).get("cutoff_frequency_hz", 0.0)
     if highpass > 11:
         yield f"highpass at {hertz(highpass)}"
@@ -410,7 +410,7 @@ def ordered_changes(bypass: Mapping[str, Mapping[str, float]]) -> Sequence[str]:
     """What leaving out each processor would change, in words, the most audible first."""
     rank = sorted(bypass.items(), key=lambda item: -abs(item[1]["change_db"]))
     return [
-        f"without {stage}: {c['level_lu']:+.1f} LU, {c['change_db']:+.1f} dB at {hertz(c['hz'])}"
+        f"without {stage}: {c['level_lu']:+z.1f} LU, {c['change_db']:+.1f} dB at {hertz(c['hz'])}"
         for stage, c in rank
         if abs(c["change_db"]) >= 0.1
     ]

@@ -208,6 +208,8 @@ def test_without_a_limiter_the_level_stays_and_is_said(dull: Audio, tmp_path: Pa
     stored, _ = read(tmp_path / "master.wav")
     assert np.array_equal(stored.numpy(), hot)
     assert not diffmix.master(0.1 * hot, "pop", sample_rate=RATE, only="dynamics", amount=0.0).notes
+    faulty = diffmix.master(np.clip(hot + 0.2, -1, 1), -20, sample_rate=RATE, only="limiter")
+    assert [note[:23] for note in faulty.notes[:2]] == ["mix: it is clipped, at ", "mix: it has a DC offset"]
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(8000, 2.0), (96000, 0.5), (44100, 0.05)])

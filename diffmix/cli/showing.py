@@ -72,7 +72,7 @@ def _table(mix: "Mix") -> str:
     for name, strip in strips:
         of_group = "tracks" in strip
         cells = ["" if of_group else f"{strip[f'loudness_{when}_lufs']:.1f}" for when in ("before", "after")]
-        cells += [f"{strip['fader_db']:+.1f}", f"{round(strip['pan'], 2) + 0.0:+.2f}"]
+        cells += [f"{strip['fader_db']:+z.1f}", f"{strip['pan']:+z.2f}"]
         cells += ["" if strip["width"] is None else f"{strip['width']:.2f}"]
         cells += [f"{strip[f'{send}_db']:+.1f}" for send in report["sends"]]
         if not of_group:
@@ -85,6 +85,6 @@ def _table(mix: "Mix") -> str:
         level = report[key]
         about = f"{level['loudness_lufs']:>8.1f} LUFS, true peak {level['true_peak_db']:.1f} dBTP"
         gain_db = report["master"]["gain_db"] if key == "mix" else None
-        about += "" if gain_db is None else f", {gain_db:+.1f} dB by the master's gain"
+        about += "" if gain_db is None else f", {gain_db:+z.1f} dB by the master's gain"
         lines.append(f"{title:<{width}}  {about}")
     return "\n".join([*lines, *(f"note: {note}" for note in report["notes"])])

@@ -1,11 +1,13 @@
 """From a finished mix and a target to a master."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from diffmix.console import WORKING_LEVEL_LUFS, Console, Limits
+from diffmix.data.inspection import inspect
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.programme import programme
 from diffmix.errors import AudioError, SettingsError
@@ -74,6 +76,7 @@ def master(
     before = Measured.of(source, rate)
     if before.loudness_lufs <= HEARD_LUFS:
         raise AudioError(f"{song.name} is silent: there is nothing to master")
+    song = replace(song, notes=(*song.notes, *(f"{song.name}: {fault.text}." for fault in inspect(song))))
     aim = target_of(target, before, rate)
     if "limiter" not in stages and (loudness_lufs is not None or aim.curve_db is None):
         raise SettingsError("a loudness is reached by the limiter's stage, which is not asked for; add limiter to it")

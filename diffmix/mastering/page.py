@@ -45,7 +45,7 @@ def spectrum(measured: Mapping[str, Any]) -> "Figure":
         axes.plot(hz, after, color=plots.AFTER, label="after")
         bottom = max(-60.0, 5 * np.floor(min(before.min(), after.min()) / 5))
         axes.set(ylim=(bottom, 0), ylabel="dB of the total", title="Spectrum in third octaves")
-        axes.legend(loc="lower center", ncols=3)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=3)
         plots.octaves(axes, hz)
     return figure
 
@@ -86,7 +86,7 @@ def page(
     levels = cards(numbers, measured["after"], measured["before"], "before")
     heads = "".join(f'<th class="n">{label}' for label in BYPASS.values())
     bypass = "".join(
-        f"<tr><th>{stage}" + "".join(f'<td class="n">{changes[key]:+.1f}' for key in BYPASS)
+        f"<tr><th>{stage}" + "".join(f'<td class="n">{changes[key]:+z.1f}' for key in BYPASS)
         for stage, changes in measured["bypass"].items()
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in measured["notes"])

@@ -12,7 +12,7 @@ from typing import Any
 from diffmix.data import audio
 from diffmix.data.roles import is_cue
 
-HIDDEN, CUE = "hidden file", "by its name only the players hear it"
+HIDDEN, OTHER, CUE = "hidden file", "not an audio file", "by its name only the players hear it"
 """Reasons to leave a file out."""
 
 UNREAD = (".m4a", ".aac", ".mp4", ".wma", ".opus", ".alac", ".ape", ".caf", ".w64", ".wv", ".mka")
@@ -40,7 +40,7 @@ def left_out(file: Path, named: bool = False) -> str | None:
     if file.name.startswith("."):
         return HIDDEN
     if file.suffix.lower() not in (*audio.EXTENSIONS, *UNREAD):
-        return "not an audio file"
+        return OTHER
     if file.stat().st_size == 0:
         return "empty file (0 bytes)"
     with open(file, "rb") as head:

@@ -20,6 +20,7 @@ from diffmix.data import audio
 from diffmix.data.folders import (
     CUE,
     HIDDEN,
+    OTHER,
     UNREAD,
     files_below,
     files_in,
@@ -294,8 +295,8 @@ def plan(
 
 
 def _told(files: Sequence[Path], reason: str) -> Iterator[str]:
-    """Notes on files that are left out for one reason: one for left and right, and one for all that are hidden."""
-    if reason == HIDDEN:
+    """Notes on files that are left out for one reason: one for left and right, and one for all that hold no sound."""
+    if reason in (HIDDEN, OTHER):
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
         yield f"{', '.join(file.name for file in files[:3])}{more}: left out, {reason}"
         return

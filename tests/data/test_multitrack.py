@@ -82,7 +82,7 @@ def test_folders_in_a_list_are_groups_of_one_song(tmp_path, monkeypatch):
     files = {"OH": 2, "Room_L": 1, "Kick": 1, "OH_L": 1, "Room_R": 1, "ベース": 1}
     assert {t.name: len(t.files) for t in read.tracks} == files
     assert all("Drums" in file for file in read.tracks[0].files)
-    assert [note for note in read.notes if "txt" in note] == ["take.txt: left out, not an audio file"]
+    assert [note for note in read.notes if "txt" in note] == ["take.txt, settings.json: left out, not an audio file"]
     monkeypatch.chdir(song)
     assert [t.name for t in load(["Drums"]).tracks] == ["OH", "Room_L", "Kick"]
 

@@ -175,13 +175,26 @@ def spectrum(bands: Mapping[str, Sequence[float]]) -> "Figure":
 
 def _spectrum(axes: "Axes", bands: Mapping[str, Sequence[float]]) -> None:
     hz, mix_db, unmixed_db = (np.array(bands[key]) for key in ("frequency_hz", "mix_db", "unmixed_db"))
-    axes.plot(hz, unmixed_db, color=BEFORE, label="unmixed sum")
+    axes.plot(hz, unmixed_db, color=BEFORE, label="unmixed")
     axes.plot(hz, mix_db, color=AFTER, label="mix")
     top = max(-50, 5 * math.ceil(max(mix_db.max(), unmixed_db.max()) / 5))  # silence is below
     bottom = max(-60.0, 5 * math.floor(min(mix_db.min(), unmixed_db.min()) / 5))
     axes.set(ylim=(bottom, top), ylabel="dB of the total", title="Spectrum in third octaves")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
+    legend(axes, 2)
     octaves(axes, hz)
+
+
+def legend(axes: "Axes", count: int) -> None:
+    """What ``count`` lines are, beside the title, where no line runs."""
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.01, 1),
+        borderaxespad=0,
+        ncols=count,
+        columnspacing=1,
+        handlelength=1,
+        handletextpad=0.5,
+    )
 
 
 def octaves(axes: "Axes", hz: np.ndarray, every: int = 1) -> None:

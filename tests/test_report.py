@@ -13,6 +13,7 @@ import numpy as np
 import pyloudnorm
 import pytest
 import torch
+from matplotlib.text import Text
 
 from diffmix import plots
 from diffmix.cli.showing import _table
@@ -224,6 +225,17 @@ def test_no_frequency_stands_in_the_corner() -> None:
         axes = plots.blank(2, 2).add_subplot()
         plots.octaves(axes, np.array([lowest, 20e3]))
         assert axes.get_xticklabels()[0].get_text() == first
+
+
+def test_the_spectrum_s_legend_lies_beside_its_title(mix: Mix) -> None:
+    with plots.style():
+        figure = mix.plot()
+        figure.draw_without_rendering()
+    axes = next(axes for axes in figure.axes if axes.get_title(loc="left").startswith("Spectrum"))
+    title = next(text for text in axes.findobj(Text) if text.get_text().startswith("Spectrum"))
+    legend = axes.get_legend().get_window_extent()
+    assert title.get_window_extent().x1 < legend.x0
+    assert legend.y0 >= axes.get_window_extent().y1
 
 
 def test_levels_and_pans_show_every_track(mix: Mix) -> None:

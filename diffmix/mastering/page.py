@@ -45,7 +45,7 @@ def spectrum(measured: Mapping[str, Any]) -> "Figure":
         axes.plot(hz, after, color=plots.AFTER, label="after")
         bottom = max(-60.0, 5 * np.floor(min(before.min(), after.min()) / 5))
         axes.set(ylim=(bottom, 0), ylabel="dB of the total", title="Spectrum in third octaves")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=3)
+        plots.legend(axes, 3)
         plots.octaves(axes, hz)
     return figure
 

@@ -285,6 +285,12 @@ def test_the_command_line(folder: Path, model: Path, tmp_path: Path, capsys: pyt
     code, _, _ = command(capsys, "render", folder, out / "settings.json", "-o", tmp_path / "again")
     assert code == 0
     assert (tmp_path / "again" / "mix.wav").read_bytes() == first
+    asked: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffmix.api.render", lambda *_, **named: asked.update(named))
+        with pytest.raises(AttributeError):  # there is no mix to save
+            command(capsys, "render", folder, out / "settings.json", "-o", tmp_path / "a", "--sample-rate", "48000")
+    assert asked["sample_rate"] == 48000
     code, _, _ = command(
         capsys,
         "fit",

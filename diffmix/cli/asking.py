@@ -72,6 +72,11 @@ def ceiling(parser: Parser) -> None:
     parser.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
 
 
+def sample_rate(parser: Parser) -> None:
+    """The rate of a session."""
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="default: what most files have")
+
+
 def tail(parser: Parser) -> None:
     """How long the mix goes on."""
     text = "seconds that the mix goes on after the longest track, so that its reverb rings out (default 0)"

@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "loudness of the mix (default -16)"
     parser.add_argument("--loudness", type=float, default=-16.0, metavar="LUFS", help=text)
     asking.ceiling(parser)
-    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="default: what most files have")
+    asking.sample_rate(parser)
     text = "a model of your own (RUN/model of a training), or 'rules': by the tracks' names, without a network"
     parser.add_argument("--model", metavar="FOLDER", help=text)
     text = "what a track is, where its name does not say it, e.g. 'Audio 7=lead_vocal'"

@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*', drums"
     )
     parser.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
+    asking.sample_rate(parser)
     asking.tail(parser)
     asking.console(parser)
     asking.daw(parser)
@@ -27,7 +28,8 @@ def run(options: argparse.Namespace) -> None:
 
     spare(options.output, ["mix.wav"])
     stems, layout = asking.stems_of(options.stems), asking.layout(options.console)
-    mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo, tail_s=options.tail)
+    asked = {"sample_rate": options.sample_rate, "tail_s": options.tail}
+    mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo, **asked)
     files = mix.save(options.output, daw=options.daw)
     show_mix(mix, files)
     show_left(options.output, files.values(), mix.recordings)

@@ -136,8 +136,8 @@ def _levels(parts: Sequence[Part], style: Style, second: Collection[str]) -> dic
     return _summing_to_one(wanted)
 
 
-def _level_lu(role: str | None, style: Style, departure: float = 0.0) -> float:
-    """How loud all tracks of a role are in a style, in LU."""
+def _level_lu(role: str | None, style: Style, departure: float) -> float:
+    """How loud all tracks of a role are in a style, in LU, an engineer's departure included."""
     shift: Mapping[str | None, float] = {
         "lead_vocal": style.vocal_db,
         "backing_vocal": 0.5 * style.vocal_db,

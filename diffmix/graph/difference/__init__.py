@@ -38,6 +38,9 @@ from diffmix.graph.node import Edge, Endpoint, Node
 
 FORMAT, VERSION = "diffmix-difference", 1
 
+_LOOKED_AT = 500  # nodes on the way of a signal: a larger graph would be searched once for each cable
+_MOVES = 64  # of nodes, each chosen among as many: further ones are told as cables
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -153,14 +156,14 @@ class _Finder:
             ]
             self._do(Removed(cut, tuple(laid), nodes))
 
-    def _leads(self, source: Endpoint, target: Endpoint, most: int = 500) -> bool:
+    def _leads(self, source: Endpoint, target: Endpoint) -> bool:
         """Whether what leaves ``source`` still reaches ``target``, if through others."""
         if (source, target) in self.wanted:
             return True
         if source.node not in self.after or target.node not in self.after:
             return False
         todo, seen = [source.node], {source.node}
-        while todo and len(seen) < most:
+        while todo and len(seen) < _LOOKED_AT:
             for edge in self.after.out_of(todo.pop()):
                 if edge.target == target:
                     return True
@@ -169,7 +172,7 @@ class _Finder:
                     todo.append(edge.target.node)
         return False
 
-    def _moved(self, most: int = 64) -> None:
+    def _moved(self) -> None:
         """Nodes that changed their place, one after the other, each the one that explains most cables."""
         new = [node for node in self.after if node.name not in self.draft.nodes]
         whole = Draft(self.after)
@@ -180,10 +183,10 @@ class _Finder:
         wanted = {p: e for p, e in wanted.items() if not names & {p[0].node, p[1].node}}
         have = {(e.source, e.target) for edges in self.draft.inlets.values() for e in edges}
         left = have ^ wanted.keys()
-        for _ in range(most):
+        for _ in range(_MOVES):
             touched = dict.fromkeys(end.node for pair in sorted(left) for end in pair)
             candidates = [name for name in self.draft.nodes if name in touched]
-            if not candidates or len(candidates) > most:
+            if not candidates or len(candidates) > _MOVES:
                 return
             moves = [found for name in candidates if (found := self._move(name, wanted))]
             gains = [len(pairs & left) - len(pairs - left) for _, pairs in moves]

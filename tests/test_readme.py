@@ -1,4 +1,4 @@
-"""What the README shows, works: its Python runs as one script, its commands are understood.
+"""What the README shows, works: its Python runs as one script, its commands are understood, and those of the recipes.
 
 ``<!-- no-test -->`` on the line before a block leaves it out.
 """
@@ -16,16 +16,18 @@ from diffmix.data.audio import read, write_wav
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPES = [str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("recipes/*/README.md"))]
+PAGES = ["README.md", *(pytest.param(page, marks=pytest.mark.slow) for page in RECIPES)]
 BLOCK = re.compile(r"(<!-- no-test -->\s*\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def blocks(language: str) -> list[str]:
-    return [text for skip, found, text in BLOCK.findall(README) if found == language and not skip]
+def blocks(language: str, page: str = README) -> list[str]:
+    return [text for skip, found, text in BLOCK.findall(page) if found == language and not skip]
 
 
-def commands() -> Iterator[list[str]]:
+def commands(page: str = README) -> Iterator[list[str]]:
     """Every command of the bash blocks as words: continued lines joined, comments and environment left out."""
-    for line in "\n".join(blocks("bash")).replace("\\\n", " ").splitlines():
+    for line in "\n".join(blocks("bash", page)).replace("\\\n", " ").splitlines():
         words = shlex.split(line.removeprefix("$ "), comments=True)
         for chained, group in groupby(words, lambda word: word in ("&&", "|", ";")):
             command = list(dropwhile(lambda word: "=" in word, group))
@@ -64,23 +66,27 @@ def test_the_python_of_the_readme_runs(session: Path, monkeypatch: pytest.Monkey
     exec(compile("\n".join(blocks("python")), "README.md", "exec"), {"__name__": "__main__"})
 
 
-def test_the_commands_of_the_readme_are_understood() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_are_understood(page: str) -> None:
     from diffmix.cli import parser
 
-    found = [a for words in commands() if (a := arguments_of("diffmix", words)) is not None]
-    assert found
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = [a for words in commands(text) if (a := arguments_of("diffmix", words)) is not None]
+    assert found or text != README
     for arguments in found:
         if not {"-h", "--help", "--version"} & set(arguments):
             parser().parse_args(arguments)
 
 
-def test_the_trainings_of_the_readme_compose() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_trainings_of_a_page_compose(page: str) -> None:
     from hydra import compose, initialize_config_dir
 
     from diffmix._paths import conf_dir
 
+    found = commands((ROOT / page).read_text(encoding="utf-8"))
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        for arguments in filter(None, (arguments_of("diffmix.train", words) for words in commands())):
+        for arguments in filter(None, (arguments_of("diffmix.train", words) for words in found)):
             overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
             if {"-m", "--multirun"} & set(arguments):
                 overrides = [word.split(",")[0] for word in overrides]  # one of a sweep's choices
@@ -94,6 +100,7 @@ def test_the_make_targets_of_the_readme_exist() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:|#)([^)#]+)", README))
-def test_the_files_the_readme_links_to_exist(link: str) -> None:
-    assert (ROOT / link).exists()
+def test_the_files_that_pages_link_to_exist() -> None:
+    for page in [ROOT / "README.md", *(ROOT / name for name in RECIPES), *ROOT.glob("docs/**/*.md")]:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), (page, link)

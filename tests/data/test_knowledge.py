@@ -356,6 +356,19 @@ def test_tracks_that_sound_different_are_no_pair(band):
     assert placed([], 0.0, None) == {}
 
 
+def test_numbered_names_are_a_pair_unless_everything_is_called_so():
+    flat, hz = np.zeros(len(HZ)), (0.5, 1.0)
+    names = {"Gtr 1": flat, "Gtr 2": flat + 6.0 * (HZ > 500), "Vox 1": flat}
+
+    def units(called):
+        roles = dict(zip(called, ("guitar", "guitar", "lead_vocal"), strict=True))
+        seats = [Seat(n, roles[n], s, 1, hz, hz, False) for n, s in zip(called, names.values(), strict=True)]
+        return [[s.name for s in unit] for unit in groups(seats)]
+
+    assert units(tuple(names)) == [["Gtr 1", "Gtr 2"], ["Vox 1"]]
+    assert units(("Audio 1", "Audio 2", "Audio 3")) == [["Audio 1"], ["Audio 2"], ["Audio 3"]]
+
+
 def test_a_dull_recording_is_brightened_and_a_good_one_left_alone(band):
     bright = band.tracks[9]
     spectrum = torch.fft.rfft(bright.audio)

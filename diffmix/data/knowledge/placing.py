@@ -1,7 +1,8 @@
 """Who stands where between the loudspeakers: pairs face each other, and the song leans to neither side."""
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,11 +38,15 @@ class Seat:
 def groups(seats: Iterable[Seat]) -> list[list[Seat]]:
     """The movable ones as pairs, by name or by sound within a role, and single ones, in a fixed order."""
     units, left = [], sorted((s for s in seats if s.movable), key=lambda s: (s.role, s.name))
+    stems: dict[str, set[str]] = defaultdict(set)
+    for seat in left:
+        stems[_stem(seat)].add(seat.role)
+    alike = {stem for stem, roles in stems.items() if len(roles) == 1}  # "Audio 3" and "Audio 7" say nothing
     while left:
         first = left.pop(0)
         others = [s for s in left if s.role == first.role]
-        partner = min(others, key=lambda s: _difference(first, s), default=None)
-        if partner is not None and _difference(first, partner) < _SIMILAR_DB:
+        partner = min(others, key=lambda s: _difference(first, s, alike), default=None)
+        if partner is not None and _difference(first, partner, alike) < _SIMILAR_DB:
             left.remove(partner)
             units.append([first, partner])
         else:
@@ -75,11 +80,16 @@ def placed(seats: Iterable[Seat], width: float, rng: np.random.Generator | None)
     return {name: s.pan for name, s in _upright(found, {u[0].name for u, _ in units if len(u) == 1}).items()}
 
 
-def _difference(a: Seat, b: Seat) -> float:
-    """Mean difference of the spectra in dB where they matter; half of it for names that differ in a number only."""
+def _stem(seat: Seat) -> str:
+    """The name but for a number or a side at its end."""
+    return _NUMBERED.sub("", seat.name)
+
+
+def _difference(a: Seat, b: Seat, alike: Collection[str]) -> float:
+    """Mean difference of the spectra in dB where they matter; half of it for names of one of the stems ``alike``."""
     heard = np.maximum(a.spectrum_db, b.spectrum_db) > -40
     difference = float(np.abs(a.spectrum_db - b.spectrum_db)[heard].mean()) if heard.any() else 0.0
-    return difference * (0.5 if _NUMBERED.sub("", a.name) == _NUMBERED.sub("", b.name) else 1.0)
+    return difference * (0.5 if _stem(a) == _stem(b) and _stem(a) in alike else 1.0)
 
 
 def _leaning(pan: float) -> float:

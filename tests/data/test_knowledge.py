@@ -358,7 +358,7 @@ def test_tracks_that_sound_different_are_no_pair(band):
 
 def test_numbered_names_are_a_pair_unless_everything_is_called_so():
     flat, hz = np.zeros(len(HZ)), (0.5, 1.0)
-    names = {"Gtr 1": flat, "Gtr 2": flat + 6.0 * (HZ > 500), "Vox 1": flat}
+    names = {"Gtr 1": flat, "Gtr 2": flat + 10.0 * (HZ > 500), "Vox 1": flat}
 
     def units(called):
         roles = dict(zip(called, ("guitar", "guitar", "lead_vocal"), strict=True))

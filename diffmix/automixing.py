@@ -5,9 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
-from functools import reduce
 from importlib import import_module
-from operator import getitem
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, Protocol
 
@@ -213,7 +211,10 @@ def readable(console: Console, settings: Settings, wishes: Wishes) -> Settings:
         knob = spec.params[".".join(path[first:])]
         gain = path[2:] in (("trim", "gain_db"), ("fader", "gain_db"))
         turned = knob.nearest(round(value, 2)) if gain else knob.readable(value)
-        reduce(getitem, path[:-1], found)[path[-1]] = turned + 0.0  # none at -0
+        stage: Any = found
+        for name in path[:-1]:
+            stage = stage[name]
+        stage[path[-1]] = turned + 0.0  # none at -0
     return wishes.projected(console, found) if wishes else found
 
 

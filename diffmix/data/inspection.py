@@ -122,9 +122,13 @@ def _pauses(name: str, x: Array, rate: int) -> Iterator[Finding]:
 
 
 def _begins(level: Array, quiet: Array, floor: float, count: int) -> list[int]:
-    """Which of the quiet frames begin ``count`` that all are near the floor: what goes on falling is an echo."""
-    near = np.abs(level - floor) < 4
-    return [n for n in quiet.tolist() if n + count <= len(level) and near[n : n + count].all()]
+    """Which of the quiet frames begin ``count`` that all are near the floor: what goes on falling is an echo.
+
+    A few of them have to be as loud as each other too, for soft notes are as short.
+    """
+    near, spread_db = np.abs(level - floor) < 4, 8.0 if count == 8 else 1.5
+    parts = ((n, slice(n, n + count)) for n in quiet.tolist() if n + count <= len(level))
+    return [n for n, part in parts if near[part].all() and np.ptp(level[part]) < spread_db]
 
 
 def _hum(spectrum: Array, step_hz: float) -> int:

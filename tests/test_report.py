@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyloudnorm
 import pytest
+import soundfile
 import torch
 from matplotlib.text import Text
 
@@ -323,3 +324,19 @@ def test_a_report_of_a_bare_console() -> None:
 )
 def test_what_dynamics_do_in_words(values: dict, text: str) -> None:
     assert plots.dynamics_text(values) == text
+
+
+def test_stems_are_written_and_measured_in_one_pass_and_again_where_they_pass_full_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    made = mixed({"vox": 0.1 * rng.standard_normal((1, 4410)), "loud": rng.standard_normal((2, 4410))})
+    with monkeypatch.context() as patch:  # pictures are no matter here
+        patch.setattr(Mix, "write_report", lambda *_: None)
+        made.save(tmp_path, stems=True)
+    for name, audio in made.processed:
+        stored, _ = soundfile.read(tmp_path / "stems" / f"{name}.wav", dtype="float32", always_2d=True)
+        kind = soundfile.info(tmp_path / "stems" / f"{name}.wav").subtype
+        assert kind == ("FLOAT" if name == "loud" else "PCM_24")
+        np.testing.assert_allclose(stored.T, audio, atol=0 if name == "loud" else 2e-7)
+        assert made.report["tracks"][name]["peak_after_db"] == pytest.approx(20 * np.log10(abs(audio).max()), abs=1e-4)

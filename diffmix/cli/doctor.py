@@ -8,6 +8,7 @@ from diffmix.errors import DiffmixError
 
 PACKAGES = (
     "torch",
+    "torchaudio",
     "numpy",
     "scipy",
     "numba",

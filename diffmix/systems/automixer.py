@@ -39,7 +39,7 @@ REST_S = 8.0
 
 EXCERPT_S = 20.0
 LISTEN_S = 20.0
-GUESSED_SHARE = 0.5
+GUESSED_SHARE = 0.65
 
 DECIDED = 3.0
 """Power of a guess's chances in what is usual: a favourite counts for nearly all, of two equals each for half."""

@@ -158,7 +158,7 @@ def test_a_console_with_little_on_it_gets_what_it_has() -> None:
 
 
 def test_what_is_usual_for_guessed_roles_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, x = mixer(), song()
+    made, x, its_share = mixer(), song(), automixer.GUESSED_SHARE
     plain = made.intend(x)
     intents = {}
     for share in (0.0, 1.0):
@@ -168,7 +168,8 @@ def test_what_is_usual_for_guessed_roles_has_its_share(monkeypatch: pytest.Monke
     def step(intent: Intent) -> float:
         return intent.loudness_lu["t0"] - intent.loudness_lu["t1"]
 
-    assert step(plain) == pytest.approx(0.5 * step(intents[0.0]) + 0.5 * step(intents[1.0]), abs=1e-6)
+    both = (1 - its_share) * step(intents[0.0]) + its_share * step(intents[1.0])
+    assert step(plain) == pytest.approx(both, abs=1e-6)
     assert abs(step(intents[0.0]) - step(intents[1.0])) > 0.1
 
 

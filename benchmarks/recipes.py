@@ -1,4 +1,4 @@
-"""The recipes that mix, each trained for less than a minute on generated songs and judged on songs that none has seen.
+"""The recipes that mix, each trained for minutes on generated songs and judged on songs that none has seen.
 
     python -m benchmarks.recipes [--runs FOLDER] [--songs 20]
 
@@ -50,7 +50,7 @@ SHARED = (
     "trainer.threads=1",
     "trainer.checkpoint_every=1000000",
     "data.workers=0",
-    "data.songs=12",
+    "data.songs=40",
     "data.held_out_songs=4",
     "data.song_seconds=8",
     "data.held_out_examples=8",
@@ -69,33 +69,33 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "dmc": Recipe("dmc: fader and pan", ("recipe=dmc", f"console.sample_rate={RATE}", *EXAMPLES), 80),
+    "dmc": Recipe("dmc: fader and pan", ("recipe=dmc", f"console.sample_rate={RATE}", *EXAMPLES), 400),
     "dmc_channel": Recipe(
         "dmc: and EQ, compressor, reverb",
         ("recipe=dmc", "console=dmc_channel", f"console.sample_rate={RATE}", *EXAMPLES),
-        35,
+        175,
     ),
     "dmc_proxy": Recipe(
-        "", ("recipe=dmc_proxy", f"console.sample_rate={RATE}", "data.seconds=0.75", "data.max_tracks=6"), 60
+        "", ("recipe=dmc_proxy", f"console.sample_rate={RATE}", "data.seconds=0.75", "data.max_tracks=6"), 300
     ),
     "dmc_by_proxy": Recipe(
         "dmc: the same, learned through a proxy",
         ("recipe=dmc", "console=dmc_channel", f"console.sample_rate={RATE}", *EXAMPLES),
-        35,
+        175,
         "dmc_proxy",
     ),
     "mixwaveunet": Recipe(
-        "mixwaveunet", ("recipe=mixwaveunet", f"data.sample_rate={RATE}", "data.seconds=2", "data.max_tracks=6"), 80
+        "mixwaveunet", ("recipe=mixwaveunet", f"data.sample_rate={RATE}", "data.seconds=2", "data.max_tracks=6"), 400
     ),
     "diffmst": Recipe(
         "diffmst, a reference",
         ("recipe=diffmst", f"console.sample_rate={RATE}", "data.seconds=1.5", "data.max_tracks=6"),
-        40,
+        200,
     ),
     "fxnorm": Recipe(
         "fxnorm, labels",
-        ("recipe=fxnorm", f"data.sample_rate={RATE}", "data.average_songs=4", "system.pretrain_steps=12"),
-        40,
+        ("recipe=fxnorm", f"data.sample_rate={RATE}", "data.average_songs=4", "system.pretrain_steps=60"),
+        200,
     ),
 }
 

@@ -98,7 +98,7 @@ class DiffMST(OwnSpecs):
         model: MixStyleTransfer,
         *,
         method: Literal["self-supervised", "reference"] = "self-supervised",
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-4,
         warmup_steps: int = 20,
         features: Mapping[str, float] | None = None,
         legacy: bool = False,

@@ -15,12 +15,10 @@ from diffmix.cli.demo import preset_residual_db
 from diffmix.console import Console
 from diffmix.data.multitrack import load
 from diffmix.errors import AudioError, CheckpointError, OutputError, PresetError, SettingsError
-from diffmix.export import standalone
 from diffmix.export.preset import validate
 from diffmix.graph import Graph, render
 from diffmix.mix import finished, muted_tracks
 from diffmix.systems.automixer import Automixer
-from tests.fabricate import stamped
 
 RATE = 16000
 FILES = [
@@ -83,42 +81,6 @@ def test_a_folder_becomes_a_mix(folder: Path, model: Path, tmp_path: Path) -> No
     assert rate == RATE
     assert np.abs(audio.T - mix.audio).max() <= 2**-23
     assert preset_residual_db(mix) == -np.inf  # equal, every sample
-
-
-def test_a_preset_places_the_files_as_the_mix_does(tmp_path: Path) -> None:
-    for number, (name, x) in enumerate(stems(2).items()):
-        soundfile.write(tmp_path / f"{name}.wav", x.T, RATE, "PCM_24")
-        stamped(tmp_path / f"{name}.wav", 1234 * number)
-    song = load(tmp_path)
-    mix = diffmix.render(song, diffmix.Settings(tracks={track.name: {} for track in song.tracks}))
-    preset = mix.preset()
-    validate(preset)
-    sources = [node for node in preset["nodes"] if "source" in node]
-    assert [node["source"].get("start_s", 0) * RATE for node in sources] == [1234, 0]
-    for node, track in zip(sources, reversed(song.tracks), strict=True):
-        played = standalone.pad(standalone.read(tmp_path, node, RATE), song.length)
-        assert np.array_equal(played, track.audio)
-
-
-def test_a_preset_hears_the_files_as_the_mix_does(tmp_path: Path) -> None:
-    """Other rates and formats, a pair of unequal length, and what is muted makes the mix as long as it is."""
-    rng = np.random.default_rng(0)
-    files = {"kick.wav": (1, 1.0, 1), "bass.ogg": (1, 0.9, 1), "vox.wav": (2, 0.8, 2), "hat.flac": (0.5, 0.7, 1)}
-    files |= {"OH_L.wav": (1.5, 0.62, 1), "OH_R.wav": (1.5, 0.6, 1), "pad.mp3": (2, 0.7, 2), "keys.mp3": (1, 0.7, 1)}
-    for name, (times, seconds, channels) in files.items():
-        noise = rng.uniform(-0.5, 0.5, (int(times * RATE * seconds), channels))
-        soundfile.write(tmp_path / name, noise, int(times * RATE))
-    song = load(tmp_path, RATE)
-    mix = diffmix.render(song, diffmix.Settings(tracks={track.name: {} for track in song.tracks}))
-    for node in mix.preset()["nodes"]:
-        if track := next((t for t in song.tracks if t.name == node["name"]), None):
-            played = standalone.read(tmp_path, node, RATE)
-            assert played.shape[1] == (track.end or song.length)
-            assert np.array_equal(standalone.pad(played, song.length), track.audio), track.name
-    assert "tail_s" not in mix.rendered(mute="bass").preset()
-    solo = mix.rendered(solo="hat").preset()
-    validate(solo)
-    assert round(solo["tail_s"] * RATE) == song.length - int(0.7 * RATE)
 
 
 def test_a_mix_may_go_on_until_its_reverb_has_rung_out(tmp_path: Path) -> None:

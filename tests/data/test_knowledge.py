@@ -259,9 +259,9 @@ def test_second_microphones_are_told_by_their_sound_where_no_name_says_it():
     kick, snare = noise(0, 40, 12000, decay_s=0.08), noise(1, 120, 12000, decay_s=0.1)
     rest = (Track("bass", noise(4, 45, 1500), "bass"), Track("room far", noise(3, 80, 16000, decay_s=0.3), "room"))
 
-    def difference_lu(one, other, role, names=("a", "b")):
+    def difference_lu(one, other, role, names=("a", "b"), mixed=class_mean):
         tracks = tuple(Track(name, x, role) for name, x in zip(names, (one, other), strict=True))
-        found = class_mean(Multitrack("song", RATE, (*tracks, *rest))).loudness_lu
+        found = mixed(Multitrack("song", RATE, (*tracks, *rest))).loudness_lu
         return found[names[0]] - found[names[1]]
 
     outside, below = within(kick, 30, 2500), -within(snare, 600, 20000)
@@ -272,6 +272,12 @@ def test_second_microphones_are_told_by_their_sound_where_no_name_says_it():
     for other in (noise(9, 40, 3000, decay_s=0.08), kick.roll(3, 1), within(kick, 30, 300), outside.repeat(2, 1)):
         assert difference_lu(kick, other, "kick") == pytest.approx(0), "another drum, a copy, a sub, in stereo"
     assert difference_lu(kick, outside, "tom") == pytest.approx(0)
+
+    def taught(song):
+        return engineer(song, [0]).intent
+
+    beside = difference_lu(kick, kick.roll(3, 1), "kick", mixed=taught)
+    assert difference_lu(kick, outside, "kick", mixed=taught) == pytest.approx(beside), "lessons go by names alone"
 
 
 def test_a_reference_shows_how_bright_and_how_wide_it_is_beside_a_mix(band):

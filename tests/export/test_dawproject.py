@@ -209,6 +209,10 @@ def test_a_daw_with_the_same_effects_plays_the_mix(tmp_path: Path, groups: dict[
     assert "reverb printed" in notes[0]
     assert "width" not in " ".join(notes)
     assert json.loads(archive.read("settings.json")) == mix.settings
+    alone = mix.rendered(mute="keys")
+    alone.to_dawproject(tmp_path / "alone.dawproject")
+    heard = played(*opened(tmp_path / "alone.dawproject"), RATE)
+    assert np.abs(heard - alone.audio).max() < 1e-4 * np.abs(alone.audio).max()
     assert len(list(project.iter("Clip"))) == 4, "three recordings that sound and the reverb"
     late = next(clip for clip in project.iter("Clip") if "late" in clip.get("name"))
     assert float(late.get("time")) == 0.5

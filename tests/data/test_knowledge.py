@@ -1,5 +1,7 @@
 """The knowledge mixer: sensible, repeatable, and a function of what the tracks are, not of how they are filed."""
 
+import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,8 +96,15 @@ def test_words_of_style_add_up_to_their_limits():
     assert parse_style("brighter,brighter,brighter").bright_db == 4
     assert parse_style("punchier") == parse_style("denser")
     assert parse_style("more open") == parse_style("looser")
-    for pair in ("wider,narrower", "drier,wetter", "brighter,darker", "denser,looser"):
-        assert parse_style(pair) == Style()
+
+
+@pytest.mark.parametrize(
+    "pair", ["wider,narrower", "drier,wetter", "darker,brighter", "punchier,more open", "bass+2,bass-1"]
+)
+def test_words_of_style_that_undo_each_other_are_refused(pair):
+    one, other = pair.split(",")
+    with pytest.raises(SettingsError, match=f"{re.escape(one)}' and '{re.escape(other)}' undo each other; keep one"):
+        parse_style(f"vocal+1,{one},{other}")
 
 
 @pytest.mark.parametrize("text", ["louder", "vocal2", "vocal+", "snare+2"])

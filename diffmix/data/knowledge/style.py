@@ -75,9 +75,10 @@ def parse_style(text: str) -> Style:
     Words are wider or narrower, drier or wetter, brighter or darker, denser (punchier) or looser (more open), and
     vocal or bass with a number of dB. Words that are repeated add up, to the limits of `STYLE`.
 
-    Raises SettingsError for another word, and for a level beyond these limits.
+    Raises SettingsError for another word, for a level beyond these limits, and for words that undo each other.
     """
     total = dict.fromkeys(STYLE.names, 0.0)
+    said: dict[str, str] = {}
     for word in filter(None, (" ".join(part.lower().split()) for part in text.split(","))):
         if level := _LEVEL.fullmatch(word):
             name, limit = f"{level[1]}_db", STYLE.params[f"{level[1]}_db"]
@@ -86,5 +87,8 @@ def parse_style(text: str) -> Style:
             name, amount = _WORDS[word]
         else:
             raise SettingsError(f"{word!r} is no style; there are: {', '.join(_WORDS)}, vocal+2, bass-1 (dB)")
+        if total[name] * amount < 0:
+            raise SettingsError(f"the style's {said[name]!r} and {word!r} undo each other; keep one")
         total[name] += amount
+        said[name] = word
     return Style(**{name: p.nearest(total[name]) for name, p in STYLE})

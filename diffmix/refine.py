@@ -16,6 +16,7 @@ from diffmix.data.fullness import moments
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.classes import MIX_DB
 from diffmix.data.knowledge.spectrum import band_powers
+from diffmix.data.knowledge.strips import like_a_mix
 from diffmix.data.multitrack import Multitrack
 from diffmix.descent import Adam
 from diffmix.graph import Renderer
@@ -55,8 +56,9 @@ class Refined:
 class _Wanted:
     """How far a mix is from what is wanted: a reference's features, or what mixes in general are like."""
 
-    def __init__(self, sample_rate: float, reference: Tensor | None) -> None:
+    def __init__(self, sample_rate: float, reference: Tensor | None, tracks: int) -> None:
         self.rate = sample_rate
+        self.share = 1.0 if reference is not None else like_a_mix(tracks)
         self.features = AudioFeatureLoss(sample_rate)
         self.reference = None
         self.floor_db: float | None = None  # of the vocals
@@ -76,7 +78,7 @@ class _Wanted:
         """A number, about 1 for a mix that is far away; ``mix`` and the sum of the lead ``vocals`` are (B, 2, T)."""
         mix = torch.cat(list(mix), -1)[None]  # the moments one after the other
         powers = band_powers(mix[0], self.rate).mean(0)
-        off = (self._curve(_db(powers)) - self.spectrum).square().mean() / 36
+        off = self.share * (self._curve(_db(powers)) - self.spectrum).square().mean() / 36
         if vocals is not None:
             off = off + self._masked(powers, vocals)
         middle, side = mix[:, 0] + mix[:, 1], mix[:, 0] - mix[:, 1]
@@ -86,7 +88,7 @@ class _Wanted:
             return off + self.features(_level(mix, self.rate), self.reference)
         width_db = _db(side.square().mean()) - _db(middle.square().mean())
         wide = ((width_db + 6).clamp_min(0) + (-14 - width_db).clamp_min(0)).square() / 36
-        return off + wide + 4 * lean
+        return off + self.share * wide + 4 * lean
 
     def _masked(self, powers: Tensor, vocals: Tensor) -> Tensor:
         """How far the vocals are under what they should be over all the rest, where words are understood.
@@ -143,8 +145,9 @@ def refine(
 
     Towards ``reference`` (2, T) if there is one: its `AudioFeatureLoss` and spectrum, with a lead vocal that is masked
     no more than in the beginning. Else towards the spectrum of finished mixes, a lead vocal that is not masked where
-    words are understood, and a usual width. Knobs locked, bounded or not named in ``only`` keep to that; knobs at the
-    end of their range, such as a closed send, stay there, and in the centre what stands in the centre.
+    words are understood, and a usual width: two tracks half as much, and one not at all, for it is no full mix. Knobs
+    locked, bounded or not named in ``only`` keep to that; knobs at the end of their range, such as a closed send, stay
+    there, and in the centre what stands in the centre.
     """
     player = Player(console, multitrack)
     names, rate = player.names, multitrack.sample_rate
@@ -161,7 +164,7 @@ def refine(
     logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
     moved = [torch.zeros_like(u).requires_grad_() for u in first]
     adam = Adam(moved, learning_rate)
-    wanted = _Wanted(rate, reference)
+    wanted = _Wanted(rate, reference, sum(heard))
 
     def controls() -> Controls:
         return Controls(
@@ -178,7 +181,7 @@ def refine(
         loss = wanted(found[player.before_gain], vocals) + prior
         value = float(loss.detach())
         begun = value if step == 0 else begun
-        if step == 0 or value < best * (1 - 1e-4):
+        if step == 0 or value < min(best * (1 - 1e-4), best - 1e-6):
             best, best_at, kept = value, step, [d.detach().clone() for d in moved]
         if progress:
             progress("refining", step / max(1, steps))

@@ -278,13 +278,19 @@ def test_refinement_goes_where_a_reference_is(console: Console) -> None:
 
 def test_a_reference_does_not_bury_the_voice() -> None:
     rest, voice, reference = 0.1 * torch.randn(3, 1, 2, RATE // 2, generator=torch.Generator().manual_seed(0))
-    wanted, plain = _Wanted(RATE, reference[0]), _Wanted(RATE, reference[0])
+    wanted, plain = _Wanted(RATE, reference[0], 5), _Wanted(RATE, reference[0], 5)
     assert wanted(rest + voice, voice) == plain(rest + voice, None)  # where it was in the beginning
     assert wanted(rest + 2 * voice, 2 * voice) == plain(rest + 2 * voice, None)
     assert wanted(rest + 0.3 * voice, 0.3 * voice) > plain(rest + 0.3 * voice, None) + 0.5
-    soft, under = 0.5 * voice, _Wanted(RATE, reference[0])
+    soft, under = 0.5 * voice, _Wanted(RATE, reference[0], 5)
     assert under(rest + soft, soft) == plain(rest + soft, None)  # there too if that was under all the rest
     assert under(rest + 0.5 * soft, 0.5 * soft) > plain(rest + 0.5 * soft, None) + 0.3
+
+
+def test_a_voice_alone_is_not_refined_into_a_full_mix(console: Console) -> None:
+    alone = replace(made := song(0.5), tracks=tuple(t for t in made.tracks if t.role == "lead_vocal"))
+    start = proposed(RuleMixer(RATE), alone, Wishes()).settings
+    assert refine(console, alone, start, Wishes(), 0).before < 0.1  # from the spectrum of mixes it is 5 away
 
 
 @pytest.mark.parametrize("model", ["rules", api.MODEL])

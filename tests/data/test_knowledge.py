@@ -27,6 +27,7 @@ from diffmix.data.knowledge.classes import BAND_Q, USUAL, expected
 from diffmix.data.knowledge.hearing import hear
 from diffmix.data.knowledge.placing import Seat, groups, placed
 from diffmix.data.knowledge.spectrum import drawn, equaliser_db, fit_equaliser
+from diffmix.data.knowledge.strips import master
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.data.roles import ROLES
 from diffmix.errors import SettingsError
@@ -192,6 +193,20 @@ def test_every_role_and_unknown_ones_have_a_treatment(band, role):
     assert -40 < intent.loudness_lu["Whatever"] < 0
     Console.from_layout(LAYOUT, RATE).check(intent.settings)
     assert set(USUAL) == {*ROLES, None}
+
+
+def test_few_tracks_are_not_made_to_sound_like_a_full_mix(band):
+    def gains_db(made):
+        return np.array([gain for knob, gain in made["eq"].items() if knob.endswith("gain_db")])
+
+    spectrum, usual = hear(band.tracks[9], RATE).spectrum_db, defaultdict(float)
+    one, two, three, many = (gains_db(master(spectrum, Style(), usual, RATE, n)) for n in (1, 2, 3, 10))
+    assert one == pytest.approx(0, abs=1e-6)
+    assert two == pytest.approx(three / 2, abs=0.3)
+    assert abs(three).max() > 3
+    assert (many == three).all()
+    assert gains_db(class_mean(only(band, "Vox")).settings["master"]) == pytest.approx(0, abs=1e-6)
+    assert gains_db(class_mean(only(band, "Vox"), Style(bright_db=2)).settings["master"])[5] > 0.2  # as it is asked for
 
 
 @pytest.mark.parametrize("length", [1, 500, 5000])

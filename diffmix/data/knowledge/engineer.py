@@ -104,7 +104,7 @@ class _Engineer:
         settings = Settings(
             tracks={n: {**made[n].knobs, **_place(parts[n], pans[n], style)} if n in made else {} for n in names},
             buses={"reverb": {"reverb": _reverb(song)}},
-            master=master(spectrum, style, song, rate),
+            master=master(spectrum, style, song, rate, len(parts)),
         )
         curves = {n: made[n].eq_curve_db if n in made else np.zeros(len(HZ)) for n in names}
         return Engineered(Intent(settings, {n: levels.get(n, UNHEARD_LU) for n in names}), style, curves)

@@ -145,14 +145,22 @@ def _send(part: Part, usual: Usual, style: Style, song: Noise) -> float:
     return float(np.clip(usual.send_db + style.reverb_db + departure, -60, 0))
 
 
-def master(mix_db: Curve | None, style: Style, song: Noise, sample_rate: int) -> Knobs:
-    """Effects of the whole mix, whose spectrum (28,) is expected to be ``mix_db``; None of silence."""
+def like_a_mix(tracks: int) -> float:
+    """How much so many tracks are to sound like a full mix: one not at all, two by half, more altogether.
+
+    A voice alone has neither the bottom nor the top of a band; its own strip makes of it what its role asks for.
+    """
+    return min(max(tracks - 1, 0) / 2, 1.0)
+
+
+def master(mix_db: Curve | None, style: Style, song: Noise, sample_rate: int, tracks: int) -> Knobs:
+    """Effects of so many tracks together, whose spectrum (28,) is expected to be ``mix_db``; None of silence."""
     wanted = 0.5 * style.bright_db * TILT
     if mix_db is not None:
         inside = (HZ > 45) & (HZ < 13000)
         missing = MIX_DB + wanted - mix_db
         missing = np.clip(missing - missing[inside].mean(), -8, 8) * inside
-        wanted = wanted + np.clip(0.5 * smoothed(missing, 1.5), -4, 4)
+        wanted = wanted + like_a_mix(tracks) * np.clip(0.5 * smoothed(missing, 1.5), -4, 4)
     hz, q = np.array([MASTER_HZ]), np.array([BAND_Q])
     gains = fit_equaliser(wanted[None], np.ones((1, len(HZ))), hz, q, sample_rate)[0]
     return {

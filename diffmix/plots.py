@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from diffmix.lettering import families, lettered
 from diffmix.processors import Gain, Processor
 from diffmix.types import Numbers
 
@@ -70,8 +71,8 @@ def style() -> Iterator[None]:
     """The look of all figures; also needed around ``savefig``, which draws."""
     from matplotlib import rc_context
 
-    with rc_context(cast(Any, _STYLE)), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
+    with rc_context(cast(Any, {**_STYLE, "font.family": families()})), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a bold font, which holds less
         yield
 
 
@@ -232,23 +233,13 @@ def pan_map(tracks: Mapping[str, Mapping[str, Any]]) -> "Figure":
     return figure
 
 
-def _rows(axes: "Axes", count: int, names: Sequence[str] = ()) -> None:
-    """One row per track, the first on top, named if names are given."""
+def _rows(axes: "Axes", count: int, names: Sequence[str] = (), first: int = 1) -> None:
+    """One row per track, the first on top, named if names are given; the ``first`` has this number."""
     axes.set_ylim(count - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [_plain(shortened(name)) for name in names], color=INK)
+    axes.set_yticks(range(len(names)), [lettered(name, n + first) for n, name in enumerate(names)], color=INK)
     axes.grid(axis="y", visible=False)
     axes.hlines(range(count), 0, 1, transform=axes.get_yaxis_transform(), color=GRID, linewidth=0.8, zorder=0.5)
     axes.spines["left"].set_visible(False)
-
-
-def shortened(name: str, longest: int = 24) -> str:
-    """A name with its middle left out if it is too long for a label."""
-    half = (longest - 1) // 2
-    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # no mathematics in names
 
 
 def _levels(axes: "Axes", tracks: Sequence[Mapping[str, Any]]) -> None:
@@ -361,7 +352,9 @@ def overview(measured: Mapping[str, Any]) -> "Figure":
         for unused in charts:
             unused.set_axis_off()
         for i, column in enumerate(bottom.subfigures(1, columns, squeeze=False)[0]):
-            _strips(column, strips[i * per_column : (i + 1) * per_column], per_column, measured["sends"])
+            _strips(
+                column, strips[i * per_column : (i + 1) * per_column], per_column, measured["sends"], i * per_column
+            )
     return figure
 
 
@@ -371,7 +364,7 @@ def rows(measured: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _numbers(panel: "SubFigure", measured: Mapping[str, Any]) -> None:
-    panel.text(0.06, 0.89, _plain(shortened(measured["name"], 20)), size=14, weight="bold", va="center")
+    panel.text(0.06, 0.89, lettered(measured["name"], longest=20), size=14, weight="bold", va="center")
     panel.text(0.06, 0.79, facts(measured), color=MUTED, va="center")
     for y, (label, key, unit) in zip((0.6, 0.32), LEVELS, strict=True):
         panel.text(0.06, y, label, color=MUTED, va="center")
@@ -392,7 +385,7 @@ def clock(seconds: float) -> str:
 
 
 def _strips(
-    panel: "SubFigure", named: Sequence[tuple[str, Mapping[str, Any]]], rows: int, sends: Mapping[str, str]
+    panel: "SubFigure", named: Sequence[tuple[str, Mapping[str, Any]]], rows: int, sends: Mapping[str, str], before: int
 ) -> None:
     if not named:
         return
@@ -403,7 +396,7 @@ def _strips(
     room = [2.0 if longest < 25 else 3.2] if squeezed else []
     widths = [3, 1.4, *([3] if filtered else []), *room, *[1.1] * len(sends)]
     level, pan, *others = panel.subplots(1, len(widths), width_ratios=widths)
-    _rows(level, rows, [name for name, _ in named])
+    _rows(level, rows, [name for name, _ in named], before + 1)
     for axes in (pan, *others):
         _rows(axes, rows)
     _levels(level, strips)
@@ -425,7 +418,7 @@ def _strips(
     for axes, (name, bus) in zip(rest, sends.items(), strict=True):
         for row, strip in enumerate(strips):
             axes.text(0, row, send_text(strip[f"{name}_db"]), va="center")
-        axes.set(xlim=(0, 1), xticks=[], title="Send" if len(sends) == 1 else _plain(shortened(f"To {bus}", 12)))
+        axes.set(xlim=(0, 1), xticks=[], title="Send" if len(sends) == 1 else lettered(f"To {bus}", longest=12))
         axes.grid(False)
 
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "diffmix"
 
 LAYERS = (
-    {"errors", "types", "progress", "descent", "keeping", "_paths"},
+    {"errors", "types", "progress", "descent", "keeping", "_paths", "lettering"},
     {"kernels", "files"},
     {"settings"},
     {"params"},
@@ -66,7 +66,7 @@ HOMES = {
     "dasp_pytorch": {"processors.dasp"},
     "pedalboard": {"export", "plugins"},
     "soundfile": {"data.audio", "export.standalone"},
-    "matplotlib": {"plots", "report"},
+    "matplotlib": {"plots", "report", "lettering"},
     "transformers": {"transferring.describing"},
     "lightning": {"systems", "train"},
     "hydra": {"train", "eval", "cli", "__main__"},

@@ -14,13 +14,15 @@ import pyloudnorm
 import pytest
 import soundfile
 import torch
+from matplotlib import rcParams
 from matplotlib.text import Text
 
-from diffmix import plots
+from diffmix import lettering, plots
 from diffmix.cli.showing import _table
 from diffmix.console import Console
 from diffmix.data.multitrack import Multitrack, Track
 from diffmix.errors import OutputError
+from diffmix.lettering import lettered
 from diffmix.mix import Mix, render
 from diffmix.processors import Compressor, PeakFilter
 from diffmix.report import measure, page, unmixed, write_report
@@ -245,6 +247,33 @@ def test_levels_and_pans_show_every_track(mix: Mix) -> None:
     assert len(axes.collections[2].get_offsets()) == 2
     assert [text.get_text() for text in axes.texts] == ["silent"]
     assert len(plots.pan_map(tracks).axes[0].get_yticklabels()) == 3
+
+
+def test_names_in_a_script_that_no_font_has_are_told_apart_by_number(
+    mix: Mix, recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lettering, "_installed", tuple)  # as on a machine without such fonts
+    names = [lettered(name, n) for n, name in enumerate(["Vox é ж", "ギター", "ギター L", "声\n$x"], 1)]
+    assert names == ["Vox é ж", "no. 2", "no. 3 … L", r"no. 4 …\$x"]
+    assert lettered("声と歌", longest=20) == "…"
+    axes = plots.levels({f"歌{k}": strip for k, strip in enumerate(mix.report["tracks"].values())}).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["no. 1 …0", "no. 2 …1", "no. 3 …2"]
+    axes.figure.savefig(io.BytesIO(), format="png", dpi=20)
+    assert not recwarn.list
+    firsts: list[int] = []
+    monkeypatch.setattr(plots, "_strips", lambda *given: firsts.append(given[-1]))
+    plots.overview({**mix.report, "tracks": {f"歌{k}": mix.report["tracks"]["empty"] for k in range(22)}})
+    assert firsts == [0, 11]  # numbers go on in the second column
+    monkeypatch.setattr(lettering, "_installed", lambda: ("DejaVu Serif",))
+    monkeypatch.setattr(lettering, "_holds", lambda written, _: "DejaVu Serif" in written)
+    assert lettered("ギター L", 3) == "ギター L"
+    with plots.style():
+        assert rcParams["font.family"] == ["sans-serif", "DejaVu Serif"]
+
+
+def test_fonts_for_other_scripts_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "OTHER_SCRIPTS", ("DejaVu Serif", "Of Nowhere"))
+    assert lettering._installed.__wrapped__() == ("DejaVu Serif",)
 
 
 @pytest.mark.parametrize(

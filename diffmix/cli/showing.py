@@ -59,7 +59,8 @@ def _table(mix: "Mix") -> str:
     """A mix in lines: a row for each track, as it reaches the master, and group, the level of the whole, the notes."""
     from rich.cells import cell_len, set_cell_size  # letters of some scripts are two columns wide
 
-    from diffmix.plots import rows, shortened
+    from diffmix.lettering import shortened
+    from diffmix.plots import rows
 
     report, stages = mix.report, mix.console.strip
     strips = [(shortened(name, 40), strip) for name, strip in rows(report)]

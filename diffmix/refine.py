@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffmix.console import Console, Controls, Tracks
-from diffmix.data.fullness import moments
+from diffmix.data.fullness import loudest, moments
 from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.knowledge.classes import MIX_DB
 from diffmix.data.knowledge.spectrum import band_powers
@@ -56,7 +56,7 @@ class Refined:
 class _Wanted:
     """How far a mix is from what is wanted: a reference's features, or what mixes in general are like."""
 
-    def __init__(self, sample_rate: float, reference: Tensor | None, tracks: int) -> None:
+    def __init__(self, sample_rate: int, reference: Tensor | None, tracks: int) -> None:
         self.rate = sample_rate
         self.share = 1.0 if reference is not None else like_a_mix(tracks)
         self.features = AudioFeatureLoss(sample_rate)
@@ -67,7 +67,8 @@ class _Wanted:
         self.vocal = (hz >= _VOCAL_HZ[0]) & (hz <= _VOCAL_HZ[1])
         self.spectrum = self._curve(torch.as_tensor(MIX_DB, dtype=torch.float32))
         if reference is not None:
-            self.reference = _level(_loudest(reference, 30.0, sample_rate)[None], sample_rate)
+            start, stop = loudest(reference, 30.0, sample_rate)
+            self.reference = _level(reference[None, :, start:stop], sample_rate)
             self.spectrum = self._curve(_db(band_powers(self.reference[0], sample_rate).mean(0)))
 
     def _curve(self, spectrum_db: Tensor) -> Tensor:
@@ -110,17 +111,6 @@ def _db(power: Tensor) -> Tensor:
 def _level(x: Tensor, rate: float) -> Tensor:
     """x (1, 2, T) at -20 LUFS; the gain is a constant for the gradient."""
     return x * db_to_gain(-20 - integrated_loudness(x.detach(), rate))[:, None, None]
-
-
-def _loudest(x: Tensor, seconds: float, rate: float) -> Tensor:
-    size = round(seconds * rate)
-    if x.shape[-1] <= size:
-        return x
-    step = round(rate)
-    energy = torch.stack([part.square().sum() for part in x.split(step, -1)])
-    total = energy.unfold(0, max(1, size // step), 1).sum(-1)
-    start = min(int(total.argmax()) * step, x.shape[-1] - size)
-    return x[:, start : start + size]
 
 
 def _heard(multitrack: Multitrack) -> Tracks:

@@ -18,6 +18,7 @@ import torch
 
 from diffmix import plots
 from diffmix.data.audio import FULL_SCALE
+from diffmix.data.fullness import loudest
 from diffmix.errors import OutputError
 from diffmix.explain import explained, hertz, master_bypass, ordered_changes
 from diffmix.kernels.loudness import HEARD_LUFS, LoudnessMeter, integrated_loudness, true_peak_db
@@ -416,13 +417,9 @@ def listen(mix: "Mix", before_label: str, label: str) -> str:
     """The same seconds of the unmixed sum, brought to the mix's loudness, and of the mix: the loudest ones."""
     rate, length = mix.sample_rate, mix.audio.shape[-1]
     frames = min(length, _SOUND_BYTES // 4)
-    pieces = range(0, length, _PIECE_S * rate)
-    energy = np.concatenate([_energy(mix.audio[:, n : n + _PIECE_S * rate], rate) for n in pieces])
-    window = max(1, frames // rate)
-    start = int(np.argmax(np.convolve(energy, np.ones(window), "valid"))) * rate if length > frames else 0
-    start = min(start, length - frames)
+    start, _ = loudest(torch.from_numpy(mix.audio), frames / rate, rate)
     meter = LoudnessMeter(rate)
-    for n in pieces:
+    for n in range(0, length, _PIECE_S * rate):
         meter.add(torch.from_numpy(unmixed(mix.multitrack, n, n + _PIECE_S * rate))[None])
     match_db = _loudness(mix.audio, rate) - float(meter.loudness())
     before = unmixed(mix.multitrack, start, start + frames)
@@ -434,11 +431,6 @@ def listen(mix: "Mix", before_label: str, label: str) -> str:
         for title, x in sounds.items()
     )
     return f'<section class="pair">{"".join(players)}</section>'
-
-
-def _energy(audio: np.ndarray, rate: int) -> np.ndarray:
-    """The energy of each second of audio (2, n)."""
-    return np.add.reduceat((audio**2).sum(0), np.arange(0, audio.shape[-1], rate))
 
 
 def _wav(audio: np.ndarray, sample_rate: int) -> str:

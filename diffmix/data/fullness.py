@@ -26,6 +26,17 @@ def excerpts(multitrack: Multitrack, seconds: float) -> Multitrack:
     return replace(multitrack, tracks=tracks)
 
 
+def loudest(x: torch.Tensor, seconds: float, rate: int) -> tuple[int, int]:
+    """The seconds of audio (C, T) with the most energy, (start, stop) in samples; they start at whole seconds or end
+    with the audio."""
+    size = min(round(seconds * rate), x.shape[-1])
+    energy = torch.stack([part.double().square().sum() for part in x.split(rate, -1)])
+    total = torch.cat([energy.new_zeros(1), energy.cumsum(0)])
+    window = max(1, size // rate)
+    start = min(int((total[window:] - total[:-window]).argmax()) * rate, x.shape[-1] - size)
+    return start, start + size
+
+
 def moments(multitrack: Multitrack, size: int, count: int) -> list[int]:
     """Where, in samples, the up to ``count`` pieces of ``size`` samples begin in which most tracks play, in order."""
     if multitrack.length < size:

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from diffmix.data import fullness
 from diffmix.data.knowledge.spectrum import THIRD_OCTAVES_HZ, Curve, long_term_spectrum_db
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.metrics import crest_db, loudness_range
@@ -44,13 +44,5 @@ def reach(rate: float) -> Curve:
 
 def loudest(x: Tensor, rate: int) -> Tensor:
     """The loudest `EXCERPT_S` seconds of audio (C, T), in whole seconds."""
-    length = round(EXCERPT_S * rate)
-    if x.shape[-1] <= length:
-        return x
-    seconds = x[:, : x.shape[-1] // rate * rate].view(len(x), -1, rate)
-    energy = torch.empty(seconds.shape[1], dtype=torch.float64)
-    for n in range(0, len(energy), 60):  # in pieces, since an hour has no room for copies
-        energy[n : n + 60] = seconds[:, n : n + 60].double().square().sum((0, 2))
-    total = torch.cat([energy.new_zeros(1), energy.cumsum(0)])
-    start = int((total[int(EXCERPT_S) :] - total[: -int(EXCERPT_S)]).argmax()) * rate
-    return x[:, start : start + length]
+    start, stop = fullness.loudest(x, EXCERPT_S, rate)
+    return x[:, start:stop]

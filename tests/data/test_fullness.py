@@ -2,7 +2,7 @@
 
 import torch
 
-from diffmix.data.fullness import excerpts, fullest, moments
+from diffmix.data.fullness import excerpts, fullest, loudest, moments
 from diffmix.data.multitrack import Multitrack, Track
 
 RATE = 8000
@@ -20,3 +20,12 @@ def test_how_many_tracks_play_counts_not_how_loud_they_are() -> None:
     assert moments(song, 8 * RATE, 2) == [0]
     alone = {track.name: track.audio for track in excerpts(song, 1).tracks}
     assert all(torch.equal(alone[name], level * noise) for name, level in (("loud", 9), ("soft", 1), ("other", 2)))
+
+
+def test_the_loudest_seconds_of_a_recording() -> None:
+    levels = torch.tensor([1.0, 5, 0, 4, 4, 2, 0, 4])
+    x = levels.repeat_interleave(RATE)[None, : -RATE // 2].expand(2, -1)
+    found = [[at / RATE for at in loudest(x, seconds, RATE)] for seconds in (1, 2, 2.5, 6.7, 7.5, 9)]
+    assert found == [[1, 2], [3, 5], [3, 5.5], [0, 6.7], [0, 7.5], [0, 7.5]]
+    assert loudest(x[:, 3 * RATE :][:, -2 * RATE :], 1.5, RATE) == (RATE // 2, 2 * RATE)  # up to the end
+    assert loudest(x[:, :300], 0.01, RATE) == (0, 80)

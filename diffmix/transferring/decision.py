@@ -76,6 +76,11 @@ class Outcomes(NamedTuple):
         """The amounts with the least expected distance."""
         return int(self.distance.mean(1).argmin())
 
+    @property
+    def least(self) -> float:
+        """What is `expected` of these."""
+        return float(self.expected[self.best])
+
 
 def decide(
     excerpt: Tensor,
@@ -92,7 +97,9 @@ def decide(
         excerpt: a telling piece (C, T) of the recording, 5.46 s of which are used, at ``sample_rate`` Hz.
         posterior: what is believed of the treatment, for one recording.
         gate: largest expected ratio at which is acted, a number above 0; or "cautious", "default" or "bold": the ratio
-            up to which 2 %, 5 % or any share of all transfers between songs left out in training came out worse.
+            up to which 2 %, 5 % or any share of all transfers between songs left out in training came out worse. Of
+            aspects that may be done in part it is the ratio if they might be done in whole: to want less of what is
+            surely measured is no reason against it.
         aspects: the most that may be done of each aspect of `ASPECTS`, 1 unless given, 0 to leave it alone.
         seed: of the samples.
 
@@ -106,14 +113,16 @@ def decide(
     drawn = posterior.samples(SAMPLES, seed)
     piece = heard_piece(excerpt, sample_rate)
     found = outcomes(piece, posterior.median, drawn, allowed["tone"], allowed["dynamics"])
-    expected = float(found.expected[found.best])
+    expected = whole = found.least
+    if any(0 < allowed[aspect] < 1 for aspect in ("tone", "dynamics")):
+        whole = outcomes(piece, posterior.median, drawn, allowed["tone"] > 0, allowed["dynamics"] > 0).least
     amounts = dict.fromkeys(ASPECTS, 0.0)
-    if expected < own:
+    if whole < own:
         amounts |= dict(zip(ASPECTS, found.amounts[found.best].tolist(), strict=False))
     amounts |= extra_amounts(posterior.median, drawn, allowed, limit)
     acted = any(amounts.values())
     treatment = posterior.median.scaled(**amounts) if acted else Treatment.neutral()
-    return Decision(amounts, treatment, expected, posterior.harm.at(expected), acted)
+    return Decision(amounts, treatment, expected, posterior.harm.at(whole), acted)
 
 
 def gate_limit(gate: float | str) -> float:

@@ -91,6 +91,17 @@ def test_a_gate_is_what_the_belief_knows_it_to_be() -> None:
         assert decide(song(), RATE, believing._replace(harm=low), gate=expected + 0.01).acted  # a number is a number
 
 
+@pytest.mark.parametrize("amount", [0.1, 0.5])
+def test_wanting_less_of_what_is_measured_is_no_reason_against_it(amount: float) -> None:
+    whole = decide(song(), RATE, believed(0.02))
+    part = decide(song(), RATE, believed(0.02), aspects={"tone": amount, "dynamics": amount})
+    assert part.acted
+    assert part.amounts["tone"] == pytest.approx(amount)
+    assert whole.expected < part.expected < 1
+    assert part.harm == whole.harm
+    assert not decide(song(), RATE, believed(5.0), aspects={"tone": amount}).acted
+
+
 @pytest.mark.parametrize("x", [torch.zeros(2, 9000), torch.zeros(1, 0), torch.ones(1, 5), torch.eye(1, 48000)])
 def test_any_excerpt(x: torch.Tensor) -> None:
     assert decide(x, 48000, believed(0.3)).expected >= 0

@@ -19,7 +19,7 @@ from diffmix.kernels.biquad import frequency_response
 from diffmix.metrics import width_db
 from diffmix.playback import Progress
 from diffmix.processors import Compressor, ParametricEQ
-from diffmix.transferring.decision import CROP, gate_limit, judged
+from diffmix.transferring.decision import CROP, gate_limit, judged, render
 from diffmix.transferring.kinship import Kinship
 from diffmix.transferring.knobs import equaliser_for
 from diffmix.transferring.listening import Recording
@@ -88,14 +88,18 @@ def matched(
     treatment, untouched, left = search.run(STEPS[quality], say)
     share = 1.0 if kin.same else _between(untouched, *CONTENT) * (1 - _between(left, *UNEXPLAINED))
     expected = 1 - share * (1 - left / untouched) if untouched > ALIKE else 1.0
+    parts = {name: allowed[name] for name in ("tone", "dynamics")}
+    acts = expected < gate_limit(gate)
+    if acts and any(0 < part < 1 for part in parts.values()):
+        expected = 1 - share * (1 - search.left(treatment.scaled(**parts)) / untouched)
     extras = torch.zeros(len(EXTRAS))
     if allowed["width"]:
         ours, wanted = (float(width_db(r.audio[None])) for r in (heard, other))
         if ours > -50:
             extras[0] = min(max(wanted - ours, -4 * WIDEST_DB), WIDEST_DB)
     amounts = dict.fromkeys(ASPECTS, 0.0)
-    if expected < gate_limit(gate):
-        amounts |= {name: share * allowed[name] for name in ("tone", "dynamics")}
+    if acts:
+        amounts |= {name: share * part for name, part in parts.items()}
     if abs(float(extras[0])) >= 1:
         amounts["width"] = allowed["width"]
     acted = any(amounts.values())
@@ -224,6 +228,12 @@ class Search:
             found = found.mean(1, keepdim=True)
         away = (found - self.aim) @ self.white
         return torch.nn.functional.smooth_l1_loss(away, torch.zeros_like(away), reduction="none").mean((1, 2))
+
+    def left(self, treatment: Treatment) -> float:
+        """How far the pieces are from the aim under a treatment."""
+        one = Treatment(*(part[None] for part in treatment))
+        with torch.no_grad():
+            return float(self.distance(statistics(torch.cat([render(piece, one) for piece in self.x]))[None]))
 
     def run(self, steps: int, say: Progress) -> tuple[Treatment, float, float]:
         """The best treatment that was found, and the distances without and with it."""

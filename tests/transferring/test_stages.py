@@ -85,6 +85,8 @@ def test_the_same_song_elsewhere_is_matched_through_the_twins(believing: object)
     before, after = (statistics(torch.from_numpy(y).mean(0)[None]) for y in (x, made.audio))
     wanted = statistics(torch.from_numpy(reference).mean(0)[None])
     assert float((after - wanted).abs().mean()) < 0.5 * float((before - wanted).abs().mean())
+    half = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", amount={"tone": 0.3, "dynamics": 0.3})
+    assert made.belief.expected + 0.2 < half.belief.expected < 1
 
 
 def test_statistics_know_no_level_and_have_gradients() -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,13 +15,13 @@ from diffmix.estimators.translator import Posterior, Translator
 from diffmix.estimators.treatment import ASPECTS as PARTS
 from diffmix.estimators.treatment import EQ_HZ, PEAK_DB, Treatment
 from diffmix.mix import Mix, finished, render
-from diffmix.params import Param, within
+from diffmix.params import Param, split_name, within
 from diffmix.playback import Progress
 from diffmix.settings import Settings, shortest
 from diffmix.transferring.decision import decide, expectations, gate_limit
 from diffmix.transferring.guard import guarded
 from diffmix.transferring.kinship import Kinship, kinship
-from diffmix.transferring.knobs import ASPECTS, CHAIN, inside, knobs_of, neutral, treatment_of
+from diffmix.transferring.knobs import ASPECTS, CHAIN, Fitted, idle, inside, knobs_of, neutral, treatment_of
 from diffmix.transferring.listening import Recording, features
 from diffmix.transferring.matching import matched
 from diffmix.transferring.result import Belief, Transfer
@@ -39,8 +39,10 @@ REFUSED = {
 }
 """Why nothing was done, by route."""
 
+TOO_LITTLE = "What is to be done, of what locks and bounds allow, is too little to be heard"
 AS_IT_CAME = "the recording is as it came"
 ONLY_LOUDNESS = "only its loudness is changed"
+BY_HAND = "only what was set by hand is done"
 
 Amount = float | Mapping[str, float]
 
@@ -102,9 +104,9 @@ class Job:
         self.neutral = neutral(whole.master_spec.params)
         bare = {name.removeprefix("master.") for name, text in wishes.said.items() if "=" not in text}
         self.limits = {**wishes.limits, **{f"master.{name}": (self.neutral[name],) * 2 for name in bare}}
-        self.without = {
-            stage for stage in CHAIN if all(f"{stage}.{knob}" in bare for knob in whole.master[stage].spec.names)
-        }
+        self.held = {name.removeprefix("master."): limit for name, limit in self.limits.items()}
+        self.without = idle(self.held, self.neutral)
+        self.amounts = {part: 0.0 if self.without >= {*ASPECTS[part]} else asked.amounts[part] for part in PARTS}
         self.params: dict[str, Param] = dict(whole.narrowed_specs(["mix"], self.limits)[1]["master"].params)
         self.notes = [f"The input {fault}." for fault in heard.faults]
 
@@ -173,7 +175,7 @@ class Job:
 
     def _allowed(self, style: Style) -> dict[str, float]:
         """The most that may be done of each part of a treatment; what cannot be told is left alone, with a note."""
-        allowed = {part: self.asked.amounts[part] for part in PARTS}
+        allowed = dict(self.amounts)
         for reference in style.references:
             faults = [text for text, true in (("is clipped", reference.clipped), ("is mono", reference.mono)) if true]
             if reference.band_hz < 0.9 * EQ_HZ[-1]:
@@ -197,6 +199,8 @@ class Job:
         acted: bool,
     ) -> Belief:
         sure = _confidence(posterior, self.asked.seed)
+        if acted and not (amounts["tone"] or amounts["dynamics"]):  # of which alone something is expected
+            expected = 1.0
         return Belief(route, kin.likeness, posterior.domain, treatment, dict(amounts), sure, expected, harm, acted)
 
     def _others(self, first: Belief, posterior: Posterior, allowed: Mapping[str, float]) -> list[Belief]:
@@ -232,53 +236,55 @@ class Job:
 
     def made(self, belief: Belief, style: Style, say: Progress) -> Transfer:
         """The recording under the knobs that a belief asks for."""
-        asked, rate = self.asked, self.rate
-        knobs: dict[str, dict[str, float]] = {}
-        offset_db = 0.0
+        fitted, slight = Fitted({}), False
         if belief.acted:
             say("setting knobs", 0.0)
-            fitted = knobs_of(belief.treatment, rate, self.params, without=self.without)
-            knobs, offset_db = fitted.knobs, fitted.offset_db
-            belief = belief._replace(acted=bool(knobs))
-        for stage in self._by_hand() - {"gain", "limiter", *knobs}:
-            plain = {n.removeprefix(f"{stage}."): v for n, v in self.neutral.items() if n.startswith(f"{stage}.")}
-            knobs[stage] = inside(plain, stage, self.params)
-        loud = asked.amounts["loudness"] if style.references else 0.0
-        wanted = None
-        if loud and (knobs or "loudness" in asked.named):
-            wanted = self.heard.loudness_lufs + loud * (style.loudness_lufs - self.heard.loudness_lufs)
-            wanted = min(max(wanted, -60.0), -5.0)
-            belief = belief._replace(amounts={**belief.amounts, "loudness": loud})
-        elif knobs:
-            wanted = self.heard.loudness_lufs
+            fitted = knobs_of(belief.treatment, self.rate, self.params, without=self.without)
+            slight = not fitted.knobs
+            belief = belief._replace(acted=not slight)
+        knobs = fitted.knobs | self._by_hand(fitted.knobs)
+        wanted, target = self.heard.loudness_lufs if knobs else None, self._target_lufs(style)
+        if target is not None and (knobs or "loudness" in self.asked.named):
+            wanted = target
+            belief = belief._replace(amounts={**belief.amounts, "loudness": self.asked.amounts["loudness"]})
         notes = list(dict.fromkeys(self.notes))
         if wanted is None:
             mix = self._untouched(say)
-            notes += self._refusal(belief, AS_IT_CAME)
+            notes += self._refusal(belief, AS_IT_CAME, slight)
         else:
-            notes += self._refusal(belief, "only what was set by hand is done" if knobs else ONLY_LOUDNESS)
-            mix = self._finished(knobs, offset_db, wanted, say)
+            notes += self._refusal(belief, BY_HAND if knobs else ONLY_LOUDNESS, slight)
+            notes += self._unjudged(belief)
+            mix = self._finished(knobs, fitted.offset_db, wanted, say)
         if belief.route != "style":
             style = dataclasses.replace(style, treatment=belief.treatment)
         return Transfer(
             **mix.parts | {"notes": (*notes, *mix.notes), "style": style},
             belief=belief,
             loudness_lufs=wanted,
-            ceiling_db=asked.ceiling_db,
+            ceiling_db=self.asked.ceiling_db,
         )
 
-    def _by_hand(self) -> set[str]:
-        """The stages that a person locked a knob of away from where it does least."""
-        names = {name.removeprefix("master."): limit for name, limit in self.limits.items()}
-        return {name.partition(".")[0] for name, (low, high) in names.items() if low == high != self.neutral[name]}
+    def _by_hand(self, others: Collection[str]) -> dict[str, dict[str, float]]:
+        """The stages that a person locked a knob of away from where it does least, but for ``others``."""
+        moved = {name for name, (low, high) in self.held.items() if low == high != self.neutral[name]}
+        found = {}
+        for stage in {split_name(name)[0] for name in moved} - {"gain", "limiter", *others}:
+            plain = {n.removeprefix(f"{stage}."): v for n, v in self.neutral.items() if n.startswith(f"{stage}.")}
+            found[stage] = inside(plain, stage, self.params)
+        return found
+
+    def _target_lufs(self, style: Style) -> float | None:
+        """The loudness on the way to the references', None if it is to stay."""
+        share, own = self.asked.amounts["loudness"] if style.references else 0.0, self.heard.loudness_lufs
+        return min(max(own + share * (style.loudness_lufs - own), -60.0), -5.0) if share else None
 
     def played(self, chain: Sequence[Any], search: str, belief: Belief, style: Style, say: Progress) -> Any:
         """The recording through plugins of any make, near to what a belief asks for."""
         from diffmix.transferring.through import played
 
-        share, wanted = self.asked.amounts["loudness"] if style.references else 0.0, self.heard.loudness_lufs
-        wanted += share * (style.loudness_lufs - wanted) if share else 0.0
-        plain = wanted if share and "loudness" in self.asked.named else None
+        target = self._target_lufs(style)
+        wanted = self.heard.loudness_lufs if target is None else target
+        plain = target if "loudness" in self.asked.named else None
         piece, source = self.loudest.expand(2, -1), self.song.tracks[0].audio
         where = self.rate, belief.treatment, wanted, plain, self.asked.ceiling_db
         made = played(chain, source, piece, *where, self.asked.quality, search, self.asked.seed, say)
@@ -287,7 +293,7 @@ class Job:
             kept = AS_IT_CAME if plain is None else ONLY_LOUDNESS
             searched = "No setting of the plugins that was tried comes nearer to what was wanted"
             nothing = "Neither tone nor dynamics are to be changed, which plugins are searched for"
-            why = searched if any(self.asked.amounts[part] for part in ("tone", "dynamics")) else nothing
+            why = searched if any(self.amounts[part] for part in ("tone", "dynamics")) else nothing
             notes += self._refusal(belief, kept) or [f"{why}: {kept}."]
         return dataclasses.replace(made, notes=(*notes, *made.notes), files=self.song.tracks[0].files)
 
@@ -310,11 +316,18 @@ class Job:
         parts = mix.parts | {"notes": (*self.notes, *mix.notes), "style": Style((), treatment, words=words)}
         return Transfer(**parts, belief=belief, ceiling_db=self.asked.ceiling_db)
 
-    def _refusal(self, belief: Belief, kept: str) -> list[str]:
+    def _unjudged(self, belief: Belief) -> list[str]:
+        """That locks and bounds of what was judged were no part of it, if there are any."""
+        held = {split_name(name)[0] for name in self.held}
+        judged = [part for part in PARTS if belief.amounts.get(part) and held & {*ASPECTS[part]}]
+        says = belief.acted and belief.route in ("different-source", "same-source") and bool(judged)
+        return [f"What is expected was judged without the locks and bounds of {', '.join(judged)}."] if says else []
+
+    def _refusal(self, belief: Belief, kept: str, slight: bool = False) -> list[str]:
         """Why nothing was done, if it was asked for, and what came out instead."""
-        if belief.acted or not any(self.asked.amounts[part] for part in PARTS):
+        if belief.acted or not any(self.amounts.values()):
             return []
-        return [f"{REFUSED[belief.route]}: {kept}.{_advice(belief)}"]
+        return [f"{TOO_LITTLE}: {kept}." if slight else f"{REFUSED[belief.route]}: {kept}.{_advice(belief)}"]
 
     def _untouched(self, say: Progress) -> Mix:
         console = _console(self.rate, {})

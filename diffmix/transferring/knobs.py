@@ -1,5 +1,6 @@
 """From a treatment's curves to the knobs of effects: the equaliser by damped least squares on its exact response."""
 
+import fnmatch
 import math
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -34,6 +35,16 @@ ASPECTS: Mapping[str, tuple[str, ...]] = {
     "loudness": ("gain", "limiter"),
 }
 """What ``amount`` and ``only`` can name, and its effects."""
+
+ACTING: Mapping[str, str] = {
+    "highpass": "cutoff_frequency_hz",
+    "eq": "*gain_db",
+    "compressor": "ratio",
+    "saturation": "drive_db",
+    "imager": "width",
+    "reverb": "wet_level",
+}
+"""The knobs by which effects act: where they are held where they do least, there is nothing to be had of the rest."""
 
 NEUTRAL: Mapping[str, Mapping[str, float]] = {
     "highpass": {"cutoff_frequency_hz": 10.0},
@@ -137,6 +148,13 @@ def neutral(params: Mapping[str, Param]) -> dict[str, float]:
     """Where the knobs of the chain, by ``stage.knob``, do least."""
     parts = {name: split_name(name) for name in params}
     return {name: NEUTRAL.get(stage, {}).get(knob, params[name].default) for name, (stage, knob) in parts.items()}
+
+
+def idle(limits: Mapping[str, tuple[float, float]], least: Mapping[str, float]) -> set[str]:
+    """The stages that limits, by ``stage.knob``, hold where they do ``least``."""
+    held = {name for name, (low, high) in limits.items() if low == high == least[name]}
+    acting = {stage: fnmatch.filter(least, f"{stage}.{knobs}") for stage, knobs in ACTING.items()}
+    return {stage for stage, knobs in acting.items() if held.issuperset(knobs)}
 
 
 def _tone(curve_db: Tensor, sample_rate: float, params: Mapping[str, Param], highpass: bool = False) -> Fitted:

@@ -37,6 +37,8 @@ def belief(measured: Mapping[str, Any]) -> str:
         return "The treatment of the style was done again; what it gains here was not judged."
     if not measured["acted"]:
         return "Nothing was done to tone, dynamics, drive, width and space."
+    if not any(measured["aspects"][name]["amount"] for name in ("tone", "dynamics")):
+        return "What other aspects than tone and dynamics gain is not judged."
     return (
         f"Expected to come {100 * measured['expected_gain']:.0f} % nearer to the reference's style; "
         f"chance that it is further away: {100 * measured['chance_of_harm']:.0f} %."

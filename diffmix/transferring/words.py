@@ -34,8 +34,10 @@ def moves(made: "Transfer", measured: Mapping[str, Mapping[str, Any]]) -> list[s
         found.append(text)
     if "compressor" in knobs and knobs["compressor"]["ratio"] > 1:
         c = knobs["compressor"]
+        denser = after["plr_db"] < before["plr_db"]  # an equaliser in front may let peaks stand out more
         found.append(
-            f"Denser: {c['ratio']:.1f}:1 above {c['threshold_db']:.0f} dB, attack {c['attack_ms']:.0f} ms, release "
+            f"{'Denser' if denser else 'Compressed'}: "
+            f"{c['ratio']:.1f}:1 above {c['threshold_db']:.0f} dB, attack {c['attack_ms']:.0f} ms, release "
             f"{c['release_ms']:.0f} ms; peaks stood {before['plr_db']:.1f} dB over loudness and stand "
             f"{after['plr_db']:.1f} dB over it."
         )

@@ -53,10 +53,47 @@ def test_a_roll_off_is_had_without_the_highpass(x: Audio, reference: Audio, beli
 
 def test_a_knob_that_is_locked_without_a_value_does_nothing(x: Audio, reference: Audio, believing: Believing) -> None:
     believing(treatment(0, ratio=1.0, extras=MUCH))
-    made = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", gate="bold", lock="reverb.wet_level")
-    assert made.settings["master"]["reverb"]["wet_level"] == 0
+    made = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", gate="bold", lock="reverb.dry_level")
     assert made.settings["master"]["reverb"]["dry_level"] == 0.5
+    assert made.settings["master"]["reverb"]["wet_level"] > 0
+    made = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", gate="bold", lock="reverb.wet_level")
+    assert "reverb" not in made.settings["master"]  # nothing is left of it
 
+
+@pytest.mark.parametrize(
+    ("lock", "left", "part"),
+    [
+        (["compressor"], ["eq"], "dynamics"),
+        (["compressor.ratio=1"], ["eq"], "dynamics"),
+        (["eq", "highpass"], ["compressor"], "tone"),
+    ],
+)
+def test_what_is_held_is_neither_in_the_chain_nor_expected_to_gain(
+    lock: list[str], left: list[str], part: str, x: Audio, reference: Audio, believing: Believing
+) -> None:
+    believing(treatment())
+    asked: Any = {"sample_rate": RATE, "quality": "fast", "gate": "bold"}
+    held = diffmix.transfer(x, reference, lock=lock, **asked)
+    assert list(held.settings["master"]) == [*left, "gain", "limiter"]
+    without = diffmix.transfer(x, reference, amount={part: 0}, **asked)
+    assert held.belief.expected == without.belief.expected
+    assert held.report["aspects"][part]["amount"] == 0
+    assert not any("without the locks" in note for note in held.notes)
+
+
+def test_a_locked_chain_leaves_the_recording_without_excuses(x: Audio, reference: Audio, believing: Believing) -> None:
+    believing(treatment())
+    made = diffmix.transfer(x, reference, sample_rate=RATE, quality="fast", gate="bold", lock="master")
+    assert np.array_equal(made.audio, x)
+    assert not made.notes
+
+
+def test_what_is_held_in_part_was_judged_as_if_it_were_not(x: Audio, reference: Audio, believing: Believing) -> None:
+    believing(treatment())
+    asked: Any = {"sample_rate": RATE, "quality": "fast", "gate": "bold", "bound": "compressor.ratio=1..1.01"}
+    assert "What is expected was judged without the locks and bounds of dynamics." in (
+        diffmix.transfer(x, reference, **asked).notes
+    )
 
 def test_what_is_set_by_hand_is_done_and_nothing_else_of_its_stage(
     x: Audio, reference: Audio, believing: Believing

@@ -82,7 +82,7 @@ def _amount(text: str) -> float | dict[str, float]:
     """``0.5``, or ``tone=0.5,loudness=0``."""
     if "=" not in text:
         return asking.number(text, "--amount")
-    pairs = [part.partition("=") for part in text.split(",")]
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     return {name.strip().casefold(): asking.number(value, "--amount") for name, _, value in pairs}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffmix.data.audio import check_sample_rate, info, read, read_segment
-from diffmix.data.multitrack import Track, load
+from diffmix.data.audio import check_sample_rate, from_array, info, read, read_segment
+from diffmix.data.multitrack import Track
 from diffmix.errors import AudioError
 from diffmix.estimators.style_features import style_features, windows
 from diffmix.estimators.treatment import EQ_HZ
@@ -56,7 +56,7 @@ class Recording:
             raise AudioError(f"{what} as an array needs sample_rate=..., the rate in Hz that it was recorded at")
         else:
             rate = check_sample_rate(sample_rate, what)
-            made = cls(what.removeprefix("the "), load({what: given}, rate).tracks[0].audio, rate)
+            made = cls(what.removeprefix("the "), from_array(given, what), rate)
         if made.seconds < SHORTEST_S:
             raise AudioError(f"{what} lasts {made.seconds:.3f} s; at least {SHORTEST_S:g} s are needed")
         low, high = made.audio.aminmax(dim=1)

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -144,10 +144,11 @@ def shares_of(given: Sequence[Any], weights: Sequence[float] | None) -> list[flo
     """A weight for each of the references. Raises SettingsError."""
     if weights is None:
         return [1.0] * len(given)
-    found = [number("a weight", w) for w in weights]
+    found = [number("a weight", w) for w in weights] if isinstance(weights, Iterable) else []
     if len(found) != len(given) or not all(math.isfinite(w) and w >= 0 for w in found) or not sum(found) > 0:
         raise SettingsError(
-            f"weights of {len(given)} references are as many numbers of 0 or more, one at least above 0; got {found}"
+            f"weights of {len(given)} references are as many numbers of 0 or more, one at least above 0; got "
+            f"{found or weights}"
         )
     return found
 

@@ -100,7 +100,7 @@ class Played:
             for name, values in self.settings.items()
         }
         lines = [f"{name}: {text}" for name, text in (knobs | dict.fromkeys(self.left_out, "left out")).items()]
-        lines.append(f"distance to what was wanted: {self.after:.3g}, before {self.before:.3g}")
+        lines.append(f"distance to what was wanted: {self.after:.3f}, before {self.before:.3f}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     @about("folder", OutputError)
@@ -257,9 +257,11 @@ def _without_idle(plugins: PluginChain, point: Tensor, least: float, distance: S
 def _node(one: Any, sample_rate: float) -> tuple[str, Processor]:
     if isinstance(one, Processor):
         return type(one).__name__, one
-    which, parameters = one if isinstance(one, tuple) else (one, None)
+    which, parameters = one if isinstance(one, tuple) and len(one) == 2 else (one, None)
     if not isinstance(which, str | os.PathLike):
         raise SettingsError(
-            f"the chain holds {which!r}; names of Pedalboard's plugins and paths of VST3 files are expected"
+            f"the chain holds {which!r}; names of Pedalboard's plugins and paths of VST3 files are expected, each by "
+            "itself or as (name or path, [parameters])"
         )
-    return FilePath(which).stem, plugin(which, sample_rate, parameters=parameters)
+    named = [parameters] if isinstance(parameters, str) else parameters
+    return FilePath(which).stem, plugin(which, sample_rate, parameters=named)

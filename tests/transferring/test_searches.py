@@ -73,6 +73,9 @@ def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[...,
         diffmix.transfer(x, reference, sample_rate=RATE, search="spsa")
     with pytest.raises(SettingsError, match="the chain holds 3"):
         diffmix.transfer(x, reference, sample_rate=RATE, chain=[3])
+    with pytest.raises(SettingsError, match="the chain holds \\('Gain', \\['gain_db'\\], 3\\); names"):
+        diffmix.transfer(x, reference, sample_rate=RATE, chain=[("Gain", ["gain_db"], 3)])
+    assert PluginChain([("Compressor", "ratio")], RATE).nodes["Compressor"].spec.names == ("ratio",)
     with pytest.raises(SettingsError, match="searched for tone, dynamics, loudness, of which nothing is asked for"):
         diffmix.transfer(x, reference, sample_rate=RATE, chain="Gain", only="width,space")
 

@@ -275,6 +275,7 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"candidates": 0}, SettingsError, "candidates is 0, allowed 1..20"),
         ({"candidates": 1.5}, SettingsError, "candidates is 1.5, a whole number is expected"),
         ({"weights": "2"}, SettingsError, "a weight is '2', a number is expected"),
+        ({"weights": 2}, SettingsError, "weights of 1 references are as many numbers of 0 or more.*; got 2"),
         ({"reference_rate": "fast"}, AudioError, "the sample rate is 'fast'; allowed"),
         ({"lock": ["flanger"]}, SettingsError, "flanger"),
         ({"console": {}}, SettingsError, "a console mixes stems"),
@@ -285,6 +286,7 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"input": np.zeros((2, RATE), np.float32)}, AudioError, "the input is silent"),
         ({"reference": np.full((2, RATE), 0.3, np.float32)}, AudioError, "the reference is silent"),
         ({"input": song(0.05)}, AudioError, "the input lasts 0.050 s"),
+        ({"input": np.zeros((2, RATE), np.int16)}, AudioError, "^the input: samples are torch.int16; floating-point"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(

@@ -95,6 +95,7 @@ def test_what_is_held_in_part_was_judged_as_if_it_were_not(x: Audio, reference: 
         diffmix.transfer(x, reference, **asked).notes
     )
 
+
 def test_what_is_set_by_hand_is_done_and_nothing_else_of_its_stage(
     x: Audio, reference: Audio, believing: Believing
 ) -> None:

@@ -5,8 +5,9 @@ end of its range moves less. What is descended is heard in the fullest seconds o
 gain. After the maximum a posteriori fits of C.-Y. Yu et al., "DiffVox" (2025), here for a whole console.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -20,11 +21,12 @@ from diffmix.data.knowledge.strips import like_a_mix
 from diffmix.data.multitrack import Multitrack
 from diffmix.descent import Adam
 from diffmix.graph import Renderer
+from diffmix.graph.node import Endpoint
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses.audio_features import AudioFeatureLoss
 from diffmix.mix import ordered
-from diffmix.params import split_name
+from diffmix.params import Param, split_name
 from diffmix.playback import Player, cut
 from diffmix.settings import Settings, shortest
 from diffmix.wishes import Wishes
@@ -41,6 +43,7 @@ PATIENCE = 25
 _FIXED = ("trim", "gain", "limiter")  # set by measuring
 _PLACES = (("pan", "pan"), ("image", "balance"))
 _VOCAL_HZ = (1000.0, 5000.0)
+_SUM = Endpoint("master", "out")  # of all, in front of the master's effects
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,17 @@ class _Wanted:
         heard = spectrum_db[..., self.heard]
         return heard - heard.mean(-1, keepdim=True)
 
-    def __call__(self, mix: Tensor, vocals: Tensor | None) -> Tensor:
-        """A number, about 1 for a mix that is far away; ``mix`` and the sum of the lead ``vocals`` are (B, 2, T)."""
+    def __call__(self, mix: Tensor, vocals: Tensor | None = None, others: Tensor | None = None) -> Tensor:
+        """A number, about 1 for a mix that is far away; (B, 2, T).
+
+        The sum of the lead ``vocals`` and that of all ``others`` are those in front of the master, whose equaliser
+        would change one against the other if it were on one side only.
+        """
         mix = torch.cat(list(mix), -1)[None]  # the moments one after the other
         powers = band_powers(mix[0], self.rate).mean(0)
         off = self.share * (self._curve(_db(powers)) - self.spectrum).square().mean() / 36
-        if vocals is not None:
-            off = off + self._masked(powers, vocals)
+        if vocals is not None and others is not None:
+            off = off + self._masked(vocals, others)
         middle, side = mix[:, 0] + mix[:, 1], mix[:, 0] - mix[:, 1]
         left, right = mix.square().mean(-1)[0]
         lean = ((right - left) / (right + left).clamp_min(1e-12)).square()
@@ -91,14 +98,16 @@ class _Wanted:
         wide = ((width_db + 6).clamp_min(0) + (-14 - width_db).clamp_min(0)).square() / 36
         return off + self.share * wide + 4 * lean
 
-    def _masked(self, powers: Tensor, vocals: Tensor) -> Tensor:
-        """How far the vocals are under what they should be over all the rest, where words are understood.
+    def _masked(self, vocals: Tensor, others: Tensor) -> Tensor:
+        """How far the vocals are under what they should be over all others, where words are understood.
 
         That is as loud, or with a reference, which says nothing of the vocals themselves, as they were in the beginning
         if that is less.
         """
-        vocal = band_powers(torch.cat(list(vocals), -1), self.rate).mean(0)
-        ratio_db = _db(vocal[..., self.vocal].sum()) - _db((powers - vocal)[..., self.vocal].sum().clamp_min(1e-12))
+        vocal, other = (
+            band_powers(torch.cat(list(x), -1), self.rate).mean(0)[self.vocal].sum() for x in (vocals, others)
+        )
+        ratio_db = _db(vocal) - _db(other)
         if self.floor_db is None:
             self.floor_db = min(float(ratio_db.detach()), 0.0) if self.reference is not None else 0.0
         return 0.5 * (self.floor_db - ratio_db).clamp_min(0).square() / 36
@@ -119,6 +128,27 @@ def _heard(multitrack: Multitrack) -> Tracks:
     starts = moments(multitrack, size, WINDOWS)
     mono, stereo = zip(*(cut(multitrack, start, start + size) for start in starts), strict=True)
     return torch.cat(mono), torch.cat(stereo)
+
+
+def _carry_along(
+    refined: Settings, start: Settings, knobs: Mapping[str, Param], pieces: Tracks, multitrack: Multitrack
+) -> None:
+    """Turn the faders of tracks that rest in the pieces, which nothing moved, by the median of what the others' moved.
+
+    ``knobs`` are the faders in the console's order. A track rests where it is 20 LU softer than in the whole song.
+    """
+    rate = multitrack.sample_rate
+    here = torch.cat([integrated_loudness(torch.cat(list(part), -1), rate) for part in pieces if part.shape[1]])
+    resting, turned = [], []
+    for (name, knob), lufs in zip(knobs.items(), here, strict=True):
+        before, fader = (s["tracks"][name]["fader"]["gain_db"] for s in (start, refined))
+        if float(lufs) < multitrack.loudness_lufs[name] - 20:
+            resting.append(name)
+        elif multitrack.loudness_lufs[name] > HEARD_LUFS and knob.low < knob.high:
+            turned.append(fader - before)
+    for name in resting if turned else ():
+        fader = refined["tracks"][name]["fader"]
+        fader["gain_db"] = shortest(knobs[name].nearest(fader["gain_db"] + median(turned)))
 
 
 def refine(
@@ -144,11 +174,12 @@ def refine(
     specs = console.limited(names, dict(wishes.limits))
     start = ordered(settings, names)
     first = console.encode(start, specs)
-    sources = player.wired.sources(_heard(multitrack))
+    pieces = _heard(multitrack)
+    sources = player.wired.sources(pieces)
     roles = {track.name: track.role for track in multitrack.tracks}
     leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
     live = player.wired.renderer.live
-    renderer = Renderer(player.graph, console.sample_rate, processors=live, targets=[player.before_gain, *leads])
+    renderer = Renderer(player.graph, console.sample_rate, processors=live, targets=[player.before_gain, *leads, _SUM])
     heard = [multitrack.loudness_lufs[name] > HEARD_LUFS for name in names]
     free = Controls(*_free(console, wishes, start, first, heard))
     logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
@@ -167,8 +198,9 @@ def refine(
     for step in range(steps + 1):
         found = renderer.signals(sources, player.wired.knobs(console.values(controls(), specs), None))
         vocals = torch.stack([found[end] for end in leads]).sum(0) if leads else None
+        others = None if vocals is None else found[_SUM] - vocals
         prior = sum((d.square() * f).sum() for d, f in zip(moved, free, strict=True)) / (2 * count * SPREAD**2)
-        loss = wanted(found[player.before_gain], vocals) + prior
+        loss = wanted(found[player.before_gain], vocals, others) + prior
         value = float(loss.detach())
         begun = value if step == 0 else begun
         if step == 0 or value < min(best * (1 - 1e-4), best - 1e-6):
@@ -184,6 +216,9 @@ def refine(
             d.copy_(value_of)
         end = console.settings(controls(), names, player.channels, specs)
     refined, changes = _taken(console, start, end, moved, free)
+    strips = console.narrowed_specs(names, wishes.limits)[0]
+    faders = {name: spec.params["fader.gain_db"] for name, spec in strips.items()}
+    _carry_along(refined, console.check(start), faders, pieces, multitrack)
     text = f"Refined in {best_at} steps: {begun:.3f} to {best:.3f} away from what is wanted"
     text += f"; moved most: {', '.join(changes)}." if changes else "; nothing had to move."
     return Refined(ordered(refined, [t.name for t in multitrack.tracks]), begun, best, (text,))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -279,12 +280,43 @@ def test_refinement_goes_where_a_reference_is(console: Console) -> None:
 def test_a_reference_does_not_bury_the_voice() -> None:
     rest, voice, reference = 0.1 * torch.randn(3, 1, 2, RATE // 2, generator=torch.Generator().manual_seed(0))
     wanted, plain = _Wanted(RATE, reference[0], 5), _Wanted(RATE, reference[0], 5)
-    assert wanted(rest + voice, voice) == plain(rest + voice, None)  # where it was in the beginning
-    assert wanted(rest + 2 * voice, 2 * voice) == plain(rest + 2 * voice, None)
-    assert wanted(rest + 0.3 * voice, 0.3 * voice) > plain(rest + 0.3 * voice, None) + 0.5
+    assert wanted(rest + voice, voice, rest) == plain(rest + voice)  # where it was in the beginning
+    assert wanted(rest + 2 * voice, 2 * voice, rest) == plain(rest + 2 * voice)
+    assert wanted(rest + 0.3 * voice, 0.3 * voice, rest) > plain(rest + 0.3 * voice) + 0.5
     soft, under = 0.5 * voice, _Wanted(RATE, reference[0], 5)
-    assert under(rest + soft, soft) == plain(rest + soft, None)  # there too if that was under all the rest
-    assert under(rest + 0.5 * soft, 0.5 * soft) > plain(rest + 0.5 * soft, None) + 0.3
+    assert under(rest + soft, soft, rest) == plain(rest + soft)  # there too if that was under all the rest
+    assert under(rest + 0.5 * soft, 0.5 * soft, rest) > plain(rest + 0.5 * soft) + 0.3
+
+
+def test_the_voice_is_compared_in_front_of_the_master(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    monkeypatch.setattr(_Wanted, "_masked", lambda _, *signals: seen.append(signals) or torch.tensor(0.0))
+    start = proposed(RuleMixer(RATE), made := song(0.5), Wishes()).settings
+    for gain_db in (0.0, -12.0):
+        start["master"]["eq"]["peak3_gain_db"] = gain_db
+        refine(console, made, start, Wishes(), 0)
+    assert all(map(torch.equal, *seen))  # an equaliser behind both changes nothing between them
+
+
+def test_what_rests_where_the_song_is_heard_is_turned_down_with_the_others(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffmix.refine.WINDOW_S", 0.5)
+    monkeypatch.setattr("diffmix.refine.WINDOWS", 1)
+    late = {"vox", "gtr 1"}
+    tracks = [replace(t, audio=pad(t.audio, (0, RATE))) for t in song(0.5).tracks if t.name not in late]
+    tracks += [replace(t, audio=pad(t.audio, (RATE, 0))) for t in song(0.5).tracks if t.name in late]
+    made = replace(song(0.5), tracks=tuple(tracks))
+    start = proposed(RuleMixer(RATE), made, Wishes()).settings
+    wishes = Wishes.read(console, made, lock=["gtr 1.gain=0"])
+    found = refine(console, made, wishes.projected(console, start), wishes, 3)
+    moved = {
+        name: found.settings["tracks"][name]["fader"]["gain_db"] - start["tracks"][name]["fader"]["gain_db"]
+        for name in made.loudness_lufs
+    }
+    assert moved["vox"] == pytest.approx(median(moved[t.name] for t in tracks if t.name not in late), abs=1e-4)
+    assert abs(moved["vox"]) > 0.01
+    assert found.settings["tracks"]["gtr 1"]["fader"]["gain_db"] == 0
 
 
 def test_a_voice_alone_is_not_refined_into_a_full_mix(console: Console) -> None:

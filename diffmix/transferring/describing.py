@@ -5,7 +5,7 @@ CLAP models of ``transformers`` from a folder. Nothing is ever downloaded.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,11 +17,11 @@ from diffmix.errors import CheckpointError, SettingsError, about
 from diffmix.estimators.style_features import at_rate
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.kernels.units import db_to_gain
-from diffmix.params import Param, ParamSpec
+from diffmix.params import Param, ParamSpec, within
 from diffmix.playback import Progress
 from diffmix.processors.base import REGISTRY
 from diffmix.transferring.evolution import evolve
-from diffmix.transferring.job import job_of
+from diffmix.transferring.job import Job, job_of
 from diffmix.transferring.knobs import CHAIN, NEUTRAL
 from diffmix.transferring.result import Transfer
 from diffmix.types import Path
@@ -87,13 +87,13 @@ class Clap:
         heard = list(x[:, : self.hears.nb_max_samples].numpy())
         given = self.hears(heard, sampling_rate=self.sample_rate, return_tensors="pt")
         given["is_longer"] = torch.zeros(len(x), 1, dtype=torch.bool)
-        return _points(self.model.get_audio_features(**given))
+        return _points(self.model.get_audio_features(**given), len(x))
 
     @torch.no_grad()
     def text(self, words: Sequence[str]) -> Tensor:
         """Points (M, E) of texts."""
         given = self.reads(list(words), return_tensors="pt", padding=True)
-        return _points(self.model.get_text_features(**given))
+        return _points(self.model.get_text_features(**given), len(words))
 
 
 class _Effects:
@@ -162,47 +162,77 @@ def describe(
 
     Raises AudioError, SettingsError and CheckpointError, each in one sentence.
     """
-    if not words.strip():
-        raise SettingsError("there are no words to go by: describe the sound, for example 'warm and close'")
-    if not isinstance(embedding, Embedding | str | os.PathLike):
+    if not isinstance(words, str) or not words.strip():
+        raise SettingsError(
+            f"there are no words to go by, got {words!r}: describe the sound, for example 'warm and close'"
+        )
+    if isinstance(embedding, type) or not isinstance(embedding, Embedding | str | os.PathLike):
         raise SettingsError(
             f"the embedding is {embedding!r}; a folder with a CLAP model, or an object with sample_rate, audio and text"
         )
-    hears = embedding if isinstance(embedding, Embedding) else Clap(embedding)
+    within("the amount", amount, 0, 1)
     job = job_of(input, sample_rate, amount=amount, quality=quality, ceiling_db=ceiling_db, seed=seed)
+    aim = _Aim(words.strip(), embedding if isinstance(embedding, Embedding) else Clap(embedding), job)
     say = progress or (lambda what, done: None)
-    effects = _Effects(job.rate)
-    start = effects.spec.default().flatten()
-    piece = job.loudest.expand(2, -1)
-    piece = piece * db_to_gain(LEVEL_LUFS - integrated_loudness(piece[None], job.rate))
-    wanted = hears.text([f"this sound is {words.strip()}"])
+    found = aim.searched(GENERATIONS[quality], seed, lambda done: say("searching", 0.5 * done))
+    point = aim.start + amount * (found - aim.start)
+    distances = aim.away(aim.start), aim.away(point)
+    used = aim.effects.heard(point)
+    return job.by_hand(used, words.strip(), distances, aim.peak_db, lambda what, done: say(what, 0.5 + 0.5 * done))
+
+
+class _Aim:
+    """Words, and how far from them an embedding hears a piece of a recording under the knobs of `_Effects`."""
+
+    def __init__(self, words: str, hears: Embedding, job: Job) -> None:
+        self.hears, self.rate, self.effects = hears, job.rate, _Effects(job.rate)
+        self.start = self.effects.spec.default().flatten()
+        self.piece = self._at_level(job.loudest.expand(1, 2, -1))[0]
+        self.wanted = _points(hears.text([f"this sound is {words}"]), 1)
+
+    @property
+    def peak_db(self) -> float:
+        """Peak of the piece's middle, dBFS."""
+        return float(20 * self.piece.mean(0).abs().max().clamp_min(1e-6).log10())
 
     @torch.no_grad()
-    def score(points: Tensor) -> Tensor:
-        y = effects.play(piece, points)
-        y = y * db_to_gain(LEVEL_LUFS - integrated_loudness(y, job.rate))[:, None, None]
-        heard = hears.audio(at_rate(y.mean(1), job.rate, hears.sample_rate))
-        return 1 - cosine_similarity(heard, wanted) + PRIOR * (points - start).abs().mean(1)
+    def distances(self, points: Tensor) -> Tensor:
+        """Of points (N, P): one less the cosine, and a little for how far the knobs are moved, (N,)."""
+        y = self._at_level(self.effects.play(self.piece, points))
+        heard = _points(self.hears.audio(at_rate(y.mean(1), self.rate, self.hears.sample_rate)), len(y))
+        if heard.shape[1] != self.wanted.shape[1]:
+            raise SettingsError(
+                f"the embedding has sounds as {heard.shape[1]} numbers and texts as {self.wanted.shape[1]}; "
+                "as many are needed"
+            )
+        return 1 - cosine_similarity(heard, self.wanted) + PRIOR * (points - self.start).abs().mean(1)
 
-    before = float(score(start[None])[0])
-    point, least = evolve(
-        score, start, generations=GENERATIONS[quality], seed=seed, progress=lambda done: say("searching", 0.5 * done)
-    )
-    for stage in RANGES:  # a width of what is mono, a threshold that nothing reaches: drawn, not found
-        own = torch.tensor([name.startswith(f"{stage}.") for name in effects.spec.names])
-        tried = torch.where(own, start, point)
-        if (without := float(score(tried[None])[0])) <= least:
-            point, least = tried, without
-    point = start + amount * (point - start)
-    level_db = float(20 * piece.mean(0).abs().max().clamp_min(1e-6).log10())
-    distances = before, float(score(point[None])[0])
-    used = effects.heard(point)
-    return job.by_hand(used, words.strip(), distances, level_db, lambda what, done: say(what, 0.5 + 0.5 * done))
+    def away(self, point: Tensor) -> float:
+        """The distance of one point (P,)."""
+        return float(self.distances(point[None])[0])
+
+    def searched(self, generations: int, seed: int, progress: Callable[[float], None]) -> Tensor:
+        """The best point (P,) that is found, without the stages that hardly help."""
+        point, least = evolve(self.distances, self.start, generations=generations, seed=seed, progress=progress)
+        for stage in RANGES:  # a width of what is mono, a threshold that nothing reaches: drawn, not found
+            own = torch.tensor([name.startswith(f"{stage}.") for name in self.effects.spec.names])
+            tried = torch.where(own, self.start, point)
+            if (without := self.away(tried)) <= least:
+                point, least = tried, without
+        return point
+
+    def _at_level(self, y: Tensor) -> Tensor:
+        """Audio (N, C, T) at `LEVEL_LUFS`."""
+        return y * db_to_gain(LEVEL_LUFS - integrated_loudness(y, self.rate))[:, None, None]
 
 
-def _points(found: Any) -> Tensor:
-    """Points (N, E), which later versions wrap."""
-    points: Tensor = getattr(found, "pooler_output", found)
+def _points(found: Any, count: int) -> Tensor:
+    """Points (N, E) of an embedding, which later versions of ``transformers`` wrap. Raises SettingsError."""
+    points = torch.as_tensor(getattr(found, "pooler_output", found))
+    if points.dim() != 2 or len(points) != count:
+        raise SettingsError(f"the embedding gave points of shape {tuple(points.shape)}, ({count}, E) is expected")
+    if not bool(points.isfinite().any()):
+        raise SettingsError("the embedding gave no finite number")
     return points
 
 

@@ -36,6 +36,7 @@ REFUSED = {
     "different-source": "The style could not be measured surely enough",
     "same-source": "It measures as the reference does, or effects do not explain the difference",
     "style": "The style holds no treatment",
+    "text": "No knobs were found that bring it nearer to the words",
 }
 """Why nothing was done, by route."""
 
@@ -313,7 +314,8 @@ class Job:
         treatment = treatment_of(used, self.rate, over_db)
         belief = Belief("text", 0.0, "", treatment, {}, {}, ratio, 0.0, bool(used))
         mix = self._finished(used, over_db, loud, say) if used else self._untouched(say)
-        parts = mix.parts | {"notes": (*self.notes, *mix.notes), "style": Style((), treatment, words=words)}
+        notes = (*self.notes, *self._refusal(belief, AS_IT_CAME), *mix.notes)
+        parts = mix.parts | {"notes": notes, "style": Style((), treatment, words=words)}
         return Transfer(**parts, belief=belief, ceiling_db=self.asked.ceiling_db)
 
     def _unjudged(self, belief: Belief) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 import diffmix
 from diffmix.errors import CheckpointError, SettingsError
 from diffmix.kernels.loudness import integrated_loudness
+from diffmix.transferring import describing
 from diffmix.transferring.describing import describe
 from diffmix.transferring.evolution import evolve, perturb
 from diffmix.transferring.through import PluginChain
@@ -108,6 +110,7 @@ def test_words_move_the_knobs_keep_the_loudness_and_are_done_again(tmp_path: Pat
     assert "imager" not in mono.settings["master"]  # a width of what is mono does nothing
     untouched = describe(x, "bright", Brightness(), sample_rate=RATE, quality="fast", amount=0)
     assert np.array_equal(untouched.audio, x)
+    assert not untouched.notes
     other = song(2.0, seed=7)
     again = diffmix.transfer(other, bright.style.save(tmp_path / "bright.json"), sample_rate=RATE)
     assert again.style.name == "bright"
@@ -127,3 +130,41 @@ def test_words_and_models_that_are_none_are_refused(tmp_path: Path) -> None:
         describe(song(1.0), "warm", tmp_path / "none", sample_rate=RATE)
     with pytest.raises(CheckpointError, match=r"transformers|no usable CLAP"):
         describe(song(1.0), "warm", tmp_path, sample_rate=RATE)
+    with pytest.raises(SettingsError, match=r"no words to go by, got \['warm'\]"):
+        describe(song(1.0), ["warm"], Brightness(), sample_rate=RATE)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="the embedding is <class"):
+        describe(song(1.0), "warm", Brightness, sample_rate=RATE)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"the amount is \{.tone.: 1\}, a number is expected"):
+        describe(song(1.0), "warm", Brightness(), sample_rate=RATE, amount={"tone": 1})  # type: ignore[arg-type]
+
+
+class Hears(Brightness):
+    """An embedding of which a test says what it makes of sounds."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        self.change = change
+
+    def audio(self, x: Tensor) -> Any:
+        """As the other, changed."""
+        return self.change(super().audio(x))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda points: points[:, 0], r"points of shape \(1,\), \(1, E\) is expected"),
+        (lambda points: points.repeat(1, 2), "sounds as 4 numbers and texts as 2; as many are needed"),
+        (lambda points: points * torch.nan, "no finite number"),
+    ],
+)
+def test_an_embedding_that_is_none_is_refused(change: Callable[[Tensor], Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        describe(song(1.0), "warm", Hears(change), sample_rate=RATE)
+
+
+def test_words_that_nothing_comes_nearer_to_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(describing, "GENERATIONS", {"fast": 1})
+    deaf = Hears(lambda points: np.ones(points.shape))
+    made = describe(song(1.0), "warm", deaf, sample_rate=RATE, quality="fast")
+    assert np.array_equal(made.audio, song(1.0))
+    assert "No knobs were found that bring it nearer to the words: the recording is as it came." in made.notes

@@ -46,10 +46,11 @@ def boosts_allowed_db(pieces: Tensor, sample_rate: float) -> Tensor:
 def guarded(treatment: Treatment, pieces: Tensor, sample_rate: float, band_hz: float) -> tuple[Treatment, float]:
     """A treatment without boosts of what is not there, and how many dB the largest of them was cut by.
 
-    Above ``band_hz``, beyond which the reference tells nothing, the response goes on as it is there.
+    Above ``band_hz``, beyond which the reference tells nothing, the response goes on as it is just below: what cut it
+    off begins before. A band that holds all of `EQ_HZ` is known whole.
     """
     hz = torch.tensor(EQ_HZ)
-    known = hz <= 0.9 * band_hz
+    known = hz <= (0.95 * band_hz if band_hz < EQ_HZ[-1] else math.inf)
     eq_db = treatment.eq_db
     if not bool(known.all()):
         last = int(known.sum()) - 1

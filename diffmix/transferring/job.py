@@ -11,6 +11,7 @@ from torch import Tensor
 from diffmix.console import Console
 from diffmix.data.multitrack import Multitrack
 from diffmix.errors import SettingsError
+from diffmix.estimators.style_features import style_features
 from diffmix.estimators.translator import Posterior, Translator
 from diffmix.estimators.treatment import ASPECTS as PARTS
 from diffmix.estimators.treatment import EQ_HZ, PEAK_DB, Treatment
@@ -22,7 +23,7 @@ from diffmix.transferring.decision import decide, expectations, gate_limit
 from diffmix.transferring.guard import guarded
 from diffmix.transferring.kinship import Kinship, kinship
 from diffmix.transferring.knobs import ASPECTS, CHAIN, Fitted, idle, inside, knobs_of, neutral, treatment_of
-from diffmix.transferring.listening import Recording, features
+from diffmix.transferring.listening import Recording
 from diffmix.transferring.matching import matched
 from diffmix.transferring.result import Belief, Transfer
 from diffmix.transferring.style import Style, references_of
@@ -140,8 +141,8 @@ class Job:
             raise SettingsError("the mode same-source hears the reference itself: give a recording instead of a style")
         allowed = self._allowed(style)
         say("judging", 0.2)
-        band_hz = min([self.heard.band_hz, *(r.band_hz for r in style.references)])
-        mine = features(self.pieces, self.rate, self._comparable_hz(style))
+        band_hz = min(reference.band_hz for reference in style.references)
+        mine = style_features(self.pieces, self.rate)
         counts = torch.tensor([r.weight / len(r.features) for r in style.references for _ in r.features])
         theirs = torch.cat([r.features for r in style.references])
         posterior = Translator.load().predict(mine, theirs, counts)
@@ -157,14 +158,6 @@ class Job:
         kept = [self._kept(belief, band_hz) for belief in beliefs]
         return style.with_treatment(kept[0].treatment, posterior.domain), kept
 
-    def _comparable_hz(self, style: Style) -> float:
-        """Up to where the input is heard: as far as a reference that a codec cut off, lest the cut be taken for style.
-
-        Bands that differ by less than half an octave are heard as they are: cutting tells less than it hides.
-        """
-        band_hz = min(reference.band_hz for reference in style.references)
-        return band_hz if band_hz < self.heard.band_hz / math.sqrt(2) else math.inf
-
     def again(self, style: Style) -> Belief:
         """What a saved style did before, in the amounts that are asked for."""
         assert style.treatment is not None
@@ -179,7 +172,7 @@ class Job:
         allowed = dict(self.amounts)
         for reference in style.references:
             faults = [text for text, true in (("is clipped", reference.clipped), ("is mono", reference.mono)) if true]
-            if reference.band_hz < 0.9 * EQ_HZ[-1]:
+            if reference.band_hz < EQ_HZ[-1]:
                 faults.append(f"has nothing above {reference.band_hz / 1000:.1f} kHz, where tone is left as below it")
             self.notes += [f"The reference{_named(reference.name)} {fault}." for fault in faults]
         if self.heard.mono or (style.references and all(reference.mono for reference in style.references)):

@@ -158,7 +158,7 @@ def idle(limits: Mapping[str, tuple[float, float]], least: Mapping[str, float]) 
 
 
 def _tone(curve_db: Tensor, sample_rate: float, params: Mapping[str, Param], highpass: bool = False) -> Fitted:
-    counts = (torch.tensor(EQ_HZ, dtype=torch.float64) <= 0.45 * sample_rate).double()
+    counts = (torch.tensor(EQ_HZ, dtype=torch.float64) <= 0.48 * sample_rate).double()
     level = float((counts * curve_db).sum() / counts.sum().clamp_min(1e-9))
     if float(((curve_db - level).abs() * counts).max()) < LEAST_DB:
         return Fitted({}, level, 0.0)

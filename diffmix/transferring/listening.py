@@ -13,8 +13,7 @@ from torch import Tensor
 from diffmix.data.audio import check_sample_rate, from_array, info, read, read_segment
 from diffmix.data.multitrack import Track
 from diffmix.errors import AudioError
-from diffmix.estimators.style_features import style_features, windows
-from diffmix.estimators.treatment import EQ_HZ
+from diffmix.estimators.style_features import windows
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 
 SHORTEST_S = 0.1
@@ -131,15 +130,6 @@ class Recording:
         if offset > 0.01:
             found.append(f"has an offset (DC) of {20 * math.log10(offset):.0f} dBFS")
         return found
-
-
-def features(pieces: Tensor, sample_rate: float, band_hz: float = math.inf) -> Tensor:
-    """`style_features` (K, 250) of pieces (K, C, n), which are heard up to ``band_hz`` only."""
-    if band_hz < EQ_HZ[-1]:
-        spectrum = torch.fft.rfft(pieces)
-        hz = torch.fft.rfftfreq(pieces.shape[-1], 1 / sample_rate)
-        pieces = torch.fft.irfft(spectrum * (hz <= band_hz), pieces.shape[-1])
-    return style_features(pieces, sample_rate)
 
 
 def _of_file(file: FilePath, whole: bool) -> Recording:

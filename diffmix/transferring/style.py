@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from diffmix.errors import AudioError, SettingsError, about
-from diffmix.estimators import style_features
+from diffmix.estimators.style_features import SIZE as FEATURES
+from diffmix.estimators.style_features import style_features
 from diffmix.estimators.treatment import EXTRAS, SIZE, Treatment
 from diffmix.files import check_format, read_json, write_text
 from diffmix.params import number
-from diffmix.transferring.listening import Recording, features
+from diffmix.transferring.listening import Recording
 from diffmix.types import Path
 
 FORMAT, VERSION = "diffmix-style", 1
@@ -35,8 +36,8 @@ class Reference(NamedTuple):
 
     @classmethod
     def of(cls, heard: Recording, pieces: int, weight: float = 1.0) -> "Reference":
-        """Listen to a recording, up to where there is sound."""
-        found = features(heard.pieces(pieces), heard.sample_rate, heard.band_hz)
+        """Listen to a recording."""
+        found = style_features(heard.pieces(pieces), heard.sample_rate)
         return cls(heard.name, found, heard.loudness_lufs, heard.band_hz, heard.mono, heard.clipped, weight)
 
 
@@ -195,8 +196,8 @@ def style_in(reference: Any) -> Style | None:
 
 def _reference(data: Any) -> Reference:
     heard = torch.tensor(data["features"], dtype=torch.float32)
-    if heard.ndim != 2 or heard.shape[1] != style_features.SIZE or not torch.isfinite(heard).all():
-        raise ValueError(f"features are rows of {style_features.SIZE} numbers, got {tuple(heard.shape)}")
+    if heard.ndim != 2 or heard.shape[1] != FEATURES or not torch.isfinite(heard).all():
+        raise ValueError(f"features are rows of {FEATURES} numbers, got {tuple(heard.shape)}")
     numbers = {name: float(data[name]) for name in ("loudness_lufs", "band_hz", "weight")}
     if not all(map(math.isfinite, numbers.values())) or numbers["band_hz"] <= 0 or numbers["weight"] < 0:
         raise ValueError(f"loudness, band above 0 Hz and weight from 0 are numbers, got {numbers}")

@@ -12,6 +12,7 @@ from diffmix.estimators.treatment import EQ_HZ, Treatment
 from diffmix.kernels.biquad import frequency_response, high_shelf, low_shelf, peak
 from diffmix.processors import Compressor, ParametricEQ
 from diffmix.processors.base import REGISTRY
+from diffmix.transferring.guard import guarded
 from diffmix.transferring.kinship import kinship
 from diffmix.transferring.knobs import CHAIN, knobs_of, treatment_of
 from diffmix.transferring.listening import Recording
@@ -34,11 +35,11 @@ def through(x: Audio, gain_db: float, ratio: float, rate: int = RATE) -> Audio:
     return found
 
 
-@pytest.mark.parametrize("rate", [8000, 44_100])
+@pytest.mark.parametrize("rate", [8000, 24_000, 44_100])
 def test_an_equaliser_is_found_from_its_response(rate: int) -> None:
     params = Console(rate, strip={"trim": "Gain"}, sends={}, buses={}, master=dict(CHAIN)).master_spec.params
     rng = np.random.default_rng(3)
-    heard = 0.45 * rate > HZ
+    heard = 0.48 * rate > HZ
     for _ in range(4):
         one = torch.ones(1, dtype=torch.float64)
         bands = [kind(one * rng.uniform(*hz), one * rng.uniform(-15, 15), one * 0.707, 24_000.0)
@@ -195,3 +196,13 @@ def test_knobs_and_treatments_are_each_others_inverse() -> None:
     assert torch.allclose(found.extras, given.extras, atol=0.2)
     louder = treatment_of(knobs, 44_100, over_db=6.0)
     assert float(louder.reduction_db[0] - found.reduction_db[0]) == pytest.approx(6 * (1 - 1 / 3), abs=0.1)
+
+
+def test_a_band_that_holds_the_whole_response_is_known_whole() -> None:
+    pieces = torch.from_numpy(song(3.0))[None]
+    raised = Treatment.neutral()._replace(eq_db=-torch.linspace(0, 9, 40))
+    assert torch.equal(guarded(raised, pieces, RATE, 12_000.0)[0].eq_db, raised.eq_db)
+    cut = guarded(raised, pieces, RATE, 8000.0)[0].eq_db
+    known = HZ <= 7600
+    assert torch.equal(cut[known], raised.eq_db[known])
+    assert torch.unique(cut[~known]).tolist() == [float(raised.eq_db[known][-1])]

@@ -44,7 +44,7 @@ def test_a_stage_that_is_locked_without_a_value_does_nothing(
 
 def test_a_roll_off_is_had_without_the_highpass(x: Audio, reference: Audio, believing: Believing) -> None:
     hz = torch.tensor(EQ_HZ)
-    rolled = 20 * (hz / torch.sqrt(hz**2 + 300**2)).log10()
+    rolled = 20 * (hz / torch.sqrt(hz**2 + 600**2)).log10()
     believing(treatment(0, ratio=1.0)._replace(eq_db=rolled))
     asked: Any = {"sample_rate": RATE, "quality": "fast", "gate": "bold"}
     assert "highpass" in diffmix.transfer(x, reference, **asked).settings["master"]

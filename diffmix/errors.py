@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -14,9 +14,23 @@ class DiffmixError(ValueError):
 
     ``path`` is the file that could not be read, written or understood, or its folder if the error is about several
     files there or none; None where it is about no file: about arrays, values, calls.
+
+    Of a number that its knob's range does not hold, in settings, a lock, a bound or a graph (and of what is no number
+    in settings), ``knob`` is the knob's full name (``vox.compressor.ratio``, ``master.gain.gain_db``; the knob alone if
+    it is an effect's, ``node.knob`` of a graph), ``value`` what came, (low, high) of a bound, and ``allowed`` the range
+    (low, high) in its unit: that of another lock or bound if they contradict each other. All three are None in every
+    other error.
     """
 
     path: Path | None = None
+    knob: str | None = None
+    value: Any = None
+    allowed: tuple[float, float] | None = None
+
+    def of(self, knob: str, value: Any, allowed: tuple[float, float]) -> Self:
+        """It with the knob that it is about."""
+        self.knob, self.value, self.allowed = knob, value, allowed
+        return self
 
 
 class AudioError(DiffmixError):
@@ -24,16 +38,7 @@ class AudioError(DiffmixError):
 
 
 class SettingsError(DiffmixError):
-    """A knob is unknown or out of its range, or something else that was asked for cannot be.
-
-    Of a value in settings that is no number in its knob's range, ``knob`` is the knob's full name
-    (``vox.compressor.ratio``, ``master.gain.gain_db``; the knob alone if it is an effect's), ``value`` what came and
-    ``allowed`` the range (low, high) in its unit. All three are None in every other error.
-    """
-
-    knob: str | None = None
-    value: Any = None
-    allowed: tuple[float, float] | None = None
+    """A knob is unknown or out of its range, or something else that was asked for cannot be."""
 
 
 class PresetError(DiffmixError):

@@ -210,7 +210,7 @@ class ParamSpec(Exact):
                     came = f"{value:g} {p.unit}".rstrip()
                     raise SettingsError(f"{prefix}{name} = {came}, allowed {p.range_text()}")
             except SettingsError as error:
-                error.knob, error.value, error.allowed = name, values[name], (p.low, p.high)
+                error.of(name, values[name], (p.low, p.high))
                 raise
         return found
 

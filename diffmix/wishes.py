@@ -80,7 +80,8 @@ class Wishes:
         for name, (at, text) in locked.items():
             low, high = limits.get(name, (at, at))
             if not low <= at <= high:
-                raise SettingsError(f"the lock {text!r} is outside of the bound {said[name]!r}; change one of them")
+                outside = f"the lock {text!r} is outside of the bound {said[name]!r}; change one of them"
+                raise SettingsError(outside).of(name, at, (low, high))
             limits[name], said[name] = (at, at), text
         return cls(limits, said, _only(console, only))
 
@@ -259,7 +260,7 @@ def _locked(knobs: _Knobs, lock: Sequence[str] | Mapping[str, Any]) -> dict[str,
             if not math.isclose(other, at):
                 raise SettingsError(
                     f"two locks want {name} at {other:g} and at {at:g}: {words!r} and {text!r}; keep one"
-                )
+                ).of(name, at, (other, other))
             locked[name] = at, text
     return locked
 
@@ -276,7 +277,8 @@ def _bounded(
             before = limits.get(name, (low, high))
             limits[name] = max(low, before[0]), min(high, before[1])
             if limits[name][0] > limits[name][1]:
-                raise SettingsError(f"the bounds {said[name]!r} and {text!r} leave {name} no value")
+                nothing = f"the bounds {said[name]!r} and {text!r} leave {name} no value"
+                raise SettingsError(nothing).of(name, (low, high), before)
             said[name] = text
     return limits, said
 
@@ -338,10 +340,11 @@ def _bounds(given: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, tup
 
 
 def _inside(name: str, param: Param, low: float, high: float, where: str) -> None:
+    about = name, low if low == high else (low, high), (param.low, param.high)
     if low > high:
-        raise SettingsError(f"{where}: {low:g} is more than {high:g}; the lower value comes first")
+        raise SettingsError(f"{where}: {low:g} is more than {high:g}; the lower value comes first").of(*about)
     if not param.low <= low <= high <= param.high:
-        raise SettingsError(f"{where}: {name} has the range {param.range_text()}")
+        raise SettingsError(f"{where}: {name} has the range {param.range_text()}").of(*about)
 
 
 def _only(console: Console, given: str | Sequence[str]) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import diffmix
 from diffmix.data.audio import write_recording
 from diffmix.errors import CheckpointError, DiffmixError, GraphError, OutputError, PresetError, SettingsError, about
 from diffmix.export import load as load_preset
+from diffmix.graph.node import Node
+from diffmix.wishes import Wishes
 
 STEMS = {"vox": np.ones(4800, np.float32)}
 
@@ -35,6 +38,33 @@ def test_a_value_that_is_no_number_in_range_names_its_knob() -> None:
     assert of(tracks={"vox": {"compressor": {"rato": 2}}}) == (None, None, None)
     effect = raised(lambda: diffmix.Compressor(48000).spec.check({"threshold_db": 1e3}))
     assert (effect.knob, effect.path) == ("threshold_db", None)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "about"),
+    [
+        ({"lock": "vox.pan=2"}, ("vox.pan.pan", 2, (-1, 1))),
+        ({"bound": "vox.compressor.ratio=0.5..3"}, ("vox.compressor.ratio", (0.5, 3), (1, 20))),
+        ({"bound": {"vox.pan": (1, -1)}}, ("vox.pan.pan", (1, -1), (-1, 1))),
+        ({"lock": "vox.pan=0.5", "bound": "vox.pan=-0.2..0.2"}, ("vox.pan.pan", 0.5, (-0.2, 0.2))),
+        ({"lock": ["vox.pan=0.5", "vox.pan=0"]}, ("vox.pan.pan", 0, (0.5, 0.5))),
+        ({"bound": ["vox.pan=0.5..1", "vox.pan=-1..0"]}, ("vox.pan.pan", (-1, 0), (0.5, 1))),
+        ({"lock": "vox.pan=x"}, (None, None, None)),
+        ({"lock": "vox.pin=0"}, (None, None, None)),
+    ],
+)
+def test_a_lock_or_bound_out_of_range_names_its_knob(wishes: dict[str, Any], about: tuple[object, ...]) -> None:
+    error = raised(lambda: Wishes.read(diffmix.Console(48000), diffmix.load(STEMS, 48000), **wishes))
+    assert (error.knob, error.value, error.allowed) == about
+
+
+def test_a_value_of_a_graph_out_of_range_names_its_knob() -> None:
+    error = raised(lambda: Node("drive", "Compressor", {"ratio": 50.0}))
+    assert isinstance(error, GraphError)
+    assert (error.knob, error.value, error.allowed) == ("drive.ratio", 50.0, (1, 20))
+    between = diffmix.Graph().add("vox", "In").add("out", "Out")
+    error = raised(lambda: between.connect("vox", "out", 99.0))
+    assert (error.knob, error.value) == ("vox:out>out:in.gain_db", 99.0)
 
 
 def test_an_error_about_a_file_has_its_path(tmp_path: Path) -> None:

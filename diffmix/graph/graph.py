@@ -421,7 +421,8 @@ def _beside(first: float | None, second: float | None) -> float:
 def _inside(edge: Edge, what: str, value: float | None, limits: Param) -> None:
     given = math.nan if value is None else number(f"the edge {edge.name}: {what}", value)
     if not limits.low <= given <= limits.high:
-        raise GraphError(f"the edge {edge.name}: {what} is {value}, allowed {limits.range_text()}")
+        outside = f"the edge {edge.name}: {what} is {value}, allowed {limits.range_text()}"
+        raise GraphError(outside).of(f"{edge.name}.{what}", value, (limits.low, limits.high))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -131,7 +131,7 @@ class Node:
                 raise GraphError(
                     f"node {self.name!r}: {knob} = {value:g} {params[knob].unit}".rstrip()
                     + f", allowed {params[knob].range_text()}"
-                )
+                ).of(f"{self.name}.{knob}", value, (params[knob].low, params[knob].high))
         return effect
 
     def option(self, name: str) -> Any:

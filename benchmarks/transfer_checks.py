@@ -98,6 +98,7 @@ def self_systems(bench: Bench, fold: str) -> dict[str, System]:
     found = dict(bench.quick[fold])
     if fold in bench.models and bench.product:
         found["diffmix.transfer, same-source"] = Product(bench.models[fold], mode="same-source")
+        found["diffmix.transfer, same-source, bold"] = Product(bench.models[fold], mode="same-source", gate="bold")
     return found | {"search: statistics, Adam": gradient_search}
 
 

@@ -13,10 +13,10 @@ from diffmix.kernels.biquad import frequency_response, high_shelf, low_shelf, pe
 from diffmix.processors import Compressor, ParametricEQ
 from diffmix.processors.base import REGISTRY
 from diffmix.transferring.guard import guarded
-from diffmix.transferring.kinship import kinship
+from diffmix.transferring.kinship import Kinship, kinship
 from diffmix.transferring.knobs import CHAIN, knobs_of, treatment_of
 from diffmix.transferring.listening import Recording
-from diffmix.transferring.matching import Search, _on_grid
+from diffmix.transferring.matching import Search, _on_grid, matched
 from diffmix.transferring.statistics import SIZE, learned, statistics, whitening
 from tests.transferring.stand_in import RATE, Audio, song, treatment
 
@@ -206,3 +206,29 @@ def test_a_band_that_holds_the_whole_response_is_known_whole() -> None:
     known = HZ <= 7600
     assert torch.equal(cut[known], raised.eq_db[known])
     assert torch.unique(cut[~known]).tolist() == [float(raised.eq_db[known][-1])]
+
+
+@pytest.mark.parametrize(
+    ("gate", "untouched", "left", "share"),
+    [
+        ("default", 0.19, 0.02, 0.0),  # as unlike as parts of a song are
+        ("default", 0.25, 0.02, 0.5),
+        ("default", 1.5, 0.8, 1.0),
+        ("default", 1.5, 1.0, 0.0),  # two thirds are left
+        ("default", 2.5, 1.0, 0.5),  # no effect explains what is left
+        ("cautious", 1.5, 0.8, 0.0),
+        ("cautious", 1.5, 0.5, 1.0),
+        ("bold", 2.5, 2.0, 1.0),
+        (0.7, 1.5, 1.0, 0.5),
+    ],
+)
+def test_parts_of_a_song_are_matched_as_far_as_effects_explain_their_difference(
+    monkeypatch: pytest.MonkeyPatch, gate: str | float, untouched: float, left: float, share: float
+) -> None:
+    monkeypatch.setattr(Search, "run", lambda self, steps, say: (treatment(), untouched, left))
+    heard = Recording.of(song(3.0), RATE, "it")
+    allowed = {"tone": 1.0, "dynamics": 1.0, "width": 0.0}
+    kin = Kinship(0.0, 0.0)
+    made = matched(heard, heard, kin, treatment(), allowed, "fast", gate, lambda what, done: None)
+    assert made.amounts["tone"] == pytest.approx(share)
+    assert made.acted == (share > 0)

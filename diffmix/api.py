@@ -188,7 +188,7 @@ def render(
     sample_rate: int | None = None,
     mute: str | Sequence[str] = (),
     solo: str | Sequence[str] = (),
-    tail_s: float = 0.0,
+    tail_s: float | None = None,
 ) -> Mix:
     """Mix stems under given settings, exactly as they are.
 
@@ -198,15 +198,16 @@ def render(
         console: a console at the stems' sample rate, or a layout of one, as ``conf/console/*.yaml`` hold it:
             ``{"master": {"eq": "ParametricEQ", "gain": "Gain"}}``; otherwise the console.json beside a settings.json,
             or the default console, with the automatic mixer's limiter if the settings turn one.
-        sample_rate: Hz of the session; needed for arrays, otherwise the rate that most files have.
+        sample_rate: Hz of the session; needed for arrays, otherwise the rate that the settings say, or most files have.
         mute: tracks that are not heard, by names, patterns of them or roles: ``["bass", "gtr*", "drums"]``.
         solo: the only tracks that are heard.
-        tail_s: as of `automix`.
+        tail_s: as of `automix`; by default what the settings say.
 
     Raises AudioError and SettingsError.
     """
     settings, layout = _read(settings)
     names = settings.part("tracks")
+    sample_rate, tail_s = _session(settings, stems, sample_rate, tail_s)
     multitrack = load(_recording(stems, sample_rate, names), sample_rate, names)
     if any(track.name not in names for track in multitrack.tracks):  # `automix` left out mixes of the others, too
         multitrack, left_out = without_mixes(multitrack, names)
@@ -340,6 +341,18 @@ def _read(settings: Mapping[str, Any] | Path) -> tuple[Settings, Mapping[str, An
     if layout is None and "limiter" in found.part("master"):
         layout = shipped("automix")
     return found, layout
+
+
+def _session(settings: Settings, stems: Any, sample_rate: int | None, tail_s: float | None) -> tuple[int | None, float]:
+    """Rate and tail as they are given, or else as the settings say; arrays and a `Multitrack` have a rate of theirs."""
+    told = settings.part("session")
+    if unknown := sorted(told.keys() - {"sample_rate", "tail_s"}):
+        raise SettingsError(f"a session has sample_rate and tail_s; {unknown[0]!r} is neither")
+    if sample_rate is None and not isinstance(stems, Mapping | Multitrack | np.ndarray | Tensor):
+        sample_rate = told.get("sample_rate")
+    if tail_s is None:
+        tail_s = 0.0 if isinstance(stems, Multitrack) and stems.tail_s else told.get("tail_s", 0.0)
+    return sample_rate, tail_s
 
 
 def _recording(stems: Any, sample_rate: int | None, tracks: Mapping[str, Any]) -> Any:

@@ -221,7 +221,9 @@ class Mix:
         try:
             with workshop(folder) as temporary:
                 self._write_audio(temporary / self.AUDIO)
-                self.settings.to_json(temporary / "settings.json")
+                knobs = {name: part for name, part in self.settings.items() if name != "session"}
+                session = self.multitrack.session
+                Settings({"session": session, **knobs} if session else knobs).to_json(temporary / "settings.json")
                 if self.console.description != Console(self.sample_rate).description:
                     layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
                     (temporary / "console.json").write_text(layout + "\n", encoding="utf-8")

@@ -30,7 +30,9 @@ class Settings(dict[str, Any]):
     """A nested dictionary of knobs: ``settings["tracks"]["vox"]["compressor"]["threshold_db"]``.
 
     Top level: ``tracks`` (by track name), ``buses`` (by bus name), ``master``; below, the stages of each strip and
-    their parameters in Pedalboard's names and units. It is plain data: edit it, then render it again.
+    their parameters in Pedalboard's names and units. Those of a mix at a rate that was asked for, or with a tail, hold
+    these as ``session`` when they are saved: ``sample_rate`` in Hz, ``tail_s`` in seconds; no console turns them. It is
+    plain data: edit it, then render it again.
     """
 
     def flat(self) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -68,7 +70,7 @@ class Settings(dict[str, Any]):
         return settings
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """``tracks``, ``buses`` or ``master``, empty if left out. Raises SettingsError if it is no mapping."""
+        """A part by its name, ``tracks``, empty if it was left out. Raises SettingsError if it is no mapping."""
         found = self.get(name, {})
         if not isinstance(found, Mapping):
             raise SettingsError(f"{name} is {found!r}; names, and what each stands for, are expected")

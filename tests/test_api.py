@@ -113,6 +113,25 @@ def test_a_mix_may_go_on_until_its_reverb_has_rung_out(tmp_path: Path) -> None:
         diffmix.automix(tracks, tail_s=99, **asked)
 
 
+@pytest.mark.usefixtures("sketched")
+def test_saved_settings_remember_a_rate_and_a_tail_that_were_asked_for(folder: Path, tmp_path: Path) -> None:
+    file, plain = tmp_path / "out" / "settings.json", {"tracks": {f"track {n}": {} for n in range(3)}}
+    mix = diffmix.render(folder, plain, sample_rate=24000, tail_s=0.25)
+    mix.save(file.parent)
+    again = diffmix.render(folder, file)
+    assert (again.sample_rate, again.multitrack.tail_s) == (24000, 0.25)
+    assert np.array_equal(again.audio, mix.audio)
+    assert np.array_equal(diffmix.render(mix.multitrack, file).audio, mix.audio)  # which has both
+    settings = diffmix.Settings.from_json(file)
+    assert settings["session"] == {"sample_rate": 24000, "tail_s": 0.25}
+    other = diffmix.render(stems(), settings, sample_rate=RATE, tail_s=0)
+    assert (other.sample_rate, other.multitrack.session) == (RATE, {})
+    other.save(file.parent)
+    assert "session" not in diffmix.Settings.from_json(file)
+    with pytest.raises(SettingsError, match="a session has sample_rate and tail_s; 'bpm' is neither"):
+        diffmix.render(folder, {**plain, "session": {"bpm": 120}})
+
+
 def test_settings_are_the_mix(folder: Path, model: Path) -> None:
     mix = diffmix.automix(folder, model=model)
     assert np.array_equal(diffmix.render(folder, mix.settings).audio, mix.audio)

@@ -72,15 +72,16 @@ def ceiling(parser: Parser) -> None:
     parser.add_argument("--ceiling", type=float, default=-1.0, metavar="DBTP", help="highest true peak (default -1)")
 
 
-def sample_rate(parser: Parser) -> None:
+def sample_rate(parser: Parser, default: str = "what most files have") -> None:
     """The rate of a session."""
-    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="default: what most files have")
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help=f"default: {default}")
 
 
-def tail(parser: Parser) -> None:
-    """How long the mix goes on."""
-    text = "seconds that the mix goes on after the longest track, so that its reverb rings out (default 0)"
-    parser.add_argument("--tail", type=float, default=0.0, metavar="SECONDS", help=text)
+def tail(parser: Parser, default: float | None = 0.0) -> None:
+    """How long the mix goes on; None is for what settings say."""
+    usual = "as the settings say" if default is None else f"{default:g}"
+    text = f"seconds that the mix goes on after the longest track, so that its reverb rings out (default {usual})"
+    parser.add_argument("--tail", type=float, default=default, metavar="SECONDS", help=text)
 
 
 def daw(parser: Parser) -> None:

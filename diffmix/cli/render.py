@@ -16,8 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--mute", action="append", default=[], metavar="TRACK", help="leave tracks out, e.g. 'drum*', drums"
     )
     parser.add_argument("--solo", action="append", default=[], metavar="TRACK", help="the only tracks that are heard")
-    asking.sample_rate(parser)
-    asking.tail(parser)
+    asking.sample_rate(parser, "what the settings say, or what most files have")
+    asking.tail(parser, None)
     asking.console(parser)
     asking.daw(parser)
 

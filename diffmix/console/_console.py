@@ -335,8 +335,8 @@ class Console(Template):
                 error.knob = error.knob and f"{name}.{error.knob}"
                 raise
 
-        if unknown := sorted(settings.keys() - {"tracks", "buses", "master"}):
-            raise SettingsError(f"settings hold tracks, buses and master; {unknown[0]!r} is none of them")
+        if unknown := sorted(settings.keys() - {"session", "tracks", "buses", "master"}):
+            raise SettingsError(f"settings hold session, tracks, buses and master; {unknown[0]!r} is none of them")
         buses, mine = settings.part("buses"), {**self.buses, **self.groups}
         if unknown := sorted(buses.keys() - mine.keys()):
             raise SettingsError(f"no bus {unknown[0]!r}; this console has: {', '.join(mine) or 'none'}")

@@ -65,7 +65,8 @@ class Track:
 class Multitrack:
     """Tracks of one song with one sample rate and one length; `notes` tell what loading changed or left out.
 
-    The last `tail_s` seconds are silence behind the recordings, in which effects ring out.
+    The last `tail_s` seconds are silence behind the recordings, in which effects ring out; `rate_asked` says that the
+    rate is one that was asked for, and not that of most recordings.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Multitrack:
     tracks: tuple[Track, ...]
     notes: tuple[str, ...] = ()
     tail_s: float = 0.0
+    rate_asked: bool = False
 
     def __post_init__(self) -> None:
         """Refuse tracks that cannot be mixed together: other shapes or lengths, equal names, none at all."""
@@ -108,6 +110,12 @@ class Multitrack:
         whole = self.length - tail
         last = max(whole if t.end is None else t.end for t in self.tracks if t.name not in unheard)
         return (tail + whole - last) / self.sample_rate if last < whole else self.tail_s
+
+    @property
+    def session(self) -> dict[str, float]:
+        """What its recordings do not tell: ``sample_rate`` and ``tail_s``, as settings hold them, if there are."""
+        rate = {"sample_rate": self.sample_rate} if self.rate_asked else {}
+        return rate | ({"tail_s": self.tail_s} if self.tail_s else {})
 
     @cached_property
     def loudness_lufs(self) -> dict[str, float]:
@@ -415,7 +423,8 @@ def assemble(
     name: str, recordings: Sequence[tuple[Source, Tensor, int]], sample_rate: int | None, notes: Sequence[str]
 ) -> Multitrack:
     """Bring recordings to one rate and length, and say in the notes what was done."""
-    to_rate = sample_rate or session_rate([rate for _, _, rate in recordings])
+    usual = session_rate([rate for _, _, rate in recordings])
+    to_rate = sample_rate or usual
     tracks, done = [], dict[str, list[str]]()  # the files by what was done to them: a song of 40 has 40 to resample
     for source, x, rate in recordings:
         if x.shape[0] == 2 and torch.equal(x[0], x[1]):
@@ -436,7 +445,7 @@ def assemble(
             text = f"{end / to_rate - source.start_s:.2f} s, padded with silence to {length / to_rate:.2f} s"
             done.setdefault(text, []).append(source.label)
     told = [f"{', '.join(files)}: {text}" for text, files in done.items()]
-    return Multitrack(name, to_rate, tuple(tracks), (*notes, *told))
+    return Multitrack(name, to_rate, tuple(tracks), (*notes, *told), rate_asked=to_rate != usual)
 
 
 def _at_rate(multitrack: Multitrack, sample_rate: int) -> Multitrack:
@@ -451,7 +460,8 @@ def _at_rate(multitrack: Multitrack, sample_rate: int) -> Multitrack:
         for track in multitrack.tracks
     )
     note = f"all tracks: resampled from {multitrack.sample_rate} to {sample_rate} Hz"
-    return replace(multitrack, sample_rate=sample_rate, tracks=tracks, notes=(*multitrack.notes, note))
+    notes = *multitrack.notes, note
+    return replace(multitrack, sample_rate=sample_rate, tracks=tracks, notes=notes, rate_asked=True)
 
 
 def _from_arrays(stems: Mapping[str, Any], sample_rate: int | None) -> Multitrack:

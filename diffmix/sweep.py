@@ -16,7 +16,7 @@ from diffmix.data.audio import EXTENSIONS, info, read, write_wav
 from diffmix.data.sweep import FORMAT, MANIFEST, VERSION
 from diffmix.errors import AudioError, OutputError, SettingsError
 from diffmix.files import made_folder, write_text
-from diffmix.params import within
+from diffmix.params import ParamSpec, within
 from diffmix.plugins import PluginNode
 from diffmix.processors import REGISTRY, Processor
 from diffmix.processors.black_box import BlackBox
@@ -68,59 +68,76 @@ def sweep(
             raise SettingsError(f"{what} is {number}, at least 1 is needed")
     within("the seed", seed, 0, 2**63 - 1, whole=True)
     files, output = _files(FilePath(dry)), FilePath(output)
-
-    effects: dict[int, Processor] = {}  # by sample rate
-
-    def effect(rate: int) -> Processor:
-        if rate not in effects:
-            effects[rate] = _effect(str(plugin), rate, jobs)
-        return effects[rate]
-
-    spec = effect(info(files[0]).sample_rate).spec
-    moving = [name in (spec.names if parameters is None else parameters) for name in spec.names]
-    if unknown := [name for name in parameters or () if name not in spec.names]:
-        raise SettingsError(f"{plugin}: no parameter {unknown[0]!r}; there are: {', '.join(spec.names) or 'none'}")
-    total = count or len(files) * _points(grid or 0, sum(moving))
-    head: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "plugin": str(plugin),
-        "made_with": {name: _version(name) for name in MADE_WITH},
-        "seed": seed,
-        "grid": grid,
-        "parameters": spec.to_dict(),
-        "moving": [name for name, moves in zip(spec.names, moving, strict=True) if moves],
-        "dry": [os.path.relpath(file.absolute(), output.absolute()) for file in files],
-    }
-    _claim(output, head)
-
-    def values(item: int) -> Tensor:
-        if grid is None:
-            u = torch.from_numpy(np.random.default_rng([seed, item]).random(spec.size, np.float32))
-        else:
-            steps = iter(np.unravel_index(item // len(files), (grid,) * sum(moving)))
-            u = torch.tensor([int(next(steps)) / (grid - 1) if moves else 0.0 for moves in moving])
-        return spec.physical(torch.where(torch.tensor(moving, dtype=torch.bool), u, spec.default()))
-
-    missing = [item for item in range(total) if not (output / f"{item:05d}.json").is_file()]
-    try:
+    with _Effects(str(plugin), jobs) as effects:
+        spec = effects.at(info(files[0]).sample_rate).spec
+        if unknown := [name for name in parameters or () if name not in spec.names]:
+            raise SettingsError(f"{plugin}: no parameter {unknown[0]!r}; there are: {', '.join(spec.names) or 'none'}")
+        moving = [name for name in spec.names if parameters is None or name in parameters]
+        total = count or len(files) * _points(grid or 0, len(moving))
+        head: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "plugin": str(plugin),
+            "made_with": {name: _version(name) for name in MADE_WITH},
+            "seed": seed,
+            "grid": grid,
+            "parameters": spec.to_dict(),
+            "moving": moving,
+            "dry": [os.path.relpath(file.absolute(), output.absolute()) for file in files],
+        }
+        _claim(output, head)
+        missing = [item for item in range(total) if not (output / f"{item:05d}.json").is_file()]
         for start in range(0, len(missing), 4 * jobs):
             batch = missing[start : start + 4 * jobs]
-            sounds = [read(files[item % len(files)]) for item in batch]
-            pieces = [(effect(rate), audio, values(item)) for item, (audio, rate) in zip(batch, sounds, strict=True)]
-            wet = _play(pieces, jobs)
-            for item, (_, rate), y in zip(batch, sounds, wet, strict=True):
-                settings = dict(zip(spec.names, map(shortest, values(item).tolist()), strict=True))
+            names = [files[item % len(files)] for item in batch]
+            points = [_point(spec, moving, item, len(files), grid, seed) for item in batch]
+            for item, values, (y, rate) in zip(batch, points, effects.played(names, points), strict=True):
+                settings = dict(zip(spec.names, map(shortest, values.tolist()), strict=True))
                 _write(output, item, head["dry"][item % len(files)], y, rate, settings)
             if progress:
-                progress(total - len(missing) + start + len(batch), total, files[batch[-1] % len(files)].name)
-    finally:
-        for node in effects.values():
-            if isinstance(node, PluginNode):
-                node.close()
+                progress(total - len(missing) + start + len(batch), total, names[-1].name)
     items = [json.loads((output / f"{item:05d}.json").read_text(encoding="utf-8")) for item in range(total)]
     write_text(output / MANIFEST, _text({**head, "items": items}))
     return output / MANIFEST
+
+
+class _Effects:
+    """The effect of a sweep, one for each sample rate; those that run in processes of their own end with the block."""
+
+    def __init__(self, plugin: str, jobs: int) -> None:
+        self.plugin, self.jobs = plugin, jobs
+        self.by_rate: dict[int, Processor] = {}
+
+    def __enter__(self) -> "_Effects":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for effect in self.by_rate.values():
+            if isinstance(effect, PluginNode):
+                effect.close()
+
+    def at(self, rate: int) -> Processor:
+        """That of a rate in Hz."""
+        if rate not in self.by_rate:
+            self.by_rate[rate] = _effect(self.plugin, rate, self.jobs)
+        return self.by_rate[rate]
+
+    def played(self, files: Sequence[FilePath], points: Sequence[Tensor]) -> list[tuple[Tensor, int]]:
+        """Files at a point (P,) of its settings each, (C, T) with their rates."""
+        sounds = [read(file) for file in files]
+        pieces = [(self.at(rate), audio, values) for (audio, rate), values in zip(sounds, points, strict=True)]
+        return list(zip(_play(pieces, self.jobs), (rate for _, rate in sounds), strict=True))
+
+
+def _point(spec: ParamSpec, moving: Sequence[str], item: int, files: int, grid: int | None, seed: int) -> Tensor:
+    """The values (P,) of an item: those that move at random, or on a grid that each of the files meets."""
+    moves = [name in moving for name in spec.names]
+    if grid is None:
+        u = torch.from_numpy(np.random.default_rng([seed, item]).random(spec.size, np.float32))
+    else:
+        steps = iter(np.unravel_index(item // files, (grid,) * len(moving)))
+        u = torch.tensor([int(next(steps)) / (grid - 1) if moved else 0.0 for moved in moves])
+    return spec.physical(torch.where(torch.tensor(moves, dtype=torch.bool), u, spec.default()))
 
 
 def _points(grid: int, moving: int) -> int:

@@ -2,10 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffmix.cli import asking
 from diffmix.cli.showing import saved, show, show_left, show_mix
 from diffmix.errors import SettingsError
+
+if TYPE_CHECKING:
+    from diffmix.transferring import Transfer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +45,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Transfer, write and show."""
     from diffmix.transferring import Transfer, transfer
-    from diffmix.transferring.report import summary
     from diffmix.transferring.through import Played
 
     made, files = saved(
@@ -70,12 +73,21 @@ def run(options: argparse.Namespace) -> None:
         [options.input],
     )
     if isinstance(made, Transfer):
-        show(summary(made.report), files)
+        show(_told(made), files)
     elif isinstance(made, Played):
         show(str(made), files)
     else:
         show_mix(made, files)
     show_left(options.output, files.values(), made.files if isinstance(made, Played) else made.recordings)
+
+
+def _told(made: "Transfer") -> str:
+    """The report in lines, and one line about each of the candidates."""
+    from diffmix.transferring.report import belief, summary
+
+    others = (other.report for other in made.candidates)
+    lines = (f"{n}: {' '.join([*found['moves'], belief(found)])}" for n, found in enumerate(others, 2))
+    return "\n".join([summary(made.report), *lines])
 
 
 def _amount(text: str) -> float | dict[str, float]:

@@ -12,6 +12,7 @@ import torch
 
 import diffmix
 from diffmix.cli import main
+from diffmix.cli.transfer import _told
 from diffmix.data.audio import write_wav
 from diffmix.data.knowledge.spectrum import long_term_spectrum_db
 from diffmix.errors import AudioError, SettingsError
@@ -124,6 +125,9 @@ def test_candidates_differ_and_a_seed_repeats(x: Audio, reference: Audio, believ
     others = [made, *made.candidates]
     assert len({one.report["expected_gain"] for one in others}) == 3  # each has its own
     assert all(one.belief.expected > made.belief.expected for one in made.candidates)
+    told = _told(made).splitlines()[-2:]
+    assert [line[:3] for line in told] == ["2: ", "3: "]
+    assert all("Expected to come" in line for line in told)
     assert len({json.dumps(one.settings) for one in others}) == 3
     again = transfer(x, reference, sample_rate=RATE, candidates=3)
     for one, two in zip(others, [again, *again.candidates], strict=True):

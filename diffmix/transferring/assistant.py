@@ -125,7 +125,7 @@ def transfer(
         others = None if style else [heard_of(one, rate) for one in ones]
         style, beliefs = job.believed(style, others, weights, say)
     if chain:
-        return job.played(chain, search, beliefs[0], style, say)
+        return job.played(chain, search, beliefs[0], style, lambda what, done: say(what, 0.5 + 0.5 * done))
     made = []
     for number, belief in enumerate(beliefs):
 

@@ -166,15 +166,18 @@ def heard_of(one: Any, sample_rate: int | None) -> Recording | Style:
 def references_of(
     given: Sequence[Recording | Style], weights: Sequence[float] | None, pieces: int
 ) -> tuple[Reference, ...]:
-    """What is heard of references, those of a style sharing its weight. Raises SettingsError for other weights."""
+    """What is heard of references, those of a style sharing its weight; what weighs nothing has no say in anything.
+
+    Raises SettingsError for other weights.
+    """
     found: list[Reference] = []
     for one, share in zip(given, shares_of(given, weights), strict=True):
         if isinstance(one, Style):
             whole = sum(r.weight for r in one.references)
             found += [r._replace(weight=share * r.weight / whole) for r in one.references]
-        else:
+        elif share:
             found.append(Reference.of(one, pieces, share))
-    return tuple(found)
+    return tuple(reference for reference in found if reference.weight)
 
 
 def refuse_words(style: Style) -> None:

@@ -223,7 +223,7 @@ def played(
             plugins.start,
             generations=GENERATIONS[quality],
             seed=seed,
-            progress=lambda done: say("searching", 0.3 + 0.5 * done),
+            progress=lambda done: say("searching", 0.9 * done),
         )
         if least < before:
             point, after = _without_idle(plugins, found, least, distance)
@@ -231,6 +231,7 @@ def played(
     level, nodes = wanted_lufs if knobs else plain_lufs, plugins.nodes
     if level is None:
         return Played(source.numpy(), sample_rate, source, knobs, left_out, before, after, nodes=nodes)
+    say("rendering", 0.9)
     with torch.no_grad():
         y = plugins.play(source, point[None])[0]
     gain_db = level - float(integrated_loudness(y[None], sample_rate))

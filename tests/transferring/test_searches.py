@@ -57,8 +57,12 @@ def test_a_chain_of_plugins_comes_near_what_is_believed(believing: Callable[...,
     x, reference = song(4.0), 0.5 * song(4.0, seed=3)
     chain = [("HighShelfFilter", ["gain_db"]), ("LowShelfFilter", ["gain_db"]), ("Clipping", ["threshold_db"])]
     asked = {"chain": chain, "quality": "fast", "only": "tone,loudness"}
-    made = diffmix.transfer(x, reference, sample_rate=RATE, **asked)
+    told: list[float] = []
+    made = diffmix.transfer(x, reference, sample_rate=RATE, progress=lambda what, done: told.append(done), **asked)
     assert made.after < 0.7 * made.before
+    assert told == sorted(told)
+    assert told[3] > 0.5
+    assert told[-1] == pytest.approx(0.95)
     assert set(made.settings) | set(made.left_out) == {"HighShelfFilter", "LowShelfFilter", "Clipping"}
     assert np.allclose(made.to_pedalboard()(x, RATE), made.audio, atol=1e-5)
     other = diffmix.transfer(x, reference, sample_rate=RATE, search="spsa", **asked)

@@ -199,6 +199,13 @@ def test_several_references_count_by_their_weights(x: Audio, reference: Audio, b
     assert made.report["aspects"]["loudness"]["amount"] == 1
     both = transfer(x, [made.style, reference], sample_rate=RATE, weights=[4, 2])  # a style shares its weight
     assert [r.weight for r in both.style.references] == [1, 3, 2]
+    narrow = np.repeat(np.repeat(reference[:, ::8], 8, 1)[:1], 2, 0)  # what weighs nothing narrows nothing
+    one, alone = (
+        transfer(x, several, sample_rate=RATE, weights=weights, quality="fast")
+        for several, weights in (([narrow, reference], [0, 1]), (reference, None))
+    )
+    assert np.array_equal(one.audio, alone.audio)
+    assert [r.name for r in one.style.references] == [r.name for r in alone.style.references]
     for weights in ([1.0], [0.0, 0.0], [-1.0, 2.0], [float("nan"), 1.0]):
         with pytest.raises(SettingsError, match="weights of 2 references"):
             transfer(x, [reference, quiet], sample_rate=RATE, weights=weights)

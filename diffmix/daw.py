@@ -1,24 +1,29 @@
 """A mix as a project that a DAW opens: the recordings on tracks, with the mix's faders, pans, sends and effects."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffmix.data.audio import write_recording
+from diffmix.data.multitrack import Track
 from diffmix.errors import PresetError
 from diffmix.export.dawproject import Channel, Clip, Device, devices_of, save
 from diffmix.files import replacing, workshop
+from diffmix.params import ParamSpec
 from diffmix.processors import Processor
 from diffmix.processors.base import Plugin
 
 if TYPE_CHECKING:
     from diffmix.mix import Mix
+
+Stages = Mapping[str, Mapping[str, float]]
+"""The knobs of a strip, by stage."""
 
 ALIKE = (
     "Equalisers, compressors and limiters differ between DAWs, and so do pan laws (meant is -3 dB in the centre): the "
@@ -33,7 +38,7 @@ def write_project(mix: "Mix", file: Path) -> tuple[str, ...]:
     DAWproject knows, a reverb, stands muted for one of the DAW's own; what it returns in the mix is on a track beside
     it. The archive also has the mix's ``settings.json``. Raises OutputError.
     """
-    desk = _Desk(mix)
+    desk = Desk(mix)
     with replacing(file) as part, workshop(part.parent) as folder:
         channels = [replace(channel, clip=desk.clip(channel, folder)) for channel in desk.channels]
         settings = json.dumps(mix.settings, indent=1, ensure_ascii=False) + "\n"
@@ -43,39 +48,57 @@ def write_project(mix: "Mix", file: Path) -> tuple[str, ...]:
 
 def uncarried(mix: "Mix") -> tuple[str, ...]:
     """What a project cannot hold of a mix, in sentences."""
-    return _Desk(mix).notes
+    return Desk(mix).notes
 
 
-class _Desk:
+class Strip(NamedTuple):
+    """A strip that a project has: the ``name`` of its channel, which its knobs make, and where these are in settings.
+
+    ``part`` is tracks, buses or master, ``key`` the strip's name there.
+    """
+
+    name: str
+    part: str
+    key: str
+    spec: ParamSpec
+    made: Callable[[Stages], Channel]
+
+
+class Desk:
     """What of a mix's desk a DAW can hold: its channels, still without audio, and notes on the rest."""
 
     def __init__(self, mix: "Mix") -> None:
         console, tracks = mix.console, mix.multitrack.tracks
         self.mix, self.settings = mix, console.check(mix.settings)
         self.lost: dict[str, list[str]] = {}
-        self.widths: list[str] = []
+        self.widths: dict[str, str] = {}
         self.printed: dict[str, str] = {}
+        self.strips: list[Strip] = []
+        self.channels: list[Channel] = []
         self.taken = {track.name for track in tracks}
         self.names = {part: self._unused(part) for part in (*console.groups, *console.buses, "master")}
         groups = {track.name: console.group_of(track.name) for track in tracks}
-        self.channels = [self._group(name) for name in console.groups if name in groups.values()]
+        for name in console.groups:
+            if name in groups.values():
+                self._add(Strip(self.names[name], "buses", name, console.strip_specs[name], partial(self._group, name)))
         for track in tracks:
-            knobs = dict(self.settings["tracks"][track.name])
-            del knobs["image" if len(track.audio) == 1 else "pan"]  # a track has one of them
-            strip = self._strip(track.name, console.strip, knobs)
             into = self.names[groups[track.name]] if groups[track.name] else ""
-            muted = track.name in mix.muted
-            self.channels.append(Channel(track.name, channels=len(track.audio), muted=muted, into=into, **strip))
-        for name, stages in console.buses.items():
-            title = self.names[name]
-            devices, gain_db = self._devices(title, stages, self.settings["buses"][name])
-            self.channels.append(Channel(title, "effect", devices=devices, fader_db=gain_db, muted=title in self.lost))
+            made = partial(self._track, track, into)
+            self._add(Strip(track.name, "tracks", track.name, console.track_spec, made))
+        for name in console.buses:
+            self._add(
+                Strip(title := self.names[name], "buses", name, console.strip_specs[name], partial(self._bus, name))
+            )
             if title in self.lost:
                 printed = self._unused(f"{title} printed")
                 self.printed[printed] = name
                 self.channels.append(Channel(printed))
-        devices, gain_db = self._devices("master", console.master, self.settings["master"])
-        self.channels.append(Channel(self.names["master"], "master", devices=devices, fader_db=gain_db))
+        self._add(Strip(self.names["master"], "master", "", console.master_spec, self._master))
+
+    def _add(self, strip: Strip) -> None:
+        self.strips.append(strip)
+        part = self.settings[strip.part]
+        self.channels.append(strip.made(part[strip.key] if strip.key else part))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,7 +114,7 @@ class _Desk:
             for where, kinds in self.lost.items()
         ]
         if self.widths:
-            notes.append(f"The width is as recorded, where the mix has {', '.join(self.widths)}.")
+            notes.append(f"The width is as recorded, where the mix has {', '.join(self.widths.values())}.")
         return (*notes, ALIKE)
 
     @cached_property
@@ -125,19 +148,33 @@ class _Desk:
         self.taken.add(name)
         return name
 
-    def _group(self, name: str) -> Channel:
+    def _track(self, track: Track, into: str, stages: Stages) -> Channel:
+        knobs = dict(stages)
+        del knobs["image" if len(track.audio) == 1 else "pan"]  # a track has one of them
+        muted = track.name in self.mix.muted
+        strip = self._strip(track.name, self.mix.console.strip, knobs)
+        return Channel(track.name, channels=len(track.audio), muted=muted, into=into, **strip)
+
+    def _group(self, name: str, knobs: Stages) -> Channel:
         ends = ("fader", "image", *self.mix.console.sends)
         stages = {stage: effect for stage, effect in self.mix.console.groups[name].items() if stage not in ends}
-        return Channel(
-            self.names[name], "submix", **self._strip(self.names[name], stages, self.settings["buses"][name])
-        )
+        return Channel(self.names[name], "submix", **self._strip(self.names[name], stages, knobs))
+
+    def _bus(self, name: str, knobs: Stages) -> Channel:
+        title = self.names[name]
+        devices, gain_db = self._devices(title, self.mix.console.buses[name], knobs)
+        return Channel(title, "effect", devices=devices, fader_db=gain_db, muted=title in self.lost)
+
+    def _master(self, knobs: Stages) -> Channel:
+        devices, gain_db = self._devices("master", self.mix.console.master, knobs)
+        return Channel(self.names["master"], "master", devices=devices, fader_db=gain_db)
 
     def _strip(self, name: str, stages: Mapping[str, Processor], knobs: Mapping[str, Any]) -> dict[str, Any]:
         """Devices, fader, pan and sends of a track or a group."""
         devices, gain_db = self._devices(name, stages, knobs)
         image = knobs.get("image", {"balance": 0.0, "width": 1.0})
         if round(image["width"], 2) != 1:
-            self.widths.append(f"{image['width']:.2f} for {name}")
+            self.widths[name] = f"{image['width']:.2f} for {name}"
         sends = self.mix.console.layout["sends"].items()
         return {
             "devices": devices,

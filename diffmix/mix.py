@@ -184,6 +184,17 @@ class Mix:
 
         return write_project(self, FilePath(file))
 
+    @about("file", PresetError)
+    def with_dawproject(self, file: Path) -> "Mix":
+        """The mix as its project, NAME.dawproject, was turned in a DAW and saved there: what `to_dawproject` wrote.
+
+        Its notes say what did not come back; see `diffmix.daw_return`. Raises PresetError.
+        """
+        from diffmix.daw_return import returned
+
+        settings, muted, notes = returned(self, FilePath(file))
+        return replace(self.rendered(settings, muted), notes=(*self.notes, *notes))
+
     def plot(self) -> "Figure":
         """One picture of the mix (needs a person; a program reads ``report``)."""
         from diffmix.plots import overview

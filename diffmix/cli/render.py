@@ -20,6 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     asking.tail(parser, None)
     asking.console(parser)
     asking.daw(parser)
+    parser.add_argument(
+        "--from-daw", type=asking.path, metavar="PROJECT", help="take over what was turned in the mix's .dawproject"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,6 +33,10 @@ def run(options: argparse.Namespace) -> None:
     stems, layout = asking.stems_of(options.stems), asking.layout(options.console)
     asked = {"sample_rate": options.sample_rate, "tail_s": options.tail}
     mix = api.render(stems, options.settings, layout, mute=options.mute, solo=options.solo, **asked)
+    if options.from_daw:
+        turned = mix.with_dawproject(options.from_daw)
+        again = options.mute or options.solo  # those of the project, too
+        mix = turned.rendered(mute=[*turned.muted, *options.mute], solo=options.solo) if again else turned
     files = mix.save(options.output, daw=options.daw)
     show_mix(mix, files)
     show_left(options.output, files.values(), mix.recordings)

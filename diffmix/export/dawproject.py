@@ -7,12 +7,15 @@ equaliser, compressor, gate and limiter; their children stand in the alphabetica
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, ParseError, SubElement, TreeBuilder, XMLParser, tostring
 
+from diffmix.errors import PresetError
 from diffmix.export.preset import generator
 from diffmix.processors.base import Plugin
 
@@ -64,6 +67,7 @@ class Channel:
     pan: float = 0.0
     sends: Mapping[str, float] = field(default_factory=dict)
     muted: bool = False
+    solo: bool = False
     comment: str = ""
     into: str = ""
     clip: Clip | None = None
@@ -78,6 +82,8 @@ _BANDS = {
 }
 _GATED = ("Compressor", "NoiseGate")
 _UNITS = {"Attack": "seconds", "Release": "seconds", "Ratio": "percent"}
+_MOST_BYTES = 1 << 25  # of project.xml: a hundred tracks take a quarter of a megabyte
+_CLOSED_DB = -200.0
 
 
 def devices_of(plugins: Iterable[Plugin]) -> tuple[list[Device], float, list[str]]:
@@ -147,10 +153,10 @@ def _project(channels: Sequence[Channel]) -> bytes:
     lanes = SubElement(SubElement(project, "Arrangement", id="arrangement"), "Lanes", id="lanes", timeUnit="seconds")
     for n, channel in enumerate(channels):
         group = channel.role == "submix"
-        track = SubElement(outer.get(channel.into, structure), "Track", id=f"track{n}", name=_clean(channel.name))
+        track = SubElement(outer.get(channel.into, structure), "Track", id=f"track{n}", name=plain(channel.name))
         track.attrib |= {"contentType": "tracks" if group else "audio", "loaded": "true"}
         if channel.comment:
-            track.set("comment", _clean(channel.comment))
+            track.set("comment", plain(channel.comment))
         if group:
             outer[channel.name] = track
         goes = "" if channel.role == "master" else inner[channel.into or channels[-1].name]
@@ -214,8 +220,8 @@ def _real(holder: Element, tag: str, value: float, unit: str, least: float | Non
 
 def _metadata(title: str, comment: str) -> bytes:
     made = Element("MetaData")
-    SubElement(made, "Title").text = _clean(title)
-    SubElement(made, "Comment").text = _clean(comment)
+    SubElement(made, "Title").text = plain(title)
+    SubElement(made, "Comment").text = plain(comment)
     return _text(made)
 
 
@@ -223,6 +229,124 @@ def _text(root: Element) -> bytes:
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="utf-8")
 
 
-def _clean(text: str) -> str:
+def plain(text: str) -> str:
     """Without the characters that XML 1.0 does not allow."""
     return re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "_", text)
+
+
+def read(path: str | PathLike[str]) -> list[Channel]:
+    """The mixer of a project, also of one that a DAW has saved: its channels without their clips.
+
+    Devices that are switched off are left out, and so is what else a project holds. Raises PresetError.
+    """
+    project = _parsed(path)
+    owners = [*project.iter("Structure"), *project.iter("Track")]
+    found = [(owner.get("name", c.get("name", "")), c) for owner in owners for c in owner.iterfind("Channel")]
+    names = {channel.get("id", ""): name for name, channel in found}
+    return [_channel(f"{path}: {name!r}", name, channel, names) for name, channel in found]
+
+
+class _Plain(TreeBuilder):
+    """Elements of a document that declares nothing: entities could fill the memory."""
+
+    def doctype(self, *_: object) -> None:
+        raise ParseError("it has a document type, which a project has not")
+
+
+def _parsed(path: str | PathLike[str]) -> Element:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("project.xml") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise PresetError(
+                f"{path}: project.xml has more than {_MOST_BYTES >> 20} MB unpacked; no mixer takes so much"
+            )
+        parser = XMLParser(target=_Plain())
+        parser.feed(text)
+        project: Element = parser.close()
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError) as error:
+        raise PresetError(f"{path} is no DAWproject, a zip archive with a project.xml: {error}") from None
+    except (ParseError, ValueError) as error:
+        raise (
+            error if isinstance(error, PresetError) else PresetError(f"{path}: project.xml is broken: {error}")
+        ) from None
+    return project
+
+
+def _channel(where: str, name: str, channel: Element, names: Mapping[str, str]) -> Channel:
+    devices = [_read_device(where, device) for device in channel.iterfind("Devices/*") if _on(device)]
+    fader_db = _number(where, channel, "Volume", 0.0)
+    if devices and devices[-1].knobs.keys() == {"OutputGain"} and not devices[-1].bands:  # what no fader reaches
+        fader_db += devices.pop().knobs["OutputGain"]
+    sends = {
+        names.get(send.get("destination", ""), ""): _number(where, send, "Volume", 0.0) if _on(send) else _CLOSED_DB
+        for send in channel.iterfind("Sends/Send")
+    }
+    return Channel(
+        name,
+        channel.get("role", "regular"),
+        devices=devices,
+        fader_db=fader_db,
+        pan=_number(where, channel, "Pan", 0.0),
+        sends=sends,
+        muted=_said(channel, "Mute", False),
+        solo=channel.get("solo") == "true",
+    )
+
+
+def _read_device(where: str, device: Element) -> Device:
+    made = Device(device.tag)
+    if device.tag not in ("Equalizer", "Compressor", "NoiseGate", "Limiter"):
+        return made
+    for band in sorted(device.iterfind("Band"), key=_order):
+        gain_db = None if band.find("Gain") is None else _number(where, band, "Gain", 0.0)
+        if _on(band) or gain_db is not None:
+            shape = (
+                _number(where, band, "Freq", 1000.0),
+                gain_db if _on(band) else 0.0,
+                _number(where, band, "Q", 0.5**0.5),
+            )
+            made.bands.append(Band(band.get("type", ""), *shape))
+    for knob in ("Attack", "InputGain", "OutputGain", "Range", "Ratio", "Release", "Threshold"):
+        if device.find(knob) is not None:
+            made.knobs[knob] = _number(where, device, knob, 0.0)
+    return made
+
+
+def _order(band: Element) -> int:
+    order = band.get("order", "")
+    return int(order) if order.isascii() and order.isdigit() else 0
+
+
+def _on(element: Element) -> bool:
+    return _said(element, "Enabled", True) and _said(element, "Enable", True)
+
+
+def _said(element: Element, tag: str, default: bool) -> bool:
+    found = element.find(tag)
+    return default if found is None else found.get("value", str(default)).lower() == "true"
+
+
+def _number(where: str, element: Element, tag: str, default: float) -> float:
+    """A value in the unit of `Channel`, `Band` and `Device`, whichever unit it is written in."""
+    found = element.find(tag)
+    if found is None:
+        return default
+    try:
+        value, unit = float(found.get("value", "")), found.get("unit")
+        low, high = float(found.get("min", "0")), float(found.get("max", "1"))
+    except ValueError:
+        value, unit, low, high = math.nan, None, 0.0, 1.0
+    if value == -math.inf and unit in ("decibel", "linear"):
+        return _CLOSED_DB
+    if not (math.isfinite(value) and high > low):
+        raise PresetError(f"{where}: {tag} is {found.get('value')!r}, a number is expected")
+    if tag == "Pan":
+        return 2 * (value - low) / (high - low) - 1 if unit == "normalized" or found.get("min") else value
+    if unit == "linear" and tag not in ("Q", "Ratio"):
+        return 20 * math.log10(value) if value > 0 else _CLOSED_DB
+    if unit == "semitones":
+        return 440 * 2 ** ((value - 69) / 12)
+    return value

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -17,7 +18,8 @@ import diffmix
 from diffmix import Console, Settings
 from diffmix.cli import main
 from diffmix.data.multitrack import Multitrack, Track
-from diffmix.errors import OutputError
+from diffmix.daw_return import returned
+from diffmix.errors import OutputError, PresetError
 from diffmix.mix import Mix
 
 RATE = 44100
@@ -211,6 +213,8 @@ def test_a_daw_with_the_same_effects_plays_the_mix(tmp_path: Path, groups: dict[
     assert json.loads(archive.read("settings.json")) == mix.settings
     alone = mix.rendered(mute="keys")
     alone.to_dawproject(tmp_path / "alone.dawproject")
+    back = returned(mix, edited(tmp_path / "alone.dawproject", lambda *_: None, tmp_path / "again.dawproject"))
+    assert back == (mix.settings, ("keys",), ()), "as it was, for nothing was turned"
     heard = played(*opened(tmp_path / "alone.dawproject"), RATE)
     assert np.abs(heard - alone.audio).max() < 1e-4 * np.abs(alone.audio).max()
     assert len(list(project.iter("Clip"))) == 4, "three recordings that sound and the reverb"
@@ -270,5 +274,163 @@ def test_the_command_writes_a_project(tmp_path: Path, capsys: pytest.CaptureFixt
     settings = tmp_path / "settings.json"
     Settings(mix.settings).to_json(settings)
     main(["render", str(tmp_path), str(settings), "-o", str(tmp_path / "out"), "--daw"])
-    opened(tmp_path / "out" / "mix.dawproject")
+    project = tmp_path / "out" / "mix.dawproject"
     assert "A DAWproject has nothing like Reverb" in capsys.readouterr().out
+
+    def turn(_: Element, channels: dict[str, Element]) -> None:
+        volume = channels["bass"].find("Volume")
+        volume.set("value", str(float(volume.get("value")) / 2))
+        channels["reverb"].find("Volume").set("value", "0.5")
+
+    edited(project, turn, tmp_path / "b.dawproject")
+    back = ["render", str(tmp_path), str(settings), "-o", str(tmp_path / "back")]
+    main([*back, "--from-daw", str(tmp_path / "b.dawproject")])
+    found = json.loads((tmp_path / "back" / "settings.json").read_text(encoding="utf-8"))
+    fader_db = mix.settings["tracks"]["bass"]["fader"]["gain_db"]
+    assert found["tracks"]["bass"]["fader"]["gain_db"] == pytest.approx(fader_db - 6.0206, abs=1e-4)
+    assert "reverb: its fader has no knob in the mix" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------ and back
+
+
+def edited(file: Path, change: Callable[[Element, dict[str, Element]], None], made: Path) -> Path:
+    """A project as a DAW saves it again: other order and ids, things of its own; ``change`` gets channels by name."""
+    project = opened(file)[0]
+    change(project, {track.get("name"): track.find("Channel") for track in project.iter("Track")})
+    ids = {e.get("id"): f"id{n}" for n, e in enumerate(project.iter()) if e.get("id")}
+    for element in project.iter():
+        for key in ("id", "destination", "track"):
+            if element.get(key) is not None:
+                element.set(key, ids[element.get(key)])
+        if element.tag == "Track":
+            element[:] = reversed(element)
+            element.set("color", "#ff0000")
+    project.find("Structure")[:] = reversed(project.find("Structure"))
+    project.find("Application").set("name", "A DAW")
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("project.xml", ElementTree.tostring(project))
+    return made
+
+
+def test_what_was_turned_in_a_daw_comes_back(tmp_path: Path) -> None:
+    mix = mix_of(Console(RATE, groups=GROUPS), song())
+    mix.to_dawproject(tmp_path / "a.dawproject")
+
+    def turn(_: Element, channels: dict[str, Element]) -> None:
+        vox, keys, voices = channels["vox <&>"], channels["keys"], channels["voices"]
+        vox.find("Volume").attrib |= {"value": "0.5"}
+        vox.find("Pan").attrib |= {"value": "0.75"}
+        vox.find("Sends/Send/Volume").attrib |= {"value": "0.1"}
+        eq, compressor = vox.find("Devices/Equalizer"), vox.find("Devices/Compressor")
+        eq.find("InputGain").set("value", "1.25")
+        bands = {(band.get("type"), band.get("order")): band for band in eq.iter("Band")}
+        bands["highPass", "0"].find("Freq").set("value", "111")
+        bands["bell", "3"].find("Gain").set("value", "-4.5")
+        bands["bell", "4"].find("Q").set("value", "2.5")
+        bands["highShelf", "6"].find("Enabled").set("value", "false")
+        eq[:] = reversed(eq)
+        for knob, value in (("Ratio", "75"), ("Threshold", "-33.5"), ("Attack", "0.0125"), ("Release", "0.2")):
+            compressor.find(knob).set("value", value)
+        keys.find("Volume").attrib |= {"value": "-7.5", "unit": "decibel"}
+        keys.find("Pan").attrib |= {"value": "-0.25", "unit": "linear", "min": "-1", "max": "1"}
+        keys.find("Sends/Send/Volume").attrib |= {"value": "-inf", "unit": "decibel"}
+        keys.find("Devices/Equalizer/Band/Freq").attrib |= {"value": "57", "unit": "semitones"}
+        keys.find("Mute").set("value", "true")
+        voices.find("Volume").set("value", "1")
+        channels["master"].find("Devices/Equalizer/Band/Gain").set("value", "3")
+
+    back = mix.with_dawproject(edited(tmp_path / "a.dawproject", turn, tmp_path / "b.dawproject"))
+    wanted = json.loads(json.dumps(mix.settings))
+    vox, keys = wanted["tracks"]["vox <&>"], wanted["tracks"]["keys"]
+    vox["fader"]["gain_db"], vox["pan"]["pan"], vox["send"]["gain_db"] = -6.0206, 0.5, -20.0
+    vox["trim"]["gain_db"], vox["highpass"]["cutoff_frequency_hz"] = 1.25, 111.0
+    vox["eq"] |= {"peak2_gain_db": -4.5, "peak3_q": 2.5, "high_shelf_gain_db": 0.0}
+    vox["compressor"] = {"threshold_db": -33.5, "ratio": 4.0, "attack_ms": 12.5, "release_ms": 200.0}
+    keys["fader"]["gain_db"], keys["image"]["balance"], keys["send"]["gain_db"] = -7.5, -0.25, -60.0
+    keys["highpass"]["cutoff_frequency_hz"] = 220.0
+    wanted["buses"]["voices"]["fader"]["gain_db"] = 2.5  # behind a level of -2.5 dB
+    wanted["master"]["eq"]["low_shelf_gain_db"] = 3.0
+    found = dict(back.settings.flat())
+    other = {path: value for path, value in Settings(wanted).flat() if found[path] != pytest.approx(value, rel=1e-5)}
+    assert not other
+    assert (back.muted, back.notes) == (("keys",), ())
+    same = [path for path, value in mix.settings.flat() if found[path] == value]
+    assert len(same) == len(found) - 18, "to the last digit what was not turned"
+
+
+def test_what_does_not_come_back_is_said(tmp_path: Path) -> None:
+    mix = mix_of(Console(RATE, master={"gain": "Gain", "limiter": "BrickwallLimiter"}), song())
+    mix.to_dawproject(tmp_path / "a.dawproject")
+
+    def turn(project: Element, channels: dict[str, Element]) -> None:
+        vox = channels["vox <&>"].find("Devices")
+        vox.find("Compressor/Ratio").set("value", "100")
+        ElementTree.SubElement(vox.find("Equalizer"), "Band", type="bell", order="9").extend(
+            [Element("Freq", value="50", unit="hertz"), Element("Gain", value="1", unit="decibel")]
+        )
+        ElementTree.SubElement(vox, "Limiter", deviceName="Peak", deviceRole="audioFX")
+        channels["a/late"].find("Devices/Compressor/Enabled").set("value", "false")
+        channels["rest"].set("solo", "true")
+        channels["reverb printed"].find("Volume").set("value", "0.5")
+        channels["master"].find("Volume").set("value", "0.5")
+        track = ElementTree.SubElement(project.find("Structure"), "Track", id="x", name="Guide", contentType="audio")
+        ElementTree.SubElement(track, "Channel", id="y", role="regular", audioChannels="1")
+
+    back = returned(mix, edited(tmp_path / "a.dawproject", turn, tmp_path / "b.dawproject"))
+    tracks = back.settings["tracks"]
+    assert tracks["vox <&>"]["compressor"]["ratio"] == mix.console.strip["compressor"].spec.params["ratio"].high
+    assert tracks["a/late"]["compressor"]["ratio"] == 1
+    assert back.settings["master"] == mix.settings["master"]
+    assert back.muted == ("vox <&>", "keys", "a/late")
+    said = [
+        "vox <&>: a bell band at 50 Hz was added, which the mix has not.",
+        "vox <&>: a device was added, Limiter, which the mix has not.",
+        "vox <&>: its Compressor Ratio is further than compressor.ratio goes, which is at its end.",
+        "a/late: its Compressor is gone or off, and neutral here.",
+        "master: its fader has no knob in the mix, and stays as it was.",
+        "reverb printed: stays as it was, for it is only in the project; the sends are what it comes from.",
+        "Not in the mix, and left out: Guide.",
+    ]
+    assert list(back.notes) == said
+
+
+@pytest.mark.parametrize(
+    ("project", "message"),
+    [
+        (None, "is no DAWproject, a zip archive"),
+        ({"metadata.xml": b""}, r"is no DAWproject, .*project\.xml"),
+        (b"<Project>", "project.xml is broken"),
+        (b'<!DOCTYPE p [<!ENTITY a "x">]><Project>&a;</Project>', "it has a document type"),
+        ('<!DOCTYPE p SYSTEM "file:///etc/passwd"><Project/>'.encode("utf-16"), "it has a document type"),
+        (b"<Project>" + b" " * 5000 + b"</Project>", "more than 0 MB unpacked"),
+        (b"<Project/>", r"has no channel called 'vox'; there are: none"),
+        (
+            b'<Project><Structure><Track name="vox"><Channel/></Track><Track name="vox"><Channel/></Track></Structure>'
+            b"</Project>",
+            "two channels called 'vox'",
+        ),
+        (
+            b'<Project><Structure><Track name="vox"><Channel><Volume value="loud"/></Channel></Track></Structure>'
+            b"</Project>",
+            "'vox': Volume is 'loud', a number is expected",
+        ),
+    ],
+)
+def test_what_is_no_project_is_refused_in_a_sentence(
+    tmp_path: Path, project: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffmix.export.dawproject._MOST_BYTES", 4096)
+    mix = mix_of(Console(RATE), Multitrack("one", RATE, (Track("vox", recording(1, 1)[:, :999]),)))
+    file = tmp_path / "a.dawproject"
+    if project is None:
+        file.write_bytes(b"RIFF")
+    else:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in (project if isinstance(project, dict) else {"project.xml": project}).items():
+                archive.writestr(name, text)
+    with pytest.raises(PresetError, match=message) as caught:
+        mix.with_dawproject(file)
+    assert caught.value.path == file
+    with pytest.raises(PresetError, match="cannot be read: No such file"):
+        mix.with_dawproject(tmp_path / "none.dawproject")

@@ -61,6 +61,33 @@ def workshop(folder: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+@contextlib.contextmanager
+def result(folder: Path, perhaps: Iterable[str] = ()) -> Iterator[tuple[Path, dict[str, Path]]]:
+    """Give an empty folder, whose files are a result in ``folder`` at the end, and a dict that has their paths then.
+
+    Of ``perhaps``, what a result of the kind may have, those of an earlier one go that are not among them; what was
+    edited by hand is kept. Raises OutputError.
+    """
+    written: dict[str, Path] = {}
+    try:
+        with workshop(folder) as temporary:
+            yield temporary, written
+            written |= keep_edited(folder, temporary)
+            for file in sorted(temporary.rglob("*")):
+                if file.is_dir():
+                    (folder / file.name).mkdir(exist_ok=True)
+                    continue
+                name = file.relative_to(temporary).as_posix()
+                os.replace(file, folder / name)
+                written[name] = folder / name
+            for name in set(perhaps) - written.keys():
+                (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(temporary), str(folder))) from None
+
+
 _GRACE_S = 5.0
 """How old a hidden folder without a lock has to be: one that was just made is locked in a moment."""
 

@@ -1,7 +1,6 @@
 """The result of every command: the audio, and every setting that made it."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from diffmix.console import Console, Controls, Limits, Tracks, fits
 from diffmix.data.multitrack import Multitrack
 from diffmix.data.roles import roles_called
 from diffmix.errors import AudioError, OutputError, PresetError, SettingsError, about
-from diffmix.files import keep_edited, spare, workshop
+from diffmix.files import result, spare
 from diffmix.graph import Graph
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness, true_peak_db
 from diffmix.params import Param
@@ -229,43 +228,28 @@ class Mix:
 
         folder = FilePath(folder)
         self._spare_tracks(folder, stems)
-        try:
-            with workshop(folder) as temporary:
-                self._write_audio(temporary / self.AUDIO)
-                knobs = {name: part for name, part in self.settings.items() if name != "session"}
-                session = self.multitrack.session
-                Settings({"session": session, **knobs} if session else knobs).to_json(temporary / "settings.json")
-                if self.console.description != Console(self.sample_rate).description:
-                    layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
-                    (temporary / "console.json").write_text(layout + "\n", encoding="utf-8")
-                graph = self.graph
-                graph.to_json(temporary / "graph.json")
-                (temporary / "graph.svg").write_text(to_svg(graph), encoding="utf-8")
-                if not self.unplayable:
-                    preset.save(self.preset(), temporary / "preset.json")
-                    preset.write_player(temporary / "preset.py")
-                if daw:
-                    self.to_dawproject(temporary / "mix.dawproject")
-                if stems:  # they tell the report how loud they are
-                    (temporary / "stems").mkdir()
-                    files = [temporary / "stems" / file for file in self._stem_files()]
-                    self.__dict__["levels"] = write_stems(self, files)
-                self.write_report(temporary)
-                written = keep_edited(folder, temporary)
-                for file in sorted(temporary.rglob("*")):
-                    if file.is_dir():
-                        (folder / file.name).mkdir(exist_ok=True)
-                        continue
-                    name = file.relative_to(temporary).as_posix()
-                    os.replace(file, folder / name)
-                    written[name] = folder / name
-                for name in set(self.PERHAPS) - written.keys():
-                    (folder / name).unlink(missing_ok=True)
-                return written
-        except OSError as error:
-            raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
-        except OutputError as error:
-            raise OutputError(str(error).replace(str(temporary), str(folder))) from None
+        with result(folder, self.PERHAPS) as (temporary, written):
+            self._write_audio(temporary / self.AUDIO)
+            knobs = {name: part for name, part in self.settings.items() if name != "session"}
+            session = self.multitrack.session
+            Settings({"session": session, **knobs} if session else knobs).to_json(temporary / "settings.json")
+            if self.console.description != Console(self.sample_rate).description:
+                layout = json.dumps(self.console.description, indent=1, ensure_ascii=False)
+                (temporary / "console.json").write_text(layout + "\n", encoding="utf-8")
+            graph = self.graph
+            graph.to_json(temporary / "graph.json")
+            (temporary / "graph.svg").write_text(to_svg(graph), encoding="utf-8")
+            if not self.unplayable:
+                preset.save(self.preset(), temporary / "preset.json")
+                preset.write_player(temporary / "preset.py")
+            if daw:
+                self.to_dawproject(temporary / "mix.dawproject")
+            if stems:  # they tell the report how loud they are
+                (temporary / "stems").mkdir()
+                files = [temporary / "stems" / file for file in self._stem_files()]
+                self.__dict__["levels"] = write_stems(self, files)
+            self.write_report(temporary)
+        return written
 
     def _write_audio(self, file: FilePath) -> None:
         """Write the audio to a new file, at whatever level."""

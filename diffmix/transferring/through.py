@@ -23,7 +23,7 @@ from diffmix.estimators.treatment import Treatment
 from diffmix.export.pedalboard import board
 from diffmix.export.preset import entry
 from diffmix.export.standalone import live
-from diffmix.files import spare, write_text
+from diffmix.files import result, spare, write_text
 from diffmix.kernels.loudness import integrated_loudness, true_peak_db
 from diffmix.playback import Progress
 from diffmix.plugins import PluginNode, plugin
@@ -78,6 +78,12 @@ class Played:
         """Before and after, (2, T) each, equally loud, to compare: the louder one is turned down."""
         return level_matched(self.source, torch.from_numpy(self.audio), self.sample_rate)
 
+    @property
+    def from_files(self) -> dict[str, str]:
+        """The plugins that are heard and come from files, by name; their knobs are raw values, from 0 to 1."""
+        heard = {name: node for name, node in self.nodes.items() if name in self.settings}
+        return {name: node.path for name, node in heard.items() if isinstance(node, PluginNode)}
+
     def to_pedalboard(self) -> "Pedalboard":
         """The plugins that are heard, with their knobs, and the gain behind them as Pedalboard's: to play other audio.
 
@@ -95,8 +101,9 @@ class Played:
 
     def __str__(self) -> str:
         """The knobs of each plugin, how near they come, and the notes, in lines."""
+        raw = dict.fromkeys(self.from_files, " (of 0 to 1 each)")
         knobs = {
-            name: ", ".join(f"{knob} {value:g}" for knob, value in values.items()) or "as it is"
+            f"{name}{raw.get(name, '')}": ", ".join(f"{knob} {value:g}" for knob, value in values.items()) or "as it is"
             for name, values in self.settings.items()
         }
         lines = [f"{name}: {text}" for name, text in (knobs | dict.fromkeys(self.left_out, "left out")).items()]
@@ -107,28 +114,22 @@ class Played:
     def save(self, folder: Path) -> dict[str, FilePath]:
         """Write transfer.wav, before.wav (as loud as it) and settings.json; returns their paths by name.
 
-        What an earlier transfer without plugins left beside them goes. Raises OutputError, also rather than write over
-        the recording or a result of another kind.
+        What an earlier transfer without plugins left beside them goes, unless it was edited by hand since. Raises
+        OutputError, also rather than write over the recording or a result of another kind.
         """
         folder = FilePath(folder)
         spare(folder, ("transfer.wav", "before.wav"), self.files)
         before, after = (
             float(integrated_loudness(x[None], self.sample_rate)) for x in (self.source, torch.from_numpy(self.audio))
         )
-        about = {"settings": self.settings, "gain_db": self.gain_db, "left_out": self.left_out}
-        about |= {"before": self.before, "after": self.after}
-        text = json.dumps({**about, "notes": self.notes}, indent=1, ensure_ascii=False)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_recording(folder / "transfer.wav", torch.from_numpy(self.audio), self.sample_rate)
-            write_before(folder / "before.wav", self.source, after - before, self.sample_rate)
-            write_text(folder / "settings.json", text + "\n")
-            if (folder / "report.json").exists():
-                for name in _ABOUT_TRANSFERS:
-                    (folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from None
-        return {name: folder / name for name in ("transfer.wav", "before.wav", "settings.json")}
+        about = {"settings": self.settings, "from_files": self.from_files, "gain_db": self.gain_db}
+        about |= {"left_out": self.left_out, "before": self.before, "after": self.after, "notes": self.notes}
+        text = json.dumps(about, indent=1, ensure_ascii=False)
+        with result(folder, _ABOUT_TRANSFERS if (folder / "report.json").exists() else ()) as (temporary, written):
+            write_recording(temporary / "transfer.wav", torch.from_numpy(self.audio), self.sample_rate)
+            write_before(temporary / "before.wav", self.source, after - before, self.sample_rate)
+            write_text(temporary / "settings.json", text + "\n")
+        return written
 
 
 class PluginChain:

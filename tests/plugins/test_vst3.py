@@ -140,4 +140,6 @@ def test_a_chain_of_them_is_searched_and_plays_on_a_board(monkeypatch: pytest.Mo
     made = through.played(chain, x, x, *where, "fast", "cma-es", 0, lambda what, done: None)
     assert made.after < 0.8 * made.before
     assert list(made.settings) == ["3BandEQ"]
+    assert made.from_files == {"3BandEQ": str(FOLDER / "3BandEQ.vst3")}
+    assert str(made).startswith("3BandEQ (of 0 to 1 each): low_db 0.")
     assert np.allclose(made.to_pedalboard()(x.numpy(), RATE), made.audio, atol=1e-4)

@@ -1,5 +1,6 @@
 """Searches without gradients: the strategy itself, chains of plugins, and words."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ def test_a_chain_is_written_with_its_knobs(believing: Callable[..., StandIn], tm
     assert made.left_out == ("Gain",)  # a gain does nothing at one peak
     assert {file.name for file in made.save(tmp_path).values()} == {"transfer.wav", "before.wav", "settings.json"}
     assert np.array_equal(*made.level_matched)
+    for name in ("settings.json", "report.json", "style.json", "preset.json"):  # of a transfer without plugins
+        (tmp_path / name).write_text('{"a": 1}', encoding="utf-8")
+    made_at = (tmp_path / "report.json").stat().st_mtime_ns
+    os.utime(tmp_path / "settings.json", ns=(made_at + 10**9,) * 2)  # and edited since
+    os.utime(tmp_path / "preset.json", ns=(made_at - 10**9,) * 2)
+    assert "settings.edited.json" in made.save(tmp_path)
+    assert (tmp_path / "settings.edited.json").read_text(encoding="utf-8") == '{"a": 1}'
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def share_above(x: np.ndarray, hz: float) -> float:

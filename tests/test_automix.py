@@ -174,6 +174,8 @@ def test_wishes_for_tracks_with_signs_in_their_names() -> None:
     assert limits(lock=["gtr (L=R).v2.pan=0.5"]) == {"gtr (L=R).v2.pan.pan": (0.5, 0.5)}
     assert limits(lock=["gtr (L=R).v2.pan"]) == {"gtr (L=R).v2.pan.pan": (0, 0)}
     assert limits(lock=["GTR (l=r).v2"]) == limits(lock=["gtr*"])
+    effects = {name.removeprefix("gtr (L=R).v2.").partition(".")[0] for name in limits(lock=["gtr*"])}
+    assert effects == {"highpass", "eq", "compressor", "pan"}, "its level and its send stay free"
     assert limits(bound=["gtr (L=R).v2.gain=±2"]) == {"gtr (L=R).v2.fader.gain_db": (-2, 2)}
     assert limits(bound=["Drums *loop*.gain=-2..1"]) == {"Drums *loop*.fader.gain_db": (-2, 1)}
     for knob, value, low, high in (

@@ -6,6 +6,7 @@ import torch
 
 from diffmix.data import audio
 from diffmix.data.datasets import open_dataset
+from diffmix.data.folders import holds_tracks, song_folder
 from diffmix.data.multitrack import Multitrack, Track, load
 from diffmix.data.roles import ROLES, guess_role, is_cue
 from diffmix.data.songs import songs
@@ -162,6 +163,17 @@ def test_tracks_may_lie_in_a_nested_folder(tmp_path, nested):
     song = load(tmp_path)
     assert [track.name for track in song.tracks] == ["kick"]
     assert song.notes[0] == f"tracks read from {nested}/"
+
+
+def test_tracks_are_looked_for_three_folders_down_and_in_none_that_is_hidden(tmp_path):
+    put(tmp_path / "a" / "b" / "c" / "d" / "kick.wav")
+    put(tmp_path / ".old" / "kick.wav")
+    assert (song_folder(tmp_path), holds_tracks(tmp_path)) == (None, False)
+    assert song_folder(tmp_path / "a") == tmp_path / "a" / "b" / "c" / "d"
+    assert holds_tracks(tmp_path / "a")
+    put(tmp_path / "a" / "b" / "tracks" / "Audio" / "raw" / "kick.wav")
+    assert song_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b" / "tracks" / "Audio" / "raw"
+    assert song_folder(tmp_path / "a") == tmp_path / "a" / "b" / "c" / "d"  # the other is too far down
 
 
 def test_raw_tracks_are_preferred_to_stems(tmp_path):

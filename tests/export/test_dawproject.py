@@ -218,6 +218,8 @@ def test_a_daw_with_the_same_effects_plays_the_mix(tmp_path: Path, groups: dict[
     heard = played(*opened(tmp_path / "alone.dawproject"), RATE)
     assert np.abs(heard - alone.audio).max() < 1e-4 * np.abs(alone.audio).max()
     assert len(list(project.iter("Clip"))) == 4, "three recordings that sound and the reverb"
+    names = ["audio/01 vox _&_.wav", "audio/02 keys.wav", "audio/03 a_late.wav", "audio/04 reverb printed.wav"]
+    assert [audio.find("File").get("path") for audio in project.iter("Audio")] == names
     late = next(clip for clip in project.iter("Clip") if "late" in clip.get("name"))
     assert float(late.get("time")) == 0.5
     if groups:
@@ -338,6 +340,7 @@ def test_what_was_turned_in_a_daw_comes_back(tmp_path: Path) -> None:
         keys.find("Devices/Equalizer/Band/Freq").attrib |= {"value": "57", "unit": "semitones"}
         keys.find("Mute").set("value", "true")
         voices.find("Volume").set("value", "1")
+        channels["reverb"].set("solo", "true")  # which leaves every track audible
         channels["master"].find("Devices/Equalizer/Band/Gain").set("value", "3")
 
     back = mix.with_dawproject(edited(tmp_path / "a.dawproject", turn, tmp_path / "b.dawproject"))
@@ -372,6 +375,8 @@ def test_what_does_not_come_back_is_said(tmp_path: Path) -> None:
         ElementTree.SubElement(vox, "Limiter", deviceName="Peak", deviceRole="audioFX")
         channels["a/late"].find("Devices/Compressor/Enabled").set("value", "false")
         channels["rest"].set("solo", "true")
+        channels["rest"].find("Volume").set("value", "0")
+        channels["keys"].find("Sends/Send/Volume").set("value", "2")
         channels["reverb printed"].find("Volume").set("value", "0.5")
         channels["master"].find("Volume").set("value", "0.5")
         track = ElementTree.SubElement(project.find("Structure"), "Track", id="x", name="Guide", contentType="audio")
@@ -381,13 +386,16 @@ def test_what_does_not_come_back_is_said(tmp_path: Path) -> None:
     tracks = back.settings["tracks"]
     assert tracks["vox <&>"]["compressor"]["ratio"] == mix.console.strip["compressor"].spec.params["ratio"].high
     assert tracks["a/late"]["compressor"]["ratio"] == 1
+    assert (tracks["rest"]["fader"]["gain_db"], tracks["keys"]["send"]["gain_db"]) == (-48, 6)
     assert back.settings["master"] == mix.settings["master"]
     assert back.muted == ("vox <&>", "keys", "a/late")
     said = [
         "vox <&>: a bell band at 50 Hz was added, which the mix has not.",
         "vox <&>: a device was added, Limiter, which the mix has not.",
         "vox <&>: its Compressor Ratio is further than compressor.ratio goes, which is at its end.",
+        "keys: its send reverb is further than send.gain_db goes, which is at its end.",
         "a/late: its Compressor is gone or off, and neutral here.",
+        "rest: its fader is further than fader.gain_db goes, which is at its end.",
         "master: its fader has no knob in the mix, and stays as it was.",
         "reverb printed: stays as it was, for it is only in the project; the sends are what it comes from.",
         "Not in the mix, and left out: Guide.",

@@ -118,7 +118,8 @@ def decide(
         whole = outcomes(piece, posterior.median, drawn, allowed["tone"] > 0, allowed["dynamics"] > 0).least
     amounts = dict.fromkeys(ASPECTS, 0.0)
     if whole < own:
-        amounts |= dict(zip(ASPECTS, found.amounts[found.best].tolist(), strict=False))
+        chosen = (round(amount, 6) for amount in found.amounts[found.best].tolist())
+        amounts |= dict(zip(ASPECTS, chosen, strict=False))
     amounts |= extra_amounts(posterior.median, drawn, allowed, limit)
     acted = any(amounts.values())
     treatment = posterior.median.scaled(**amounts) if acted else Treatment.neutral()

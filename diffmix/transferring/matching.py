@@ -7,7 +7,6 @@ else they are compared as far as parts of one song usually are alike (whitened b
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from diffmix.kernels.biquad import frequency_response
 from diffmix.metrics import width_db
 from diffmix.playback import Progress
 from diffmix.processors import Compressor, ParametricEQ
-from diffmix.transferring.decision import CROP, gate_limit, judged, render
+from diffmix.transferring.decision import CROP, Decision, gate_limit, judged, render
 from diffmix.transferring.kinship import Kinship
 from diffmix.transferring.knobs import equaliser_for
 from diffmix.transferring.listening import Recording
@@ -65,16 +64,6 @@ HARM: Mapping[str, float] = {"cautious": 0.01, "default": 0.05, "bold": 0.16}
 _EQ = ("cutoff_frequency_hz", "gain_db", "q")
 
 
-class Matched(NamedTuple):
-    """As a `Decision`: amounts of each aspect, the treatment in them, what is expected of it, and whether to act."""
-
-    amounts: dict[str, float]
-    treatment: Treatment
-    expected: float
-    harm: float
-    acted: bool
-
-
 def matched(
     heard: Recording,
     other: Recording,
@@ -84,7 +73,7 @@ def matched(
     quality: str,
     gate: str | float,
     say: Progress,
-) -> Matched:
+) -> Decision:
     """What brings a recording to the statistics of another of the same performance."""
     mine, theirs = paired(heard, other, kin, PIECES[quality])
     aim = statistics(theirs)
@@ -101,7 +90,7 @@ def matched(
     expected = 1 - share * (1 - ratio)
     parts = {name: allowed[name] for name in ("tone", "dynamics")}
     acts = share > 0 and ratio < most
-    if acts and any(0 < part < 1 for part in parts.values()):
+    if acts and ratio < 1 and any(0 < part < 1 for part in parts.values()):
         expected = 1 - share * (1 - search.left(treatment.scaled(**parts)) / untouched)
     extras = torch.zeros(len(EXTRAS))
     if allowed["width"]:
@@ -115,7 +104,7 @@ def matched(
         amounts["width"] = allowed["width"]
     acted = any(amounts.values())
     found = treatment._replace(extras=extras).scaled(**amounts) if acted else Treatment.neutral()
-    return Matched(amounts, found, expected, HARM.get(str(gate), HARM["default"]), acted)
+    return Decision(amounts, found, expected, HARM.get(str(gate), HARM["default"]), acted)
 
 
 def _between(value: float, low: float, high: float) -> float:

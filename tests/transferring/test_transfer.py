@@ -112,8 +112,8 @@ def test_amounts_only_and_locks_are_kept(x: Audio, reference: Audio, believing: 
 
 def test_the_reference_itself_leaves_the_recording_alone(x: Audio, believing: Believing) -> None:
     believing(treatment(8))
-    for gain in (1.0, 0.98):
-        made = transfer(x, gain * x, sample_rate=RATE)
+    for gain, asked in ((1.0, {}), (0.98, {}), (1.0, {"gate": 2.0, "amount": {"tone": 0.5}})):
+        made = transfer(x, gain * x, sample_rate=RATE, **asked)
         assert made.belief.route == "same-source"
         assert np.array_equal(made.audio, x)
 

@@ -464,7 +464,7 @@ class _Ending:
             else:
                 lacks = ", and this console has no limiter" if not _behind_gain(self.player.console) else ""
                 why = f"more would pass {ceiling_db:g} dBTP{lacks}"
-            found.append(f"Loudness is {self.loudness:.1f} LUFS instead of {loudness_lufs:g}: {why}.")
+            found.append(f"Loudness is {self.loudness:.1f} LUFS instead of {round(loudness_lufs, 2):g}: {why}.")
         if self.peak > ceiling_db + 0.1:
             found.append(
                 f"True peak is {self.peak:.1f} dBTP instead of {ceiling_db:g}: turn the effects of the master down."

@@ -138,7 +138,7 @@ def transfer(
 
 def _check_chain(chain: Sequence[Any], search: str, asked: Asked, **held: bool) -> None:
     """Raise SettingsError for a search that is none or has no chain, and for what plugins are not searched for."""
-    if search not in SEARCHES:
+    if search not in list(SEARCHES):
         raise SettingsError(f"search is one of {', '.join(SEARCHES)}, got {search!r}")
     if search != "cma-es" and not chain:
         raise SettingsError(f"the search {search} is for plugins: name them in a chain")

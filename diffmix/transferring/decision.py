@@ -132,7 +132,7 @@ def gate_limit(gate: float | str) -> float:
         if gate not in GATES:
             raise SettingsError(f"there is no gate {gate!r}; there are {', '.join(GATES)}, or a number above 0")
         return GATES[gate]
-    if not isinstance(gate, Real) or not (math.isfinite(gate) and gate > 0):
+    if isinstance(gate, bool) or not isinstance(gate, Real) or not (math.isfinite(gate) and gate > 0):
         names = ", ".join(map(repr, GATES))
         raise SettingsError(f"a gate is {names}, or a number above 0, the largest expected ratio; got {gate!r}")
     return float(gate)

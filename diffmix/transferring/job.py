@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -73,7 +73,7 @@ def asked_for(
     seed: int,
 ) -> Asked:
     """What arguments of `transfer` ask for. Raises SettingsError."""
-    words = [word.strip().casefold() for word in (only.split(",") if isinstance(only, str) else only)]
+    words = [word.strip().casefold() for word in _texts(only)]
     given = dict(amount) if isinstance(amount, Mapping) else dict.fromkeys(ASPECTS, amount)
     for name in filter(None, [*words, *given]):
         if name not in ASPECTS:
@@ -82,16 +82,23 @@ def asked_for(
         within(f"the amount of {name}", value, 0, 1)
     chosen = {name for name in words if name} or set(ASPECTS)
     amounts = {name: float(given.get(name, 1.0)) if name in chosen else 0.0 for name in ASPECTS}
-    if mode not in MODES:
+    if mode not in list(MODES):
         raise SettingsError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
-    if quality not in PIECES:
+    if quality not in list(PIECES):
         raise SettingsError(f"quality is one of {', '.join(PIECES)}, got {quality!r}")
     within("the ceiling", ceiling_db, -20, 0, "dBTP")
     within("the number of candidates", candidates, 1, 20, whole=True)
     within("the seed", seed, 0, 2**63 - 1, whole=True)
     gate_limit(gate)
     named = frozenset(given if isinstance(amount, Mapping) else ()) | frozenset(filter(None, words))
-    return Asked(amounts, named, mode, gate, quality, ceiling_db, candidates, seed)
+    return Asked(amounts, named, mode, gate, quality, ceiling_db, int(candidates), int(seed))
+
+
+def _texts(only: str | Sequence[str]) -> Sequence[str]:
+    texts = only.split(",") if isinstance(only, str) else list(only) if isinstance(only, Iterable) else [only]
+    if odd := [text for text in texts if not isinstance(text, str)]:
+        raise SettingsError(f"only names aspects, as 'tone,loudness'; got {odd[0]!r}")
+    return texts
 
 
 class Job:

@@ -7,7 +7,7 @@ that the search has a target that plays the same notes.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -143,7 +143,7 @@ class PluginChain:
         if not chain:
             raise SettingsError("the chain is empty: name a plugin of Pedalboard, or the path of a VST3 file")
         self.nodes: dict[str, Processor] = {}
-        for one in [chain] if isinstance(chain, str | os.PathLike) else chain:
+        for one in chain if isinstance(chain, Iterable) and not isinstance(chain, str) else [chain]:
             name, node = _node(one, sample_rate)
             title, number = name, 2
             while title in self.nodes:

@@ -129,7 +129,7 @@ def test_candidates_differ_and_a_seed_repeats(x: Audio, reference: Audio, believ
     assert [line[:3] for line in told] == ["2: ", "3: "]
     assert all("Expected to come" in line for line in told)
     assert len({json.dumps(one.settings) for one in others}) == 3
-    again = transfer(x, reference, sample_rate=RATE, candidates=3)
+    again = transfer(x, reference, sample_rate=RATE, candidates=3.0, seed=0.0)
     for one, two in zip(others, [again, *again.candidates], strict=True):
         assert np.array_equal(one.audio, two.audio)
 
@@ -286,6 +286,10 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"gate": None}, SettingsError, "a gate is 'cautious', 'default', 'bold', or a number above 0"),
         ({"seed": -1}, SettingsError, r"seed is -1, allowed 0\.\."),
         ({"only": "tone,eq"}, SettingsError, "no aspect 'eq'"),
+        ({"only": 3}, SettingsError, "only names aspects, as 'tone,loudness'; got 3"),
+        ({"quality": ["best"]}, SettingsError, r"quality is one of .*, got \['best'\]"),
+        ({"chain": 3}, SettingsError, "the chain holds 3; names"),
+        ({"gate": True}, SettingsError, "a gate is 'cautious', 'default', 'bold', or a number above 0.*; got True"),
         ({"mode": "near"}, SettingsError, "mode is one of"),
         ({"quality": "good"}, SettingsError, "quality is one of"),
         ({"gate": "open"}, SettingsError, "no gate 'open'"),

@@ -78,8 +78,8 @@ class Outcomes(NamedTuple):
 
     @property
     def least(self) -> float:
-        """What is `expected` of these."""
-        return float(self.expected[self.best])
+        """What is `expected` of these, 1 of nothing at all, be the piece silent."""
+        return float(self.expected[self.best]) if self.best else 1.0
 
 
 def decide(

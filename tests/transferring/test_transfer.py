@@ -264,6 +264,13 @@ def test_what_is_clipped_offset_or_cut_by_a_codec_is_said_and_its_band_left(x: A
     assert any("offset (DC) of -20 dBFS" in note for note in shifted.notes)
 
 
+def test_sides_that_cancel_each_other_out_are_said(x: Audio, reference: Audio, believing: Believing) -> None:
+    believing(treatment(6))
+    made = transfer(x, x[:1] * np.float32([[1], [-1]]), sample_rate=RATE, quality="fast", only="tone")
+    assert any(note.startswith("The reference has sides that cancel each other out") for note in made.notes)
+    assert not any("cancel" in note for note in transfer(x, reference, sample_rate=RATE, quality="fast").notes)
+
+
 def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing) -> None:
     believing(treatment(16, ratio=1.0))
     spectrum = np.fft.rfft(song(6.0))

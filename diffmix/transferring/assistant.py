@@ -159,5 +159,5 @@ def _is_stems(given: Any) -> bool:
     if isinstance(given, Mapping | Multitrack):
         return True
     if isinstance(given, str | os.PathLike):
-        return FilePath(given).is_dir()
+        return given != "" and FilePath(given).is_dir()
     return isinstance(given, list | tuple) and bool(given) and isinstance(given[0], str | os.PathLike)

@@ -49,6 +49,8 @@ class Recording:
         Without ``whole`` only pieces of very long files are read. Raises AudioError, also for what is shorter than a
         tenth of a second, or silent.
         """
+        if isinstance(given, str) and not given:
+            raise AudioError(f"the name of {what} is empty")
         if isinstance(given, str | os.PathLike):
             made = _of_file(FilePath(given), whole)
         elif sample_rate is None:

@@ -310,6 +310,8 @@ def test_noise_and_nothing_are_not_raised(reference: Audio, believing: Believing
         ({"console": {}}, SettingsError, "a console mixes stems"),
         ({"sample_rate": None}, AudioError, "needs sample_rate"),
         ({"reference": "none.wav"}, AudioError, "no such file"),
+        ({"reference": ""}, AudioError, "the name of the reference is empty"),
+        ({"input": ""}, AudioError, "the name of the input is empty"),
         ({"reference": []}, AudioError, "list of references is empty"),
         ({"reference": np.zeros((2, RATE), np.float32)}, AudioError, "the reference is silent"),
         ({"input": np.zeros((2, RATE), np.float32)}, AudioError, "the input is silent"),

@@ -21,7 +21,6 @@ from diffmix.data.knowledge.strips import like_a_mix
 from diffmix.data.multitrack import Multitrack
 from diffmix.descent import Adam
 from diffmix.graph import Renderer
-from diffmix.graph.node import Endpoint
 from diffmix.kernels.loudness import HEARD_LUFS, integrated_loudness
 from diffmix.kernels.units import db_to_gain
 from diffmix.losses.audio_features import AudioFeatureLoss
@@ -43,7 +42,6 @@ PATIENCE = 25
 _FIXED = ("trim", "gain", "limiter")  # set by measuring
 _PLACES = (("pan", "pan"), ("image", "balance"))
 _VOCAL_HZ = (1000.0, 5000.0)
-_SUM = Endpoint("master", "out")  # of all, in front of the master's effects
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,8 @@ class _Wanted:
     def __call__(self, mix: Tensor, vocals: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """A number, about 1 for a mix that is far away; (B, 2, T).
 
-        The sum of the lead ``vocals`` and that of all ``others`` are those in front of the master, whose equaliser
-        would change one against the other if it were on one side only.
+        The sum of the lead ``vocals`` and that of all ``others`` are those in front of groups and master, whose
+        equalisers would change one against the other if they were on one side only.
         """
         mix = torch.cat(list(mix), -1)[None]  # the moments one after the other
         powers = band_powers(mix[0], self.rate).mean(0)
@@ -178,8 +176,9 @@ def refine(
     sources = player.wired.sources(pieces)
     roles = {track.name: track.role for track in multitrack.tracks}
     leads = [end for name, end in zip(names, player.wired.ends, strict=True) if roles[name] == "lead_vocal"]
+    rest = [end for end in (*player.wired.ends, *player.wired.returns.values()) if leads and end not in leads]
     live = player.wired.renderer.live
-    renderer = Renderer(player.graph, console.sample_rate, processors=live, targets=[player.before_gain, *leads, _SUM])
+    renderer = Renderer(player.graph, console.sample_rate, processors=live, targets=[player.before_gain, *leads, *rest])
     heard = [multitrack.loudness_lufs[name] > HEARD_LUFS for name in names]
     free = Controls(*_free(console, wishes, start, first, heard))
     logits = [torch.logit(u.clamp(1e-4, 1 - 1e-4)) for u in first]
@@ -197,8 +196,7 @@ def refine(
     kept = [d.detach().clone() for d in moved]
     for step in range(steps + 1):
         found = renderer.signals(sources, player.wired.knobs(console.values(controls(), specs), None))
-        vocals = torch.stack([found[end] for end in leads]).sum(0) if leads else None
-        others = None if vocals is None else found[_SUM] - vocals
+        vocals, others = (torch.stack([found[e] for e in ends]).sum(0) if ends else None for ends in (leads, rest))
         prior = sum((d.square() * f).sum() for d, f in zip(moved, free, strict=True)) / (2 * count * SPREAD**2)
         loss = wanted(found[player.before_gain], vocals, others) + prior
         value = float(loss.detach())

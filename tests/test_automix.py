@@ -290,13 +290,22 @@ def test_a_reference_does_not_bury_the_voice() -> None:
     assert under(rest + 0.5 * soft, 0.5 * soft, rest) > plain(rest + 0.5 * soft) + 0.3
 
 
-def test_the_voice_is_compared_in_front_of_the_master(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_voice_is_compared_in_front_of_groups_and_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = {"voices": {"tracks": ["vox"], "stages": {"eq": "ParametricEQ"}}}
+    console = Console.from_layout({**shipped("automix"), "groups": group}, RATE)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     monkeypatch.setattr(_Wanted, "_masked", lambda _, *signals: seen.append(signals) or torch.tensor(0.0))
     start = proposed(RuleMixer(RATE), made := song(0.5), Wishes()).settings
+    start["buses"]["voices"] = {"eq": {"peak2_gain_db": -12.0}}
     for gain_db in (0.0, -12.0):
         start["master"]["eq"]["peak3_gain_db"] = gain_db
         refine(console, made, start, Wishes(), 0)
+    (vocals, others), _ = seen
+    player = Player(console, made)
+    ends = dict(zip(player.names, player.wired.ends, strict=True)) | player.wired.returns
+    alone = {name: player.whole(start, end) for name, end in ends.items()}
+    torch.testing.assert_close(vocals[0], alone.pop("vox"), atol=3e-4, rtol=0)  # knobs have been controls since
+    torch.testing.assert_close(others[0], torch.stack(list(alone.values())).sum(0), atol=3e-4, rtol=0)
     assert all(map(torch.equal, *seen))  # an equaliser behind both changes nothing between them
 
 

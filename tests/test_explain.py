@@ -3,12 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import diffmix
-from diffmix import api
+from diffmix import Console, api
+from diffmix.data.knowledge import THIRD_OCTAVES_HZ
 from diffmix.data.multitrack import Multitrack, Track
+from diffmix.explain import _change, _done
 from diffmix.kernels.loudness import integrated_loudness
 from diffmix.playback import Player
 from tests.fabricate import song
@@ -75,3 +78,30 @@ def test_a_track_that_rests_while_the_others_play_is_explained(tmp_path: Path) -
     assert report["why"]
     assert abs(report["bypass"]["eq"]["change_db"]) > 1  # nothing covers it there
     mix.save(tmp_path / "out")
+
+
+def test_what_was_done_is_said_in_numbers() -> None:
+    stages = {
+        "trim": {"gain_db": 1.5},
+        "fader": {"gain_db": -4.0},
+        "compressor": {"threshold_db": -20.0, "ratio": 2.5},
+        "image": {"balance": -0.25, "width": 1.22},
+        "send": {"gain_db": -12.0},
+    }
+    said = [
+        "gain -2.5 dB (trim +1.5, fader -4.0)",
+        "compression 2.5:1 above -20 dB",
+        "balance left 25 %",
+        "width 122 %",
+    ]
+    assert list(_done(Console(RATE), stages, 2)) == [*said, "reverb at -12 dB"]
+    for off in ({"threshold_db": 0.0, "ratio": 4.0}, {"threshold_db": -20.0, "ratio": 1.0}):
+        assert list(_done(Console(RATE), {"compressor": off}, 1)) == ["gain +0.0 dB (trim +0.0, fader +0.0)"]
+
+
+def test_a_change_is_told_by_the_third_octave_that_is_heard_to_change_most() -> None:
+    before = np.where(np.arange(28) == 3, 1e-9, 1.0)
+    after = before * np.where(np.arange(28) == 10, 0.5, 1.0) * np.where(np.arange(28) == 3, 100, 1.0)
+    change = _change(before, after, RATE)
+    assert (change["hz"], change["change_db"]) == (THIRD_OCTAVES_HZ[10], -3.01)
+    assert -0.2 < change["level_lu"] < -0.02

@@ -5,9 +5,10 @@
 >>> mix.settings["tracks"]["vox"]["compressor"]["threshold_db"]   # doctest: +SKIP
 >>> mix.save("out/")   # doctest: +SKIP
 
-- Calls: `automix`, `automix_variants`, `master`, `transfer`, `describe`, `render`, `fit`, `play`, `load`; explained
-  below, and what ``from diffmix import *`` gives.
-- Results: `Mix` and `Transfer`, which is one; their `Settings` are every knob by name, to read, turn and save.
+- Calls: `automix`, `automix_variants`, `master`, `transfer`, `describe`, `render`, `fit`,
+  `estimate_graph`, `play`, `load`; explained below, and what ``from diffmix import *`` gives.
+- Results: `Mix` and `Transfer`, which is one; their `Settings` are every knob by name, to read, turn and save; and
+  `Estimate`, a graph.
 - To build with: `Console`, `Graph`, `plugin` for those of others, `backend`, and every effect of `diffmix.processors`
   as ``diffmix.Compressor`` (only ``diffmix.Mix`` is something else, a result).
 - Errors: `DiffmixError`, a ValueError, is whatever an input can cause: `AudioError`, `SettingsError`, `GraphError`,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # each name "as" itself, so that checkers of programs that us
         PresetError as PresetError,
         SettingsError as SettingsError,
     )
+    from diffmix.estimation import Estimate as Estimate, estimate_graph as estimate_graph
     from diffmix.graph import Graph as Graph
     from diffmix.kernels.backend import backend as backend
     from diffmix.mastering import master as master
@@ -64,6 +66,7 @@ _HOME = {
         "PresetError",
         "SettingsError",
     ),
+    "diffmix.estimation": ("Estimate", "estimate_graph"),
     "diffmix.graph": ("Graph",),
     "diffmix.kernels.backend": ("backend",),
     "diffmix.mastering": ("master",),

@@ -142,8 +142,8 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"cannot write to {folder}: {reason}")
 
 
-_RESULTS = ("mix.wav", "master.wav", "transfer.wav")
-"""What results are called, by their kinds; each of them has its knobs in a settings.json beside it."""
+_RESULTS = ("mix.wav", "master.wav", "transfer.wav", "estimate.wav")
+"""What results are called, by their kinds; each has its knobs in a settings.json beside it, or all in a graph.json."""
 
 _OTHER = "choose another folder for the results"
 
@@ -155,7 +155,8 @@ def spare(folder: Path, sounds: Sequence[str], recordings: Iterable[str | Path] 
     That is one of the recordings that are read, a file by others of the same name, or a result of another kind, whose
     settings and report have the same names. The first of the sounds is one of `_RESULTS`.
     """
-    own, made, files = sounds[0], (folder / "settings.json").exists(), [Path(file).resolve() for file in recordings]
+    own, files = sounds[0], [Path(file).resolve() for file in recordings]
+    made = any((folder / name).exists() for name in ("settings.json", "graph.json"))
     for name in sounds:
         if (folder / name).resolve() in files:
             raise OutputError(f"{folder / name} is the recording itself, which would be written over: {_OTHER}")

@@ -20,7 +20,7 @@ LAYERS = (
     {"console", "estimators", "data", "export", "plugins", "plots", "portraits"},
     {"systems", "mix", "daw", "daw_return", "playback", "stems", "wishes", "explain", "report", "sweep", "balance"},
     {"transferring"},
-    {"automixing", "refine", "mastering", "api", "train", "eval", "cli", "__main__"},
+    {"automixing", "refine", "mastering", "estimation", "api", "train", "eval", "cli", "__main__"},
     {"__init__"},
 )
 SIDEWAYS = {
@@ -55,6 +55,7 @@ SIDEWAYS = {
     ("cli", "api"),
     ("cli", "automixing"),
     ("cli", "__init__"),
+    ("cli", "estimation"),
     ("cli", "train"),
     ("cli", "eval"),
     ("__main__", "cli"),

@@ -11,13 +11,13 @@ import sys
 from typing import NoReturn
 
 from diffmix import __version__
-from diffmix.cli import automix, demo, describe, doctor, fit, graph, master, render, sweep, transfer
+from diffmix.cli import automix, demo, describe, doctor, estimate, fit, graph, master, render, sweep, transfer
 from diffmix.errors import DiffmixError
 from diffmix.files import check_folder
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (automix, render, master, transfer, describe, fit, graph, sweep, demo, doctor)
+COMMANDS = (automix, render, master, transfer, describe, fit, estimate, graph, sweep, demo, doctor)
 
 # The threads of torch's OpenMP spin while they wait; beside other work on the machine that costs up to ten times more
 # than they save. Read when torch is loaded, so commands import it when they run, and only in programs of ours.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffmix.losses._audio import pair
+from diffmix.losses.imbalance import band_imbalance
 
 
 def multi_resolution_stft(fft_sizes: Sequence[int] = (512, 2048, 8192)) -> nn.Module:
@@ -45,3 +46,26 @@ class SumDifferenceLoss(nn.Module):
             torch.stack([a[:, 0] + a[:, 1], a[:, 0] - a[:, 1]], 1).flatten(0, 1).unsqueeze(1) for a in (y, target)
         ]
         return self.distance(*turned)
+
+
+class MixLoss(nn.Module):
+    """How far a mix is from another: spectra of left, right, sum and difference, and the side of each band.
+
+    `SumDifferenceLoss` of both and of both turned by 45 degrees, plus the mean square of the difference of
+    `band_imbalance`: unlike that loss alone it hears which side a sound is on.
+    """
+
+    def __init__(self, sample_rate: float) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.distance = SumDifferenceLoss()
+
+    def forward(self, y: Tensor, target: Tensor) -> Tensor:
+        """Scalar distance of audio (B, 2, T) to its target of the same shape. Raises AudioError for other shapes."""
+        side = (band_imbalance(y, self.sample_rate) - band_imbalance(target, self.sample_rate)).square().mean()
+        return self.distance(y, target) + self.distance(_turned(y), _turned(target)) + side
+
+
+def _turned(mix: Tensor) -> Tensor:
+    """(L + R, L - R) / 2: of these channels (sum, difference) is (L, R) again."""
+    return torch.stack([mix[:, 0] + mix[:, 1], mix[:, 0] - mix[:, 1]], 1) / 2

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffmix.console import Console, Controls, Specs, Tracks, fits
 from diffmix.descent import Adam
 from diffmix.errors import SettingsError
-from diffmix.losses import SumDifferenceLoss, band_imbalance
+from diffmix.losses import MixLoss
 from diffmix.settings import Settings
 
 
@@ -78,7 +78,7 @@ def fit_controls(
     walk = [
         round(k * (length - window) / max(1, math.ceil(length / window) - 1)) for k in range(math.ceil(length / window))
     ]
-    distance = SumDifferenceLoss()
+    distance = MixLoss(rate)
     frozen = locked or Controls(*(torch.zeros_like(u, dtype=torch.bool) for u in start))
     logits = [torch.logit(u.detach().clamp(0.02, 0.98)).requires_grad_() for u in start]
     adam = Adam(logits, learning_rate, steps=max(1, steps), least=learning_rate / 20)
@@ -86,18 +86,13 @@ def fit_controls(
     def current() -> Controls:
         return Controls(*(torch.where(f, u, torch.sigmoid(z)) for f, u, z in zip(frozen, start, logits, strict=True)))
 
-    def turned(mix: Tensor) -> Tensor:
-        # (L + R, L - R) of these channels is (L, R) again, twice as loud: the same loss hears both pairs
-        return torch.stack([mix[:, 0] + mix[:, 1], mix[:, 0] - mix[:, 1]], 1) / 2
-
     for step in range(steps):
         first = walk[step % len(walk)]
         cut = slice(first, first + window)
         heard = tracks[..., cut] if isinstance(tracks, Tensor) else (tracks[0][..., cut], tracks[1][..., cut])
         wanted = target[..., cut]
         mix = console.mix(heard, console.values(current(), specs), names=names)
-        side = (band_imbalance(mix, rate) - band_imbalance(wanted, rate)).square().mean()
-        loss = distance(mix, wanted) + distance(turned(mix), turned(wanted)) + side
+        loss = distance(mix, wanted)
         loss.backward()
         adam.step()
         if progress:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffmix.console import Console, fits, shipped
-from diffmix.data.alignment import lag
+from diffmix.data.alignment import lag, moved
 from diffmix.data.audio import resample, write_recording
 from diffmix.data.fullness import moments
 from diffmix.data.inspection import without_mixes
@@ -272,9 +272,7 @@ def _beginning_with(multitrack: Multitrack, target_mix: Any) -> tuple[Tensor, li
     if found.samples:
         when = "later" if found.samples > 0 else "earlier"
         notes.append(f"The mix begins {abs(found.samples) / rate:.4g} s {when} than its tracks and was moved.")
-    moved = torch.nn.functional.pad(audio[:, max(found.samples, 0) :], (max(-found.samples, 0), 0))
-    short = multitrack.length - moved.shape[-1]
-    return torch.nn.functional.pad(moved, (0, max(short, 0)))[:, : multitrack.length], notes
+    return moved(audio, found.samples, multitrack.length), notes
 
 
 def _excerpts(multitrack: Multitrack, titles: Mapping[str, str], mix: Tensor) -> Excerpts:

@@ -50,7 +50,10 @@ def aligned(mix: Tensor, reference: Tensor, most: int | None = None) -> Tensor:
     It is moved by at most `most` samples, half of the reference by default.
     """
     length = reference.shape[-1]
-    samples = lag(mix, reference, length // 2 if most is None else most).samples
-    moved = mix[..., max(samples, 0) :]
-    moved = pad(moved, (max(-samples, 0), 0))[..., :length]
-    return pad(moved, (0, length - moved.shape[-1]))
+    return moved(mix, lag(mix, reference, length // 2 if most is None else most).samples, length)
+
+
+def moved(mix: Tensor, samples: int, length: int) -> Tensor:
+    """`mix` (C, T) so many `samples` earlier (negative: later), (C, length), silent where there is none of it."""
+    found = pad(mix[..., max(samples, 0) :], (max(-samples, 0), 0))[..., :length]
+    return pad(found, (0, length - found.shape[-1]))

@@ -131,10 +131,28 @@ def _flatter(session: Session, locked: Collection[str]) -> Iterator[Graph]:
 
 
 def candidates(graph: Graph, locked: Collection[str] = ()) -> list[str]:
-    """The effects, sends and, of several, sources of a graph, any of which may turn out not to be needed."""
+    """The effects, sends and, of several, sources of a graph that may turn out not to be needed.
+
+    What has a knob in ``locked`` is, and with it what its sound comes from, and the ends of a cable.
+    """
     held = {name.rpartition(".")[0] for name in locked}
-    sources = graph.sources if len(graph.sources) > 1 else ()
+    for edge in graph.edges:
+        if edge.name in held:
+            held |= {edge.source.node, edge.target.node}
+    sources = [name for name in graph.sources if len(graph.sources) > 1 and not held & _behind(graph, name)]
     return [name for name in (*effects(graph), *sources) if name not in held]
+
+
+def _behind(graph: Graph, source: str) -> set[str]:
+    """The effects that hear nothing but a source."""
+    found, todo = {source}, [source]
+    while todo:
+        for edge in graph.out_of(todo.pop()):
+            name = edge.target.node
+            if name not in found and {e.source.node for e in graph.into(name)} <= found:
+                found.add(name)
+                todo.append(name)
+    return found
 
 
 def effects(graph: Graph) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffmix.console import Console, fits, shipped
 from diffmix.data.alignment import lag, moved
 from diffmix.data.audio import resample, write_recording
-from diffmix.data.fullness import moments
+from diffmix.data.fullness import covering
 from diffmix.data.inspection import without_mixes
 from diffmix.data.multitrack import Multitrack, load
 from diffmix.data.programme import programme
@@ -32,7 +32,7 @@ from diffmix.playback import Progress
 from diffmix.types import Path
 
 PIECE_S, WARM_UP_S, PIECES = 3.0, 1.0, 4
-"""How long the excerpts are that are compared, how long before them effects run, and how many there are."""
+"""How long the excerpts are that are compared, how long effects run before them, and how many there are at least."""
 
 LATE_S = 2.0
 """A mix that begins at most so much later or earlier than its tracks is moved to them."""
@@ -81,7 +81,11 @@ class Estimate:
     def report(self) -> dict[str, Any]:
         """All that is known of it, as plain data."""
         return {
-            "distance_db": {"tracks added": self.plain_db, "everything": self.whole_db, "graph": self.away_db},
+            "distance_db": {
+                "tracks added": round(self.plain_db, 3),
+                "everything": round(self.whole_db, 3),
+                "graph": round(self.away_db, 3),
+            },
             "tried": len(effects(self.whole)),
             "kept": {name: round(db, 3) for name, db in self.audible_db.items()},
             "removed": list(self.removed),
@@ -276,10 +280,10 @@ def _beginning_with(multitrack: Multitrack, target_mix: Any) -> tuple[Tensor, li
 
 
 def _excerpts(multitrack: Multitrack, titles: Mapping[str, str], mix: Tensor) -> Excerpts:
-    """The moments in which most tracks play."""
+    """The moments in which most tracks play, and some of every track."""
     rate = multitrack.sample_rate
     length = min(round(PIECE_S * rate), multitrack.length)
-    starts = moments(multitrack, length, PIECES)
+    starts = covering(multitrack, length, PIECES)
     sources: dict[str | tuple[str, ...], Tensor] = {
         titles[t.name]: t.audio[None] for t in multitrack.tracks if t.name in titles
     }

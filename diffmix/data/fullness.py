@@ -8,6 +8,10 @@ import torch
 from diffmix.data.multitrack import Multitrack
 
 
+PLAYS = 0.5
+"""A track plays where its level (rms) is at least this share of what it is at its fullest."""
+
+
 def fullest(multitrack: Multitrack, seconds: float) -> tuple[int, int]:
     """The seconds in which most tracks play, (start, stop) in samples; the start is a whole second."""
     rate = multitrack.sample_rate
@@ -43,6 +47,20 @@ def moments(multitrack: Multitrack, size: int, count: int) -> list[int]:
         return [0]
     order = np.argsort(-_fullness(multitrack, size), kind="stable")
     return [int(n) * size for n in np.sort(order[:count])]
+
+
+def covering(multitrack: Multitrack, size: int, count: int) -> list[int]:
+    """As `moments`, and so many more that every track that plays at all plays in one of them."""
+    first = moments(multitrack, size, count)
+    if multitrack.length < size:
+        return first
+    shares = np.stack([_fullness(replace(multitrack, tracks=(track,)), size) for track in multitrack.tracks])
+    chosen = [start // size for start in first]
+    while True:
+        missing = (shares.max(1) >= PLAYS) & (shares[:, chosen].max(1) < PLAYS)
+        if not missing.any():
+            return [size * piece for piece in sorted(chosen)]
+        chosen.append(int((shares[missing] >= PLAYS).sum(0).argmax()))
 
 
 def _fullness(multitrack: Multitrack, size: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffmix.data.fullness import excerpts, fullest, loudest, moments
+from diffmix.data.fullness import covering, excerpts, fullest, loudest, moments
 from diffmix.data.multitrack import Multitrack, Track
 
 RATE = 8000
@@ -18,6 +18,10 @@ def test_how_many_tracks_play_counts_not_how_loud_they_are() -> None:
     assert fullest(song, 9) == (0, 7 * RATE)
     assert moments(song, RATE, 2) == [3 * RATE, 5 * RATE]
     assert moments(song, 8 * RATE, 2) == [0]
+    assert covering(song, RATE, 2) == [RATE, 3 * RATE, 5 * RATE]  # the loud one plays in neither of the two
+    assert covering(song, 8 * RATE, 2) == [0]
+    silent = Track("silent", torch.zeros(1, 7 * RATE)), Track("hum", torch.full((1, 7 * RATE), 1e-9))
+    assert covering(Multitrack("song", RATE, (*tracks, *silent)), RATE, 2) == covering(song, RATE, 2)
     alone = {track.name: track.audio for track in excerpts(song, 1).tracks}
     assert all(torch.equal(alone[name], level * noise) for name, level in (("loud", 9), ("soft", 1), ("other", 2)))
 

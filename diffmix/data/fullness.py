@@ -7,7 +7,6 @@ import torch
 
 from diffmix.data.multitrack import Multitrack
 
-
 PLAYS = 0.5
 """A track plays where its level (rms) is at least this share of what it is at its fullest."""
 

@@ -1,6 +1,7 @@
 """What every loss between audio and its target keeps to."""
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ import diffmix
 from diffmix.errors import AudioError
 from diffmix.kernels.loudness import true_peak_db
 from diffmix.kernels.mixing import add_tracks
-from diffmix.losses import AudioFeatureLoss, StereoInvariantLoss, SumDifferenceLoss, imbalance_loss
+from diffmix.losses import (
+    AudioFeatureLoss,
+    StereoInvariantLoss,
+    SumDifferenceLoss,
+    imbalance_loss,
+    multi_resolution_stft,
+)
 from diffmix.metrics import mel_error_db, mid_side_bark_db, spectral_centroid_hz, third_octaves_db
 from diffmix.processors import NeuralEffect
 
@@ -105,3 +112,14 @@ def test_a_neural_effect_under_autocast_gives_audio_of_the_dtype_it_got() -> Non
     effect = NeuralEffect(RATE)
     with torch.autocast("cpu", torch.bfloat16):
         assert effect(noise(0), effect.spec.default().expand(2, -1)).dtype == torch.float32
+
+
+def test_spectra_are_those_of_auraloss_without_their_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    from auraloss.freq import MultiResolutionSTFTLoss
+
+    y, target = noise(0)[:, :1].requires_grad_(), noise(1)[:, :1]
+    theirs = MultiResolutionSTFTLoss([64, 256], [32, 128], [64, 256])(y, target)
+    monkeypatch.delattr(torch, "angle")
+    ours = deepcopy(multi_resolution_stft((64, 256)))(y, target)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(*(torch.autograd.grad(loss, y)[0] for loss in (ours, theirs)))

@@ -1,7 +1,7 @@
 """What each node adds to a sound, and a graph without the nodes that add nothing one hears."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -22,18 +22,33 @@ def difference_db(y: Tensor, reference: Tensor) -> float:
     It is that of |20 log10 |Y| - 20 log10 |R||, of levels no lower than 60 dB below the reference's loudest bin, over
     the bins where either lies above that, averaged over the resolutions. 0 for equal sounds.
     """
-    total = 0.0
-    for size in FFT_SIZES:
-        window = torch.hann_window(size, dtype=y.dtype, device=y.device)
-        spectra = []
-        for x in (y, reference):
-            x = torch.nn.functional.pad(x.flatten(0, 1), (0, max(0, size - x.shape[-1])))
-            spectra.append(torch.stft(x, size, size // 2, window=window, return_complex=True).abs())
-        floor = max(spectra[1].max().item(), 1e-10) * 10 ** (FLOOR_DB / 20)
-        levels = [20 * torch.log10(s.clamp_min(floor)) for s in spectra]
-        heard = (spectra[0] > floor) | (spectra[1] > floor)
-        total += ((levels[0] - levels[1]).abs() * heard).sum().item() / max(int(heard.sum()), 1)
-    return total / len(FFT_SIZES)
+    return difference_from(reference)(y)
+
+
+def difference_from(reference: Tensor) -> Callable[[Tensor], float]:
+    """`difference_db` from one reference, whose spectra are made once for all that is compared with it."""
+    wanted = [_power(reference, size) for size in FFT_SIZES]
+    floors = [max(power.max().item(), 1e-20) * 10 ** (FLOOR_DB / 10) for power in wanted]
+    levels = [10 * power.clamp_min(floor).log10() for power, floor in zip(wanted, floors, strict=True)]
+
+    def difference(y: Tensor) -> float:
+        total = 0.0
+        for size, theirs, floor, level in zip(FFT_SIZES, wanted, floors, levels, strict=True):
+            power = _power(y, size)
+            heard = int(((power > floor) | (theirs > floor)).sum())
+            # where neither is heard, both are at the floor
+            total += (10 * power.clamp_min_(floor).log10_() - level).abs_().sum().item() / max(heard, 1)
+        return total / len(FFT_SIZES)
+
+    return difference
+
+
+def _power(x: Tensor, size: int) -> Tensor:
+    """The power of every bin of the spectrogram of a sound."""
+    window = torch.hann_window(size, dtype=x.dtype, device=x.device)
+    x = torch.nn.functional.pad(x.flatten(0, 1), (0, max(0, size - x.shape[-1])))
+    spectrum = torch.stft(x, size, size // 2, window=window, return_complex=True)
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 def audibility(graph: Graph, sources: Sources, sample_rate: float) -> dict[str, float]:
@@ -56,7 +71,8 @@ def audible_graph(
     change much together: none goes that would lead the outputs further than ``within_db`` from those of ``graph``.
     """
     session = Session(graph, sources, sample_rate)
-    first = now = session.render(graph)
+    now = session.render(graph)
+    from_first = _apart_from(now)
     gone = True
     while gone:
         gone = False
@@ -65,7 +81,7 @@ def audible_graph(
             if heard[name] >= least_db:
                 break
             less, y = _without(session, name, now)
-            if y and _apart(y, now) < least_db and _apart(y, first) <= within_db:
+            if y and _apart_from(now)(y) < least_db and from_first(y) <= within_db:
                 session.keep(less)
                 now, gone = y, True
     return session.graph
@@ -73,10 +89,10 @@ def audible_graph(
 
 def _audibility(session: Session, whole: Mapping[str, Tensor]) -> dict[str, float]:
     """`audibility` in a session whose graph has the outputs ``whole``."""
-    found = {}
+    found, apart = {}, _apart_from(whole)
     for node in session.graph:
         if y := _without(session, node.name, whole)[1]:
-            found[node.name] = _apart(y, whole)
+            found[node.name] = apart(y)
     return found
 
 
@@ -93,6 +109,7 @@ def _without(session: Session, name: str, whole: Mapping[str, Tensor]) -> tuple[
     return less, y if all(y[output].shape == whole[output].shape for output in whole) else {}
 
 
-def _apart(y: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> float:
-    """The largest `difference_db` of any output."""
-    return max(difference_db(y[name], reference[name]) for name in reference)
+def _apart_from(reference: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], float]:
+    """The largest `difference_db` of any output from those of a reference."""
+    differences = {name: difference_from(y) for name, y in reference.items()}
+    return lambda y: max(difference(y[name]) for name, difference in differences.items())

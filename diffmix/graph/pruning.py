@@ -8,12 +8,10 @@ what the candidate touches, see `Session`, so that each is tried by itself, the 
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
-from torch import Tensor
-
 from diffmix.errors import GraphError
 from diffmix.graph.fitting import Excerpts, fit_graph
 from diffmix.graph.graph import Graph
-from diffmix.graph.inaudible import difference_db
+from diffmix.graph.inaudible import difference_from
 from diffmix.graph.session import Session
 
 ROUNDS = 6
@@ -67,11 +65,10 @@ def prune_graph(
     say = progress or (lambda what, done: None)
     output = graph.outputs[0]
 
-    def away(y: Tensor) -> float:
-        return difference_db(y[..., heard.warm_up :], heard.target[..., heard.warm_up :])
+    difference = difference_from(heard.target[..., heard.warm_up :])
 
     def render(session: Session, edited: Graph) -> float:
-        return away(session.render(edited)[output])
+        return difference(session.render(edited)[output][..., heard.warm_up :])
 
     session = Session(graph, heard.sources, heard.sample_rate)
     whole = best = now = render(session, graph)

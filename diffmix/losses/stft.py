@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +21,18 @@ def multi_resolution_stft(fft_sizes: Sequence[int] = (512, 2048, 8192)) -> nn.Mo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # auraloss imports with deprecation notes of its own
         from auraloss.freq import MultiResolutionSTFTLoss
-    return MultiResolutionSTFTLoss(
+    distance = MultiResolutionSTFTLoss(
         fft_sizes=list(fft_sizes), hop_sizes=[n // 2 for n in fft_sizes], win_lengths=list(fft_sizes)
     )
+    for one in distance.stft_losses:
+        one.stft = partial(_magnitudes, one)
+    return distance
+
+
+def _magnitudes(loss: Any, x: Tensor) -> tuple[Tensor, None]:
+    """What `STFTLoss.stft` gives, without the phases, a tenth of its time, that no term here hears."""
+    spectrum = torch.stft(x, loss.fft_size, loss.hop_size, loss.win_length, loss.window, return_complex=True)
+    return torch.sqrt(torch.clamp(spectrum.real**2 + spectrum.imag**2, min=loss.eps)), None
 
 
 class SumDifferenceLoss(nn.Module):

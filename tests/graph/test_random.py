@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from diffmix.errors import GraphError
-from diffmix.graph import Grammar, Graph, Renderer, random_graph, render
+from diffmix.graph import Grammar, Graph, Renderer, inaudible, random_graph, render
 from diffmix.graph.grammar import EFFECTS, PRODUCTIONS, REVERBS
-from diffmix.graph.inaudible import audibility, audible_graph, difference_db
+from diffmix.graph.inaudible import audibility, audible_graph, difference_db, difference_from
 from diffmix.graph.node import BUILT_IN
 from diffmix.processors.base import REGISTRY, LinearFilter
 
@@ -114,6 +114,16 @@ def test_difference_is_in_db() -> None:
     assert difference_db(x * 10 ** (-3 / 20), x) == pytest.approx(3, abs=0.1)
     assert difference_db(x[..., :100], x[..., :100]) == 0
     assert difference_db(x * 0, x * 0) == 0
+
+
+def test_spectra_of_a_reference_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(1, 2, 9000)
+    made: list[int] = []
+    power = inaudible._power
+    monkeypatch.setattr(inaudible, "_power", lambda y, size: made.append(size) or power(y, size))
+    away = difference_from(x)
+    assert [away(x), away(2 * x), away(x)] == pytest.approx([0, difference_db(2 * x, x), 0], abs=1e-9)
+    assert len(made) == (1 + 3 + 2) * len(inaudible.FFT_SIZES)
 
 
 def test_what_is_not_heard_goes() -> None:

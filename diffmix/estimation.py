@@ -24,7 +24,7 @@ from diffmix.export import preset
 from diffmix.export.from_graph import preset_of
 from diffmix.files import keep_edited, spare, workshop
 from diffmix.graph import Graph, Renderer, Session, audibility, to_mermaid, to_svg
-from diffmix.graph.fitting import Excerpts, fit_graph, opened
+from diffmix.graph.fitting import Excerpts, fit_anew
 from diffmix.graph.inaudible import difference_db
 from diffmix.graph.pruning import effects, prune_graph
 from diffmix.params import within
@@ -187,8 +187,8 @@ def estimate_graph(
     heard = _excerpts(multitrack, titles, mix)
     plain = Session(whole, heard.sources, heard.sample_rate)
     added = _away(plain, whole, heard)
-    fitted = fit_graph(
-        opened(whole, heard, locked),
+    fitted = fit_anew(
+        whole,
         heard,
         steps=steps,
         learning_rate=learning_rate,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffmix.descent import Adam
 from diffmix.graph.graph import Graph
+from diffmix.graph.inaudible import difference_from
 from diffmix.graph.node import Node
 from diffmix.graph.render import Renderer
 from diffmix.graph.run import Sources
@@ -26,6 +27,9 @@ and do not undo each other."""
 
 EFFORT_RATIO = 0.01
 """Weight of a compressor that lets nothing pass above its threshold."""
+
+TIME = "delay_seconds"
+"""The knob of a delay that descent leaves alone: from one echo to another no gradient leads."""
 
 TOGETHER = 2
 """Excerpts that are heard in a step."""
@@ -83,9 +87,9 @@ def fit_graph(
     """The graph with knobs that make its only output near to the target of ``heard``, by Adam from where they are.
 
     Each knob moves on the logit of its control, so that it stays in its range; gains of cables stay within -60..12 dB.
-    Knobs in ``locked``, named as by `Graph.spec`, stay. The distance is `diffmix.losses.MixLoss`, of two of the
-    excerpts a step, in turn, and a little of the decibels that knobs add and take. Raises GraphError and AudioError as
-    `Renderer`.
+    Knobs in ``locked``, named as by `Graph.spec`, stay, and the times of delays: see `retimed`. The distance is
+    `diffmix.losses.MixLoss`, of two of the excerpts a step, in turn, and a little of the decibels that knobs add and
+    take. Raises GraphError and AudioError as `Renderer`.
     """
     renderer = Renderer(graph, heard.sample_rate)
     sends = {name: p for name, p in renderer.spec if ">" in name.rpartition(".")[0] and name.endswith(".gain_db")}
@@ -93,7 +97,8 @@ def fit_graph(
     within = {name: (min(low, p.default), max(high, p.default)) for name, p in sends.items()}
     spec = renderer.spec.narrowed(within)
     start = spec.default()
-    held = torch.tensor([name in locked or p.low == p.high for name, p in spec])
+    stays = [name in locked or p.low == p.high or name.endswith(f".{TIME}") for name, p in spec]
+    held = torch.tensor(stays)
     logits = torch.logit(start.clamp(AJAR, 1 - AJAR)).requires_grad_()
     adam = Adam([logits], learning_rate, steps=max(1, steps), least=learning_rate / 20)
     distance = MixLoss(heard.sample_rate)
@@ -123,7 +128,7 @@ def fit_graph(
 OPEN_SEND_DB = -24.0
 """Where the gain of a cable begins that was all but shut."""
 
-OPEN_RATIO = 1.5
+OPEN_RATIO = 3.0
 LOUD, QUIET = 0.7, 0.1
 """Shares of the moments that stay below where the threshold of a compressor, and of a gate, begins."""
 
@@ -131,7 +136,7 @@ LOUD, QUIET = 0.7, 0.1
 def opened(graph: Graph, heard: Excerpts, locked: Collection[str] = ()) -> Graph:
     """The graph with every effect and send a little open: what does nothing at all has no gradient to begin with.
 
-    Compressors begin at the levels that arrive at them, gates below these, both at 1.5:1; cables that were turned down
+    Compressors begin at the levels that arrive at them, gates below these, both at 3:1; cables that were turned down
     at -24 dB; what is mixed in, at a tenth. Knobs in ``locked`` stay.
     """
     session = Session(graph, heard.sources, heard.sample_rate)
@@ -151,6 +156,70 @@ def opened(graph: Graph, heard: Excerpts, locked: Collection[str] = ()) -> Graph
     for edge in found.edges:
         if edge.gain_db is not None and edge.gain_db < OPEN_SEND_DB and f"{edge.name}.gain_db" not in locked:
             found = found.turned(edge.name, gain_db=OPEN_SEND_DB)
+    return found
+
+
+ECHO_S = 1.0
+"""Delays are tried up to here."""
+
+STEPS_S = (0.008, 0.001, 0.0001)
+"""Steps between the times of delays that are tried, the finer ones about the best so far."""
+
+
+def retimed(graph: Graph, heard: Excerpts, locked: Collection[str] = ()) -> Graph:
+    """The graph with delays at the times that bring its only output nearest to the target, by `difference_db`.
+
+    They are tried one by one, each costs what depends on the delay. What is locked stays, and what none brings nearer.
+    """
+    session = Session(graph, heard.sources, heard.sample_rate)
+    difference = difference_from(heard.target[..., heard.warm_up :])
+    found = graph
+
+    def away(edited: Graph) -> float:
+        return difference(session.render(edited)[graph.outputs[0]][..., heard.warm_up :])
+
+    best = away(graph)
+    for name, limits in ((node.name, node.params.get(TIME)) for node in graph):
+        if limits is None or f"{name}.{TIME}" in locked:
+            continue
+        for step, reach in zip(STEPS_S, (ECHO_S, *STEPS_S), strict=False):
+            middle = 0.0 if reach == ECHO_S else found[name].setting(TIME)
+            for n in range(-round(reach / step), round(reach / step) + 1):
+                if limits.low <= (time_s := middle + n * step) <= limits.high:
+                    edited = found.turned(name, **{TIME: limits.readable(time_s)})
+                    if (apart := away(edited)) < best:
+                        best, found = apart, edited
+    return found
+
+
+PARTS = (0.25, 0.25, 0.5)
+"""Shares of the steps of a descent, between which delays are tried at other times."""
+
+
+def fit_anew(
+    graph: Graph,
+    heard: Excerpts,
+    *,
+    steps: int = 200,
+    learning_rate: float = 0.1,
+    locked: Collection[str] = (),
+    progress: Callable[[int, float], None] | None = None,
+) -> Graph:
+    """`fit_graph` of a graph that nobody set: `opened` first, and `retimed` on the way."""
+    found, taken = opened(graph, heard, locked), 0
+    parts = PARTS if any(TIME in node.params and f"{node.name}.{TIME}" not in locked for node in graph) else (1.0,)
+    for n, part in enumerate(parts, 1):
+        ends = steps if n == len(parts) else taken + round(part * steps)
+        begun = taken
+
+        def say(step: int, loss: float, begun: int = begun) -> None:
+            if progress:
+                progress(begun + step, loss)
+
+        if taken:
+            found = retimed(found, heard, locked)
+        found = fit_graph(found, heard, steps=ends - taken, learning_rate=learning_rate, locked=locked, progress=say)
+        taken = ends
     return found
 
 

@@ -123,8 +123,8 @@ def _flatter(session: Session, locked: Collection[str]) -> Iterator[Graph]:
     ]
     for _, name, band in sorted(bands):
         node = session.graph[name]
-        flat = {knob: p.default for knob, p in node.params.items() if knob.startswith(f"{band}_")}
-        yield session.graph.turned(name, **flat)
+        others = {knob: value for knob, value in node.values.items() if not knob.startswith(f"{band}_")}
+        yield session.graph.replaced(name, values=others)
 
 
 def candidates(graph: Graph, locked: Collection[str] = ()) -> list[str]:

@@ -264,7 +264,8 @@ def fit(
         target_mix: the mix to come near, a path or an array (T,), (2, T) or (T, 2) at the tracks' sample rate; it
             starts where the tracks start, and what is longer than they are is not heard.
         console: a console at the tracks' sample rate, or a layout of one, as for `render`.
-        start: settings to start from, or the path of a settings.json; otherwise every effect neutral.
+        start: settings to start from, or the path of a settings.json; otherwise compressors and gates begin at the
+            levels that arrive at them and sends a little open, as what does nothing has no gradient; the rest neutral.
         lock: knobs to leave where they start, by name with wildcards: ``"vox.pan.*"``, ``"*.compressor.*"``,
             ``"master.*"``, ``"reverb.*"``.
         limits: narrower (low, high), or one value, for knobs by name with wildcards:
@@ -274,7 +275,7 @@ def fit(
 
     Returns the mix at the fitted settings. Raises AudioError, and SettingsError also for a start outside the limits.
     """
-    from diffmix.systems.fit import fit_controls, locked_knobs, with_locked
+    from diffmix.systems.fit import fit_controls, locked_knobs, opened_settings, with_locked
 
     given, layout = _read({} if start is None else start)
     multitrack = load(tracks, sample_rate, given.part("tracks"))
@@ -292,6 +293,8 @@ def fit(
     specs = console.limited(names, limits or {})
     begin = Settings({**given, "tracks": {n: given.part("tracks").get(n, {}) for n in names}})
     begin = console.check(begin, limits)
+    if start is None:
+        begin = with_locked(opened_settings(console, multitrack, begin, limits or {}), begin, lock)
     controls = fit_controls(
         console,
         groups,

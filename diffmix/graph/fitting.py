@@ -133,22 +133,23 @@ LOUD, QUIET = 0.7, 0.1
 """Shares of the moments that stay below where the threshold of a compressor, and of a gate, begins."""
 
 
-def opened(graph: Graph, heard: Excerpts, locked: Collection[str] = ()) -> Graph:
+def opened(graph: Graph, sources: Sources, sample_rate: float, locked: Collection[str] = ()) -> Graph:
     """The graph with every effect and send a little open: what does nothing at all has no gradient to begin with.
 
     Compressors begin at the levels that arrive at them, gates below these, both at 3:1; cables that were turned down
     at -24 dB; what is mixed in, at a tenth. Knobs in ``locked`` stay.
     """
-    session = Session(graph, heard.sources, heard.sample_rate)
+    session = Session(graph, sources, sample_rate)
     for name in graph.check().order:
         node = session.graph[name]
         turned: dict[str, float] = {}
         if {"threshold_db", "ratio"} <= node.params.keys() and _idle(node):
             (edge, *_) = session.graph.into(name, node.inlets[0].name)
             level_db = _level_db(session.signal(edge.source.node, edge.source.port), QUIET if _gates(node) else LOUD)
-            turned = {"threshold_db": node.params["threshold_db"].nearest(level_db), "ratio": OPEN_RATIO}
+            aims = {"threshold_db": level_db, "ratio": OPEN_RATIO}
+            turned = {knob: node.params[knob].nearest(aim) for knob, aim in aims.items()}
         elif "mix" in node.params and node.setting("mix") == 0:
-            turned = {"mix": 0.1}
+            turned = {"mix": node.params["mix"].nearest(0.1)}
         turned = {knob: value for knob, value in turned.items() if f"{name}.{knob}" not in locked}
         if turned:
             session.keep(session.graph.turned(name, **turned))
@@ -206,7 +207,7 @@ def fit_anew(
     progress: Callable[[int, float], None] | None = None,
 ) -> Graph:
     """`fit_graph` of a graph that nobody set: `opened` first, and `retimed` on the way."""
-    found, taken = opened(graph, heard, locked), 0
+    found, taken = opened(graph, heard.sources, heard.sample_rate, locked), 0
     parts = PARTS if any(TIME in node.params and f"{node.name}.{TIME}" not in locked for node in graph) else (1.0,)
     for n, part in enumerate(parts, 1):
         ends = steps if n == len(parts) else taken + round(part * steps)

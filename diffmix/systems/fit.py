@@ -7,9 +7,13 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from diffmix.console import Console, Controls, Specs, Tracks, fits
+from diffmix.console import Console, Controls, Limits, Specs, Tracks, fits
+from diffmix.data.fullness import fullest
+from diffmix.data.multitrack import Multitrack
 from diffmix.descent import Adam
 from diffmix.errors import SettingsError
+from diffmix.graph.fitting import opened
+from diffmix.graph.run import Sources
 from diffmix.losses import MixLoss
 from diffmix.settings import Settings
 
@@ -50,6 +54,36 @@ def with_locked(found: Settings, start: Settings, lock: Sequence[str]) -> Settin
                 here, there = here[step], there[step]
             here[path[-1]] = there[path[-1]]
     return kept
+
+
+OPENING_S = 6.0
+"""So much of a song says where thresholds begin."""
+
+
+def opened_settings(console: Console, multitrack: Multitrack, settings: Settings, limits: Limits) -> Settings:
+    """Complete settings with effects and sends that do nothing a little open, see `diffmix.graph.fitting.opened`.
+
+    The levels are those of the seconds in which most tracks play. A console with weights of its own stays as it is.
+    """
+    if console.learned:
+        return settings
+    titles = console.titles([track.name for track in multitrack.tracks])
+    first, end = fullest(multitrack, OPENING_S)
+    heard: Sources = {titles[t.name]: t.audio[None, :, first:end] for t in multitrack.tracks}
+    channels = {t.name: len(t.audio) for t in multitrack.tracks}
+    whole = console.to_graph(channels, settings, limits=limits)
+    graph = opened(whole, heard, multitrack.sample_rate)
+    found = Settings(deepcopy(dict(settings)))
+    strips = [*((titles[name], stages) for name, stages in found["tracks"].items()), *found.get("buses", {}).items()]
+    for strip, stages in (*strips, ("master", found.get("master", {}))):
+        for stage, knobs in stages.items():
+            if (name := f"{strip}.{stage}") in graph and graph[name] != whole[name]:
+                knobs |= graph[name].settings
+            for edge in graph.edges if stage in console.sends else ():
+                bus = console.layout["sends"][stage]
+                if edge.gain_db is not None and edge.source.node.startswith(f"{strip}.") and edge.target.node == bus:
+                    knobs["gain_db"] = edge.gain_db
+    return found
 
 
 def fit_controls(

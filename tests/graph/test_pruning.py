@@ -61,13 +61,15 @@ def test_excerpts_begin_before_what_is_compared_and_are_silent_around_the_song()
 
 def test_what_does_nothing_is_opened_and_what_is_set_or_locked_stays() -> None:
     set_ = WHOLE.turned("kick.comp", threshold_db=-12, ratio=3)
-    found = opened(set_, heard_of(TRUTH))
+    found = opened(set_, sources(), RATE)
     assert found["kick.comp"] == set_["kick.comp"]
     assert -40 < found["vox.comp"].setting("threshold_db") < -6
     assert found["vox.comp"].setting("ratio") == 3
     assert found.out_of("vox.pan")[1].gain_db == -24
+    gentle = opened(WHOLE.replaced("vox.comp", ranges={"ratio": (1, 2)}), sources(), RATE)
+    assert gentle["vox.comp"].setting("ratio") == 2
     locked = {"vox.comp.threshold_db", "vox.pan:out>hall:in.gain_db"}
-    held = opened(WHOLE, heard_of(TRUTH), locked)
+    held = opened(WHOLE, sources(), RATE, locked)
     assert held["vox.comp"].setting("threshold_db") == 0
     assert held["vox.comp"].setting("ratio") == 3
     assert held.out_of("vox.pan")[1].gain_db == -60

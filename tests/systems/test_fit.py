@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -72,6 +74,21 @@ def test_limits_hold_the_whole_way() -> None:
     assert again.settings["tracks"]["tone"]["fader"]["gain_db"] == 3
     with pytest.raises(SettingsError, match=r"track beat: pan.pan = -0.6, allowed -0.3..0.3"):
         diffmix.fit(stems(), target.audio, sample_rate=RATE, steps=1, start=wanted(), limits={"beat.pan": (-0.3, 0.3)})
+
+
+def test_what_does_nothing_begins_a_little_open_unless_a_start_is_given() -> None:
+    target = diffmix.render(stems(), wanted(), sample_rate=RATE)
+    limits = {"beat.compressor.ratio": (1, 2)}
+    lock = ["tone.compressor.*"]
+    call = partial(diffmix.fit, stems(), target.audio, sample_rate=RATE, steps=1, learning_rate=1e-4, lock=lock)
+    tracks = call(limits=limits).settings["tracks"]
+    assert tracks["wide"]["compressor"]["threshold_db"] < -6
+    assert tracks["wide"]["compressor"]["ratio"] == pytest.approx(3, abs=0.01)
+    assert tracks["wide"]["send"]["gain_db"] == pytest.approx(-24, abs=0.1)
+    assert tracks["beat"]["compressor"]["ratio"] == pytest.approx(2, abs=0.05)
+    assert tracks["tone"]["compressor"]["ratio"] == 1
+    given = call(start=wanted()).settings["tracks"]
+    assert given["wide"]["compressor"]["threshold_db"] > -2
 
 
 def test_groups_are_fitted_through_their_fader() -> None:

@@ -364,7 +364,9 @@ def main() -> None:
         "distance and its rounds are longer. Its dry/wet search, and so its hybrid, needs a weight at each effect "
         "while the whole is fitted, from which another graph comes: left out.",
     ]
-    publish("pruning", "Finding the graph of a mix", [table("What is kept", columns, rows, text)], notes, seed=a.seed)
+    publish(
+        "pruning", "Finding the graph of a mix", [table("What is kept", columns, rows, text)], notes, ("numba",), a.seed
+    )
 
 
 if __name__ == "__main__":

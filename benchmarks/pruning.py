@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from statistics import mean
 
@@ -290,10 +291,10 @@ def songs(seeds: Sequence[int], ways: dict[str, Way], steps: int) -> tuple[list[
             whole = fitted(made.whole)
             shared_s = time.process_time() - before
             for m, (name, way) in enumerate(ways.items()):
-                add(name, lambda way=way, whole=whole, made=made: way(whole, made.heard, max(1, steps // 4)), shared_s)
+                add(name, partial(way, whole, made.heard, max(1, steps // 4)), shared_s)
                 advance(n * (len(ways) + 2) + m + 1, f"song {seed}: {name}")
             neutral = neutralised(made.truth)
-            add("the truth's graph, fitted", lambda neutral=neutral: Found(fitted(neutral)))
+            add("the truth's graph, fitted", partial(_alone, fitted, neutral))
             advance((n + 1) * (len(ways) + 2), f"song {seed}")
             drawn_sets = [kept[name] for name in kept if name.startswith("brute force")]
             alike += [len(a & b) / max(1, len(a | b)) for a, b in pairwise(drawn_sets)]
@@ -305,6 +306,10 @@ def songs(seeds: Sequence[int], ways: dict[str, Way], steps: int) -> tuple[list[
         "(Jaccard); ours has no order to draw.",
     ]
     return cells, notes
+
+
+def _alone(fitted: Callable[[Graph], Graph], graph: Graph) -> Found:
+    return Found(fitted(graph))
 
 
 def neutralised(graph: Graph) -> Graph:
@@ -342,11 +347,10 @@ def main() -> None:
     seeds = [1000 + 100 * a.seed + n for n in range(a.songs)]
     ways = {name: way for name, way in WAYS.items() if a.only in name}
     rows, notes = songs(seeds, ways, a.steps)
-    columns = [
-        *("way", "away, dB", "removed", "precision", "recall", "F1", *KNOBS, "renders tried", "CPU s"),
-    ]
+    columns = ["way", "away, dB", "removed", "precision", "recall", "F1", *KNOBS, "renders tried", "CPU s"]
     if a.only:
-        for row in [columns, *rows]:
+        print(*columns, sep=" | ")
+        for row in rows:
             print(*row, sep=" | ")
         print(*notes, sep="\n")
         return

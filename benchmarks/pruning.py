@@ -368,9 +368,9 @@ def main() -> None:
         "distance and its rounds are longer. Its dry/wet search, and so its hybrid, needs a weight at each effect "
         "while the whole is fitted, from which another graph comes: left out.",
     ]
-    publish(
-        "pruning", "Finding the graph of a mix", [table("What is kept", columns, rows, text)], notes, ("numba",), a.seed
-    )
+    tables = [table("What is kept", columns, rows, text)]
+    command = f"python -m benchmarks.pruning --songs {a.songs} --steps {a.steps}"
+    publish("pruning", "Finding the graph of a mix", tables, notes, ("numba",), a.seed, command)
 
 
 if __name__ == "__main__":

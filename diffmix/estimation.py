@@ -89,8 +89,21 @@ class Estimate:
             "tried": len(effects(self.whole)),
             "kept": {name: round(db, 3) for name, db in self.audible_db.items()},
             "removed": list(self.removed),
-            "notes": list(self.notes),
+            "notes": self._said(),
         }
+
+    @cached_property
+    def unplayable(self) -> str:
+        """Why the graph cannot be a preset, in a sentence; empty if it can."""
+        try:
+            self.preset()
+        except PresetError as error:
+            return str(error)
+        return ""
+
+    def _said(self) -> list[str]:
+        """The notes, and why there is no preset if there is none."""
+        return [*self.notes, *([f"No preset for Pedalboard: {self.unplayable}"] if self.unplayable else [])]
 
     def preset(self) -> dict[str, Any]:
         """The graph as a preset that Pedalboard can play. Raises PresetError, naming what Pedalboard does not have."""
@@ -107,7 +120,7 @@ class Estimate:
             f"{self.plain_db:.2f})",
             f"{len(effects(self.graph))} of {len(effects(self.whole))} effects and sends are needed",
         ]
-        return "\n".join([str(self.graph).strip(), "", *lines, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([str(self.graph).strip(), "", *lines, *(f"note: {note}" for note in self._said())])
 
     @about("folder", OutputError)
     def save(self, folder: Path) -> dict[str, FilePath]:
@@ -120,17 +133,16 @@ class Estimate:
         spare(folder, ("estimate.wav",), [file for t in self.multitrack.tracks for file in t.files])
         texts = {"graph.json": self.graph.to_json(), "graph.txt": str(self.graph), "graph.svg": to_svg(self.graph)}
         texts["graph.mmd"] = to_mermaid(self.graph)
-        texts["report.json"] = json.dumps(self.report, indent=1, ensure_ascii=False) + "\n"
         try:
             with workshop(folder) as temporary:
                 write_recording(temporary / "estimate.wav", torch.from_numpy(self.audio), self.sample_rate)
                 for name, text in texts.items():
                     (temporary / name).write_text(text, encoding="utf-8")
-                try:
+                if not self.unplayable:
                     preset.save(self.preset(), temporary / "preset.json")
                     preset.write_player(temporary / "preset.py")
-                except PresetError:
-                    pass
+                report = json.dumps(self.report, indent=1, ensure_ascii=False) + "\n"
+                (temporary / "report.json").write_text(report, encoding="utf-8")  # last: what is newer was edited
                 written = keep_edited(folder, temporary)
                 for file in sorted(temporary.iterdir()):
                     os.replace(file, folder / file.name)

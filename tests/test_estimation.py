@@ -1,5 +1,6 @@
 """From tracks and their mix to a graph: the call, the command, what is written, and what is refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,14 @@ def test_everything_is_written_and_plays_in_pedalboard(
     audio, rate = read(files["estimate.wav"])
     assert rate == RATE
     assert np.abs(audio.numpy() - estimate.audio).max() < 2e-7
-    estimate.save(tmp_path / "out")  # its own results are written over
+    other = dataclasses.replace(estimate, graph=estimate.graph.turned("kick.fader", gain_db=-9))
+    assert set(other.save(tmp_path / "out")) == set(files)  # its own results are written over, not kept as edited
+    odd = dataclasses.replace(
+        estimate, graph=estimate.graph.replaced("vox.compressor", kind="KneeCompressor", values={})
+    )
+    assert "preset.json" not in odd.save(tmp_path / "out")
+    assert not (tmp_path / "out" / "preset.json").exists()
+    assert "note: No preset for Pedalboard:" in str(odd)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "estimate.wav").write_bytes(b"mine")
     with pytest.raises(OutputError, match="is no result of diffmix"):

@@ -142,6 +142,19 @@ def test_what_is_not_missed_goes_and_what_a_person_locked_stays() -> None:
     assert "master" in kept.graph
 
 
+def test_what_is_missed_a_little_more_than_is_allowed_stays() -> None:
+    truth = TRUTH.turned("kick.fader", gain_db=-0.3)
+    heard = heard_of(truth)
+    less = without(truth, "kick.fader")
+    assert less is not None
+    missed_db = away_db(less, heard)
+    assert 0.02 < missed_db < 0.5
+    kept = prune_graph(truth, heard, within_db=0.7 * missed_db, refit=1)
+    assert "kick.fader" in kept.graph
+    gone = prune_graph(truth, heard, within_db=1.5 * missed_db, refit=1)
+    assert "kick.fader" in gone.removed
+
+
 def test_bands_that_do_nothing_become_flat() -> None:
     graph = Graph.from_text("a: in(1) > eq=ParametricEQ(peak2_gain=-9dB) > pan > out")
     tracks = {"a": sources()["vox"]}

@@ -52,6 +52,15 @@ def test_an_equaliser_is_found_from_its_response(rate: int) -> None:
         assert float(away.square().mean().sqrt()) < 0.6
 
 
+def test_a_response_is_fitted_up_to_half_the_rate() -> None:
+    params = Console(24_000, strip={"trim": "Gain"}, sends={}, buses={}, master=dict(CHAIN)).master_spec.params
+    curve = torch.zeros(40)
+    curve[-5:] = torch.tensor([1.7, 3.6, 7.6, 14.4, 14.4])
+    fitted = knobs_of(treatment(0, ratio=1.0)._replace(eq_db=curve), 24_000, params)
+    response = ParametricEQ(24_000).response_db(HZ, fitted.knobs["eq"]) + fitted.offset_db
+    assert float((response - curve)[-1].abs()) < 1
+
+
 def test_knobs_stay_inside_and_what_does_nothing_is_left_out() -> None:
     params = Console(RATE, strip={"trim": "Gain"}, sends={}, buses={}, master=dict(CHAIN)).master_spec.params
     assert knobs_of(Treatment.neutral(), RATE, params).knobs == {}
